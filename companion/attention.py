@@ -1,0 +1,223 @@
+"""Scaled dot-product attention: every earlier room in one call."""
+
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from companion.arrays import (
+    array_namespace,
+    computing_dtype,
+    require_floating,
+    require_integer,
+    require_same_dtype,
+)
+from companion.masks import (
+    check_mask,
+    check_window,
+    is_offset_array,
+    mask_scores,
+    position_mask,
+)
+from companion.scores import check_scale, check_softcap, scaled_scores, soft_cap
+from companion.softmax import softmax, weighted_values
+
+__all__ = ["scaled_dot_product_attention"]
+
+IMPLEMENTATIONS = ("textbook",)
+
+
+def scaled_dot_product_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    *,
+    is_causal: bool = False,
+    query_offset: Any = 0,
+    window: tuple[int, int] | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    return_weights: bool = False,
+    implementation: str | None = None,
+) -> Any:
+    """Mix the values by how well each query fits each key (:eq:`eq-attention`).
+
+    The scores are scaled, soft-capped, shifted by a float mask, then hidden by the boolean,
+    causal and window masks, and turned into weights by the softmax.
+
+    Parameters
+    ----------
+    query : array, shape (T, d_k) or (..., H, T, d_k)
+    key : array, shape (S, d_k) or (..., H_kv, S, d_k)
+    value : array, shape (S, d_v) or (..., H_kv, S, d_v)
+        H must be a multiple of H_kv: key head j serves query heads j·g … (j + 1)·g − 1 with
+        g = H / H_kv. The axes before the heads broadcast.
+    attn_mask : boolean or float array that broadcasts to (..., H, T, S), optional
+        Boolean: True where a query may attend. Float: added to the scores, and −∞ hides.
+    is_causal : bool
+        Hide key j from query i where j > i + query_offset (:eq:`eq-causal-mask`).
+    query_offset : int or integer array of the batch shape
+        Position of the first query among the keys, such as the cached length; it moves the causal
+        mask and the window. Negative is allowed.
+    window : (left, right), optional
+        Hide key j unless i + query_offset − left ≤ j ≤ i + query_offset + right; −1 is unbounded.
+    scale : float, optional
+        Factor of the products, 1/√d_k where it is left out.
+    softcap : float, optional
+        Scores become ``softcap * tanh(scores / softcap)``; None and 0 leave them as they are.
+    return_weights : bool
+        Return the weights beside the output.
+    implementation : {"textbook"}, optional
+        ``"textbook"`` forms all weights. None chooses.
+
+    Returns
+    -------
+    output : array, shape (T, d_v) or (..., H, T, d_v)
+        In the arguments' dtype; float16 is computed in float32 and rounded once. A query with
+        nothing to attend to gets weights 0 and output 0. What a mask hides in the scores, NaN
+        included, never reaches the output; a value row that is not finite reaches every query
+        that attends to anything, because 0 · ∞ is NaN.
+    weights : array, shape (T, S) or (..., H, T, S)
+        Only with ``return_weights=True``.
+
+    Raises
+    ------
+    TypeError
+        If arrays come from different libraries, dtypes are not floating or differ, the mask is
+        neither boolean nor floating, or an option is of the wrong kind.
+    ValueError
+        If shapes do not match or an option is out of range.
+
+    References
+    ----------
+    Vaswani et al., *Attention is all you need*, 2017, equation 1. Grouped heads: Ainslie et al.,
+    *GQA*, 2023.
+    """
+    offsets = query_offset if is_offset_array(query_offset) else None
+    xp = array_namespace(
+        query=query, key=key, value=value, attn_mask=attn_mask, query_offset=offsets
+    )
+    require_floating(xp, query=query, key=key, value=value)
+    require_same_dtype(query=query, key=key, value=value)
+    shape = _scores_shape(query, key, value)
+    scale = check_scale(scale, query.shape[-1])
+    softcap = check_softcap(softcap)
+    left, right = (-1, -1) if window is None else check_window(window)
+    _check_choices(is_causal, return_weights, implementation)
+    if attn_mask is not None:
+        check_mask(xp, attn_mask, shape, "attn_mask")
+    if offsets is not None:
+        _check_offsets(xp, offsets, shape[:-3])
+    masks = [] if attn_mask is None else [attn_mask]
+    if is_causal or window is not None:
+        # A causal window ends at the query itself, however far ahead the window would reach.
+        masks.append(
+            position_mask(
+                *shape[-2:],
+                query_offset,
+                left=left,
+                right=0 if is_causal else right,
+                xp=xp,
+                device=array_api_compat.device(query),
+            )
+        )
+    output, weights = _textbook(xp, query, key, value, masks, scale, softcap)
+    return (output, xp.broadcast_to(weights, shape)) if return_weights else output
+
+
+def _textbook(
+    xp: Any, query: Any, key: Any, value: Any, masks: list[Any], scale: float, softcap: float | None
+) -> tuple[Any, Any]:
+    """Follow the equation, with all weights in memory at once."""
+    dtype = query.dtype
+    query, key, value = (
+        xp.astype(array, computing_dtype(xp, dtype), copy=False) for array in (query, key, value)
+    )
+    rows = query.shape[-3:-1]  # (H, T), or (T,) for one head
+    scores = scaled_scores(_group(xp, query, key), key, scale=scale)
+    scores = soft_cap(_ungroup(xp, scores, rows), softcap)  # (..., H, T, S)
+    for mask in masks:
+        scores = mask_scores(scores, mask)
+    weights = softmax(scores)
+    output = _ungroup(xp, weighted_values(_group(xp, weights, value), value), rows)
+    if masks:
+        # 0 · ∞ is NaN, so a row of zero weights does not yet make a row of zeros.
+        blind = xp.all(scores == -xp.inf, axis=-1, keepdims=True)
+        output = xp.where(blind, xp.zeros_like(output), output)
+    return xp.astype(output, dtype, copy=False), xp.astype(weights, dtype, copy=False)
+
+
+def _group(xp: Any, rows: Any, shared: Any) -> Any:
+    """Stack the rows of all heads that share a key/value head: (..., H_kv, H/H_kv · T, n)."""
+    if rows.ndim == 2:
+        return rows
+    *batch, heads, length, width = rows.shape
+    groups = shared.shape[-3]
+    return xp.reshape(rows, (*batch, groups, heads // max(groups, 1) * length, width))
+
+
+def _ungroup(xp: Any, rows: Any, heads_and_length: tuple[int, ...]) -> Any:
+    """Undo :func:`_group`: (..., H, T, n)."""
+    return xp.reshape(rows, (*rows.shape[:-3], *heads_and_length, rows.shape[-1]))
+
+
+def _scores_shape(query: Any, key: Any, value: Any) -> tuple[int, ...]:
+    """Return the shape of the scores, (T, S) or (..., H, T, S), or raise."""
+    one_head = query.ndim == 2
+    head = "" if one_head else "..., H_kv, "
+    if query.ndim < 2:
+        raise ValueError(f"query must be (T, d_k) or (..., H, T, d_k), got {query.shape}")
+    d_k = query.shape[-1]
+    if (key.ndim == 2) != one_head or key.ndim < 2 or key.shape[-1] != d_k:
+        raise ValueError(
+            f"key must be ({head}S, d_k={d_k}) to match query {query.shape}, got {key.shape}"
+        )
+    keys = key.shape[-2]
+    if (value.ndim == 2) != one_head or value.ndim < 2 or value.shape[-2] != keys:
+        raise ValueError(
+            f"value must be ({head}S={keys}, d_v) to match key {key.shape}, got {value.shape}"
+        )
+    if one_head:
+        return (query.shape[-2], keys)
+    heads, kv_heads = query.shape[-3], key.shape[-3]
+    if value.shape[-3] != kv_heads:
+        raise ValueError(
+            f"value must have as many heads as key {key.shape}, H_kv={kv_heads}, got {value.shape}"
+        )
+    if heads != kv_heads and (kv_heads == 0 or heads % kv_heads != 0):
+        raise ValueError(
+            f"key must have a number of heads H_kv that divides H={heads} of query {query.shape}, "
+            f"got {key.shape}"
+        )
+    batches = [array.shape[:-3] for array in (query, key, value)]
+    try:
+        batch = np.broadcast_shapes(*batches)
+    except ValueError:
+        raise ValueError(
+            f"query, key and value must have batch shapes that broadcast, got {batches}"
+        ) from None
+    return (*batch, heads, query.shape[-2], keys)
+
+
+def _check_offsets(xp: Any, offsets: Any, batch: tuple[int, ...]) -> None:
+    require_integer(xp, query_offset=offsets)
+    try:
+        fits = np.broadcast_shapes(offsets.shape, batch) == batch
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"query_offset must be an integer or an integer array of the batch shape {batch}, "
+            f"got shape {offsets.shape}"
+        )
+
+
+def _check_choices(is_causal: bool, return_weights: bool, implementation: str | None) -> None:
+    for name, flag in (("is_causal", is_causal), ("return_weights", return_weights)):
+        if flag not in (True, False):
+            raise TypeError(f"{name} must be True or False, got {flag!r}")
+    if implementation is not None and implementation not in IMPLEMENTATIONS:
+        raise ValueError(
+            f"implementation must be one of {IMPLEMENTATIONS} or None, got {implementation!r}"
+        )

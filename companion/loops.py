@@ -1,0 +1,191 @@
+"""The definitions, token by token: slow, obvious, and what the matrix forms are checked against.
+
+Every function here has a matrix form that gives the same numbers; its docstring names it. None of
+them is meant for more than a handful of tokens.
+"""
+
+from typing import Any
+
+from companion.arrays import array_namespace, require_floating
+
+__all__ = [
+    "attention_loop",
+    "project_loop",
+    "scores_loop",
+    "softmax_loop",
+    "weighted_values_loop",
+]
+
+
+def project_loop(x: Any, weight: Any) -> Any:
+    """Map every token by itself, entry by entry; :func:`companion.project` does it at once.
+
+    Parameters
+    ----------
+    x : array, shape (N, d)
+    weight : array, shape (d, d_out)
+
+    Returns
+    -------
+    array, shape (N, d_out)
+        Entry (i, c) is the sum over l of ``x[i, l] * weight[l, c]``.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not floating.
+    ValueError
+        If an argument is no matrix or the shapes do not match.
+    """
+    xp = _check_matrices(x=x, weight=weight)
+    width = x.shape[1]
+    if weight.shape[0] != width:
+        raise ValueError(
+            f"weight must be (d={width}, d_out) to match x {x.shape}, got {weight.shape}"
+        )
+    rows = []
+    for i in range(x.shape[0]):  # each token
+        row = []
+        for c in range(weight.shape[1]):  # each entry of its projection
+            row.append(sum(x[i, m] * weight[m, c] for m in range(width)))
+        rows.append(xp.stack(row))
+    return xp.stack(rows)
+
+
+def scores_loop(query: Any, key: Any, *, scale: float = 1.0) -> Any:
+    """Compare every query with every key; :func:`companion.scaled_scores` does it at once.
+
+    Parameters
+    ----------
+    query : array, shape (T, d_k)
+    key : array, shape (S, d_k)
+    scale : float
+        Factor of the products; 1 leaves them unscaled.
+
+    Returns
+    -------
+    array, shape (T, S)
+
+    Raises
+    ------
+    TypeError
+        If an argument is not floating.
+    ValueError
+        If an argument is no matrix or the shapes do not match.
+    """
+    xp = _check_matrices(query=query, key=key)
+    d_k = query.shape[1]
+    if key.shape[1] != d_k:
+        raise ValueError(
+            f"key must be (S, d_k={d_k}) to match query {query.shape}, got {key.shape}"
+        )
+    rows = []
+    for i in range(query.shape[0]):  # each query
+        row = []
+        for j in range(key.shape[0]):  # meets each key
+            row.append(sum(query[i, m] * key[j, m] for m in range(d_k)) * scale)
+        rows.append(xp.stack(row))
+    return xp.stack(rows)
+
+
+def softmax_loop(scores: Any) -> Any:
+    """Exponentiate and share out, row by row; :func:`companion.softmax` does it at once.
+
+    The maximum is not subtracted, so large scores overflow: this is the definition, not the method.
+
+    Parameters
+    ----------
+    scores : array, shape (T, S)
+
+    Returns
+    -------
+    array, shape (T, S)
+
+    Raises
+    ------
+    TypeError
+        If the scores are not floating.
+    ValueError
+        If they are no matrix.
+    """
+    xp = _check_matrices(scores=scores)
+    rows = []
+    for i in range(scores.shape[0]):
+        powers = [xp.exp(scores[i, j]) for j in range(scores.shape[1])]
+        total = sum(powers)
+        rows.append(xp.stack([power / total for power in powers]))
+    return xp.stack(rows)
+
+
+def weighted_values_loop(weights: Any, value: Any) -> Any:
+    """Add up the weighted values of each token; :func:`companion.weighted_values` does it at once.
+
+    Parameters
+    ----------
+    weights : array, shape (T, S)
+    value : array, shape (S, d_v)
+
+    Returns
+    -------
+    array, shape (T, d_v)
+
+    Raises
+    ------
+    TypeError
+        If an argument is not floating.
+    ValueError
+        If an argument is no matrix or the shapes do not match.
+    """
+    xp = _check_matrices(weights=weights, value=value)
+    keys = weights.shape[1]
+    if value.shape[0] != keys:
+        raise ValueError(
+            f"value must be (S={keys}, d_v) to match weights {weights.shape}, got {value.shape}"
+        )
+    return xp.stack(
+        [
+            sum(weights[i, j] * value[j, :] for j in range(keys))  # one mixture a token
+            for i in range(weights.shape[0])
+        ]
+    )
+
+
+def attention_loop(query: Any, key: Any, value: Any, *, is_causal: bool = False) -> Any:
+    """Attend token by token; :func:`companion.scaled_dot_product_attention` does it at once.
+
+    Parameters
+    ----------
+    query : array, shape (T, d_k)
+    key : array, shape (S, d_k)
+    value : array, shape (S, d_v)
+    is_causal : bool
+        Token i looks only at tokens 0 … i: the loop simply stops there, no mask is needed.
+
+    Returns
+    -------
+    array, shape (T, d_v)
+
+    Raises
+    ------
+    TypeError
+        If an argument is not floating.
+    ValueError
+        If an argument is no matrix or the shapes do not match.
+    """
+    xp = _check_matrices(query=query, key=key, value=value)
+    scale = query.shape[1] ** -0.5
+    rows = []
+    for i in range(query.shape[0]):
+        seen = min(i + 1, key.shape[0]) if is_causal else key.shape[0]
+        scores = scores_loop(query[i : i + 1, :], key[:seen, :], scale=scale)  # (1, seen)
+        rows.append(weighted_values_loop(softmax_loop(scores), value[:seen, :])[0, :])
+    return xp.stack(rows)
+
+
+def _check_matrices(**arrays: Any) -> Any:
+    xp = array_namespace(**arrays)
+    require_floating(xp, **arrays)
+    for name, array in arrays.items():
+        if array.ndim != 2 or 0 in array.shape:
+            raise ValueError(f"{name} must be a matrix that is not empty, got shape {array.shape}")
+    return xp

@@ -1,0 +1,289 @@
+"""Who may attend to whom: causal, windowed and padding masks.
+
+A boolean mask says True where a query may attend to a key. A float mask is added to the scores, and
+−∞ in it hides a key for good.
+"""
+
+import operator
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from companion.arrays import array_module, array_namespace, require_floating, require_integer
+
+__all__ = [
+    "additive_mask",
+    "causal_mask",
+    "combine_masks",
+    "mask_scores",
+    "padding_mask",
+    "window_mask",
+]
+
+
+def causal_mask(
+    queries: int, keys: int | None = None, *, query_offset: Any = 0, xp: Any = None
+) -> Any:
+    """Let every query see its own position and all before it (:eq:`eq-causal-mask`).
+
+    Parameters
+    ----------
+    queries : int
+        Number of queries T.
+    keys : int, optional
+        Number of keys S, T where it is left out.
+    query_offset : int or integer array of the batch shape
+        Query i stands at position ``i + query_offset`` among the keys; negative is allowed.
+    xp : module, optional
+        The array module of the result where the offset is an int;
+        :func:`companion.array_module` chooses where it is left out.
+
+    Returns
+    -------
+    boolean array, shape (T, S), or (*batch, 1, T, S) for an array of offsets
+        True where key j ≤ i + offset.
+
+    Raises
+    ------
+    TypeError
+        If a size or the offset is not an integer.
+    ValueError
+        If a size is negative.
+    """
+    return position_mask(queries, keys, query_offset, left=-1, right=0, xp=xp)
+
+
+def window_mask(
+    queries: int,
+    keys: int | None = None,
+    *,
+    window: tuple[int, int],
+    query_offset: Any = 0,
+    xp: Any = None,
+) -> Any:
+    """Let every query see the keys around its own position (:eq:`eq-window-mask`).
+
+    Parameters
+    ----------
+    queries : int
+        Number of queries T.
+    keys : int, optional
+        Number of keys S, T where it is left out.
+    window : (left, right)
+        How many positions back and ahead are visible; −1 is unbounded.
+    query_offset, xp
+        As in :func:`causal_mask`.
+
+    Returns
+    -------
+    boolean array, shape (T, S), or (*batch, 1, T, S) for an array of offsets
+        True where i + offset − left ≤ j ≤ i + offset + right.
+
+    Raises
+    ------
+    TypeError
+        If a size, a bound or the offset is not an integer.
+    ValueError
+        If a size is negative or a bound is below −1.
+    """
+    left, right = check_window(window)
+    return position_mask(queries, keys, query_offset, left=left, right=right, xp=xp)
+
+
+def check_window(window: Any) -> tuple[int, int]:
+    """Return the window as two Python ints, each −1 or more, or raise."""
+    if not isinstance(window, (tuple, list)) or len(window) != 2:
+        raise TypeError(f"window must be a pair (left, right) of integers, got {window!r}")
+    left, right = (_integer(bound, "window") for bound in window)
+    if left < -1 or right < -1:
+        raise ValueError(f"window must hold bounds of at least -1, got {(left, right)}")
+    return left, right
+
+
+def position_mask(
+    queries: int,
+    keys: int | None,
+    query_offset: Any,
+    *,
+    left: int,
+    right: int,
+    xp: Any = None,
+    device: Any = None,
+) -> Any:
+    """Compare the position of every key with that of every query; −1 is no bound.
+
+    The mask is made by `xp` on `device`, or where the offsets are if they are an array.
+    """
+    sizes = _integer(queries, "queries"), _integer(queries if keys is None else keys, "keys")
+    if min(sizes) < 0:
+        raise ValueError(f"queries and keys must not be negative, got {sizes}")
+    if is_offset_array(query_offset):
+        xp = array_namespace(query_offset=query_offset)
+        require_integer(xp, query_offset=query_offset)
+        device = array_api_compat.device(query_offset)
+        offset = xp.astype(query_offset, xp.int64)
+        if offset.ndim > 0:
+            offset = offset[..., None, None, None]  # (*batch, head, query, key)
+    else:
+        xp = array_module() if xp is None else xp
+        offset = _integer(query_offset, "query_offset")
+    rows = xp.arange(sizes[0], dtype=xp.int64, device=device)[:, None] + offset
+    ahead = xp.arange(sizes[1], dtype=xp.int64, device=device) - rows  # (..., T, S)
+    visible = xp.ones(ahead.shape, dtype=xp.bool, device=device)
+    if left >= 0:
+        visible = visible & (ahead >= -left)
+    if right >= 0:
+        visible = visible & (ahead <= right)
+    return visible
+
+
+def is_offset_array(query_offset: Any) -> bool:
+    """Tell an array of offsets from one number, which NumPy's scalars are too."""
+    return array_api_compat.is_array_api_obj(query_offset) and not isinstance(
+        query_offset, np.generic
+    )
+
+
+def _integer(value: Any, name: str) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+
+
+def padding_mask(token_mask: Any) -> Any:
+    """Hide padding from every query of every head.
+
+    Parameters
+    ----------
+    token_mask : boolean array, shape (..., S)
+        True where there is a token, as :func:`companion.pack_batch` returns it.
+
+    Returns
+    -------
+    boolean array, shape (..., 1, 1, S)
+        Broadcasts over heads and queries of scores (..., H, T, S).
+
+    Raises
+    ------
+    TypeError
+        If the mask is not boolean.
+    ValueError
+        If it has no axis.
+    """
+    xp = array_namespace(token_mask=token_mask)
+    if token_mask.dtype != xp.bool:
+        raise TypeError(f"token_mask must be boolean, got {token_mask.dtype}")
+    if token_mask.ndim < 1:
+        raise ValueError(f"token_mask must be (..., S), got shape {token_mask.shape}")
+    return token_mask[..., None, None, :]
+
+
+def combine_masks(*masks: Any) -> Any:
+    """Let a query attend where every one of the boolean masks lets it.
+
+    Parameters
+    ----------
+    *masks : boolean array or None
+        Shapes that broadcast together; None forbids nothing.
+
+    Returns
+    -------
+    boolean array, or None where all are None
+
+    Raises
+    ------
+    TypeError
+        If a mask is not boolean.
+    ValueError
+        If the shapes do not broadcast.
+    """
+    given = {f"masks[{i}]": mask for i, mask in enumerate(masks) if mask is not None}
+    if not given:
+        return None
+    xp = array_namespace(**given)
+    for name, mask in given.items():
+        if mask.dtype != xp.bool:
+            raise TypeError(f"{name} must be boolean, got {mask.dtype}")
+    shapes = [mask.shape for mask in given.values()]
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ValueError(f"masks must broadcast together, got shapes {shapes}") from None
+    combined, *others = given.values()
+    for mask in others:
+        combined = combined & mask
+    return combined
+
+
+def additive_mask(mask: Any, dtype: Any) -> Any:
+    """Turn a boolean mask into one that is added: 0 where True, −∞ where False.
+
+    Parameters
+    ----------
+    mask : boolean array, any shape
+    dtype : dtype
+        Floating dtype of the result.
+
+    Returns
+    -------
+    array
+        Same shape.
+
+    Raises
+    ------
+    TypeError
+        If the mask is not boolean or the dtype not floating.
+    """
+    xp = array_namespace(mask=mask)
+    if mask.dtype != xp.bool:
+        raise TypeError(f"mask must be boolean, got {mask.dtype}")
+    zeros = xp.zeros(mask.shape, dtype=dtype, device=array_api_compat.device(mask))
+    require_floating(xp, dtype=zeros)
+    return xp.where(mask, zeros, xp.full_like(zeros, -xp.inf))
+
+
+def mask_scores(scores: Any, mask: Any) -> Any:
+    """Put −∞ in place of every score that the mask hides (:eq:`eq-masked-scores`).
+
+    Parameters
+    ----------
+    scores : array, shape (..., T, S)
+    mask : boolean or float array that broadcasts to the scores
+        A boolean mask selects. A float mask is added, and −∞ in it selects too, so that whatever
+        stood in a hidden place, NaN included, is gone.
+
+    Returns
+    -------
+    array, shape (..., T, S)
+
+    Raises
+    ------
+    TypeError
+        If the mask is neither boolean nor floating.
+    ValueError
+        If the mask does not broadcast to the scores.
+    """
+    xp = array_namespace(scores=scores, mask=mask)
+    require_floating(xp, scores=scores)
+    check_mask(xp, mask, scores.shape, "mask")
+    hidden = xp.full_like(scores, -xp.inf)
+    if mask.dtype == xp.bool:
+        return xp.where(mask, scores, hidden)
+    mask = xp.astype(mask, scores.dtype, copy=False)
+    return xp.where(mask == -xp.inf, hidden, scores + mask)
+
+
+def check_mask(xp: Any, mask: Any, shape: tuple[int, ...], name: str) -> None:
+    """Raise unless `mask` is boolean or floating and broadcasts to the scores' shape."""
+    if mask.dtype != xp.bool and not xp.isdtype(mask.dtype, "real floating"):
+        raise TypeError(f"{name} must be boolean or real floating, got {mask.dtype}")
+    try:
+        fits = np.broadcast_shapes(mask.shape, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{name} must broadcast to the scores {shape}, got {mask.shape}")

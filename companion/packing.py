@@ -1,0 +1,304 @@
+"""From words to one matrix: vocabulary, token ids, embeddings, positions, and ragged batches."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import array_api_compat
+
+from companion.arrays import array_module, array_namespace, require_floating, require_integer
+
+__all__ = [
+    "add_positions",
+    "build_vocabulary",
+    "embed",
+    "pack_batch",
+    "pack_rows",
+    "sinusoidal_positions",
+    "token_ids",
+    "unpack_batch",
+]
+
+
+def build_vocabulary(tokens: Sequence[str]) -> dict[str, int]:
+    """Give the distinct tokens ids in the order in which they first appear.
+
+    Parameters
+    ----------
+    tokens : sequence of str
+        Tokens, repeats allowed.
+
+    Returns
+    -------
+    dict
+        Token to id; the ids are 0, 1, 2, ….
+
+    Raises
+    ------
+    TypeError
+        If `tokens` is a single string or holds something that is no string.
+    ValueError
+        If there are no tokens.
+    """
+    _check_tokens(tokens)
+    if not tokens:
+        raise ValueError("tokens must hold at least one token, got none")
+    return {token: i for i, token in enumerate(dict.fromkeys(tokens))}
+
+
+def token_ids(tokens: Sequence[str], vocabulary: Mapping[str, int], *, xp: Any = None) -> Any:
+    """Look up the id of every token.
+
+    Parameters
+    ----------
+    tokens : sequence of str
+        N tokens.
+    vocabulary : mapping of str to int
+        Ids by token, as :func:`build_vocabulary` makes them.
+    xp : module, optional
+        The array module of the result; :func:`companion.array_module` chooses where it is left out.
+
+    Returns
+    -------
+    array of int64, shape (N,)
+
+    Raises
+    ------
+    TypeError
+        If `tokens` is a single string or holds something that is no string.
+    ValueError
+        If a token is not in the vocabulary.
+    """
+    _check_tokens(tokens)
+    unknown = [token for token in tokens if token not in vocabulary]
+    if unknown:
+        raise ValueError(
+            f"tokens must be in the vocabulary of {len(vocabulary)} tokens, got {unknown}"
+        )
+    xp = array_module() if xp is None else xp
+    return xp.asarray([vocabulary[token] for token in tokens], dtype=xp.int64)
+
+
+def _check_tokens(tokens: Sequence[str]) -> None:
+    if isinstance(tokens, str):
+        raise TypeError(f"tokens must be a sequence of strings, got the one string {tokens!r}")
+    for token in tokens:
+        if not isinstance(token, str):
+            raise TypeError(f"tokens must be strings, got {type(token).__name__}: {token!r}")
+
+
+def embed(ids: Any, table: Any) -> Any:
+    """Look up one row of the embedding table for every token id.
+
+    Parameters
+    ----------
+    ids : integer array, shape (..., N)
+        Token ids in 0 … V − 1.
+    table : array, shape (V, d)
+        One embedding a row.
+
+    Returns
+    -------
+    array, shape (..., N, d)
+        Row i is ``table[ids[i]]``, in the table's dtype.
+
+    Raises
+    ------
+    TypeError
+        If `ids` are not integers or `table` is not floating.
+    ValueError
+        If the table is no matrix or an id is out of range. NumPy would take a negative id from the
+        end and CuPy would wrap any id around without a word, so both are checked here; on a GPU
+        the check waits for the device.
+    """
+    xp = array_namespace(ids=ids, table=table)
+    require_integer(xp, ids=ids)
+    require_floating(xp, table=table)
+    if table.ndim != 2:
+        raise ValueError(f"table must be (V, d), got shape {table.shape}")
+    size, width = table.shape
+    flat = xp.reshape(ids, (-1,))
+    if flat.shape[0] > 0:
+        lowest, highest = int(xp.min(flat)), int(xp.max(flat))
+        if lowest < 0 or highest >= size:
+            wrong = lowest if lowest < 0 else highest
+            raise ValueError(
+                f"ids must be in 0 … {size - 1} for a table of {size} rows, got {wrong}"
+            )
+    return xp.reshape(xp.take(table, flat, axis=0), (*ids.shape, width))
+
+
+def pack_rows(rows: Sequence[Any]) -> Any:
+    """Stack N token vectors into one matrix, one token a row (:eq:`eq-packing`).
+
+    Parameters
+    ----------
+    rows : sequence of arrays, each of shape (d,)
+
+    Returns
+    -------
+    array, shape (N, d)
+
+    Raises
+    ------
+    ValueError
+        If there are no rows or their shapes differ.
+    """
+    if len(rows) == 0:
+        raise ValueError("rows must hold at least one vector, got none")
+    xp = array_namespace(**{f"rows[{i}]": row for i, row in enumerate(rows)})
+    width = rows[0].shape
+    for i, row in enumerate(rows):
+        if row.ndim != 1 or row.shape != width:
+            raise ValueError(
+                f"rows[{i}] must be a vector of shape (d,) like rows[0], {width}, got {row.shape}"
+            )
+    return xp.stack(list(rows))
+
+
+def sinusoidal_positions(
+    length: int, width: int, *, base: float = 10_000.0, xp: Any = None, dtype: Any = None
+) -> Any:
+    """Compute the fixed position vectors of the 2017 transformer (:eq:`eq-sinusoids`).
+
+    Column 2m holds the sine and column 2m + 1 the cosine of ``position / base**(2m / width)``.
+
+    Parameters
+    ----------
+    length : int
+        Number of positions N.
+    width : int
+        Number of columns d; where it is odd the last sine has no cosine beside it.
+    base : float
+        Sets the longest wavelength, 2π·base.
+    xp : module, optional
+        The array module of the result; :func:`companion.array_module` chooses where it is left out.
+    dtype : dtype, optional
+        Floating dtype of the result, float64 where it is left out.
+
+    Returns
+    -------
+    array, shape (N, d)
+
+    Raises
+    ------
+    ValueError
+        If `length` is negative, `width` is not positive or `base` is not positive.
+
+    References
+    ----------
+    Vaswani et al., *Attention is all you need*, 2017, section 3.5.
+    """
+    if length < 0:
+        raise ValueError(f"length must not be negative, got {length}")
+    if width < 1:
+        raise ValueError(f"width must be at least 1, got {width}")
+    if not base > 0:
+        raise ValueError(f"base must be positive, got {base}")
+    xp = array_module() if xp is None else xp
+    pairs = (width + 1) // 2
+    rates = base ** (-2 * xp.arange(pairs, dtype=xp.float64) / width)  # (pairs,)
+    angles = xp.arange(length, dtype=xp.float64)[:, None] * rates  # (N, pairs)
+    columns = xp.stack([xp.sin(angles), xp.cos(angles)], axis=-1)  # (N, pairs, 2)
+    table = xp.reshape(columns, (length, 2 * pairs))[:, :width]
+    return table if dtype is None else xp.astype(table, dtype)
+
+
+def add_positions(x: Any, positions: Any) -> Any:
+    """Add position vector i to row i.
+
+    Parameters
+    ----------
+    x : array, shape (..., N, d)
+        Packed embeddings.
+    positions : array, shape (M, d) with M ≥ N
+        A table of position vectors, fixed (:func:`sinusoidal_positions`) or learned.
+
+    Returns
+    -------
+    array, shape (..., N, d)
+
+    Raises
+    ------
+    ValueError
+        If the widths differ, or if the table ends before the sentence does.
+    """
+    xp = array_namespace(x=x, positions=positions)
+    require_floating(xp, x=x, positions=positions)
+    if x.ndim < 2:
+        raise ValueError(f"x must be (..., N, d), got shape {x.shape}")
+    length, width = x.shape[-2:]
+    if positions.ndim != 2 or positions.shape[1] != width or positions.shape[0] < length:
+        raise ValueError(
+            f"positions must be (M, d={width}) with M at least N={length} to match x {x.shape}, "
+            f"got {positions.shape}"
+        )
+    return x + positions[:length, :]
+
+
+def pack_batch(sequences: Sequence[Any]) -> tuple[Any, Any]:
+    """Pack sequences of different lengths into one array, filled up with rows of zeros.
+
+    Parameters
+    ----------
+    sequences : sequence of B arrays, shapes (N_b, d)
+
+    Returns
+    -------
+    x : array, shape (B, N, d)
+        N is the greatest N_b; the rows from N_b on are zero.
+    token_mask : boolean array, shape (B, N)
+        True where there is a token, False where there is padding.
+
+    Raises
+    ------
+    ValueError
+        If there are no sequences or their widths differ.
+    """
+    if len(sequences) == 0:
+        raise ValueError("sequences must hold at least one sequence, got none")
+    named = {f"sequences[{i}]": sequence for i, sequence in enumerate(sequences)}
+    xp = array_namespace(**named)
+    for name, sequence in named.items():
+        if sequence.ndim != 2 or sequence.shape[1] != sequences[0].shape[-1]:
+            raise ValueError(
+                f"{name} must be (N, d={sequences[0].shape[-1]}) like the first, "
+                f"got shape {sequence.shape}"
+            )
+    device = array_api_compat.device(sequences[0])
+    length = max(sequence.shape[0] for sequence in sequences)
+
+    def fill(rows: int, like: Any) -> Any:
+        return xp.zeros((rows, like.shape[1]), dtype=like.dtype, device=device)
+
+    x = xp.stack([xp.concat([s, fill(length - s.shape[0], s)]) for s in sequences])
+    lengths = xp.asarray([s.shape[0] for s in sequences], device=device)
+    return x, xp.arange(length, device=device)[None, :] < lengths[:, None]
+
+
+def unpack_batch(x: Any, token_mask: Any) -> list[Any]:
+    """Undo :func:`pack_batch`: return the rows of each sequence without its padding.
+
+    Parameters
+    ----------
+    x : array, shape (B, N, d)
+    token_mask : boolean array, shape (B, N)
+
+    Returns
+    -------
+    list of B arrays, shapes (N_b, d)
+
+    Raises
+    ------
+    TypeError
+        If the mask is not boolean.
+    ValueError
+        If the shapes do not match.
+    """
+    xp = array_namespace(x=x, token_mask=token_mask)
+    if token_mask.dtype != xp.bool:
+        raise TypeError(f"token_mask must be boolean, got {token_mask.dtype}")
+    if x.ndim != 3 or token_mask.shape != x.shape[:2]:
+        raise ValueError(
+            f"token_mask must be (B, N) to match x (B, N, d) {x.shape}, got {token_mask.shape}"
+        )
+    return [x[b, ...][token_mask[b, ...]] for b in range(x.shape[0])]

@@ -1,0 +1,150 @@
+"""Broken on purpose: each function looks right, has the right shape, and is wrong in one place.
+
+A chapter shows what gives each one away, and a test asserts that it does. Nothing else in the
+library uses them.
+"""
+
+from typing import Any
+
+import array_api_compat
+
+from companion.arrays import array_namespace
+from companion.masks import causal_mask
+from companion.scores import scaled_scores
+from companion.softmax import softmax, weighted_values
+
+__all__ = [
+    "additive_mask_times_infinity",
+    "attention_masked_after_softmax",
+    "attention_with_leaking_zeros",
+    "attention_with_off_by_one_mask",
+    "embed_without_check",
+    "mean_over_padding",
+    "scores_by_reshape",
+    "scores_divided_by_d_k",
+    "scores_scaled_by_model_width",
+    "softmax_over_queries",
+    "softmax_shifted_by_global_maximum",
+    "softmax_without_shift",
+]
+
+
+def embed_without_check(ids: Any, table: Any) -> Any:
+    """Look up rows without looking at the ids: −1 quietly means the last row.
+
+    Right: :func:`companion.embed`.
+    """
+    array_namespace(ids=ids, table=table)
+    return table[ids]
+
+
+def mean_over_padding(x: Any) -> Any:
+    """Average a padded batch (B, N, d) over all N rows, padding included.
+
+    Right: divide by the number of tokens, not of rows.
+    """
+    xp = array_namespace(x=x)
+    return xp.mean(x, axis=1)
+
+
+def scores_by_reshape(query: Any, key: Any) -> Any:
+    """Turn the keys on their side by reshape where a transpose is meant.
+
+    Right: :func:`companion.scaled_scores`.
+    """
+    xp = array_namespace(query=query, key=key)
+    sideways = xp.reshape(key, (key.shape[1], key.shape[0]))
+    return query @ sideways * query.shape[1] ** -0.5
+
+
+def scores_divided_by_d_k(query: Any, key: Any) -> Any:
+    """Divide by d_k where √d_k is meant.
+
+    Right: :func:`companion.scaled_scores`.
+    """
+    return scaled_scores(query, key, scale=1 / query.shape[-1])
+
+
+def scores_scaled_by_model_width(query: Any, key: Any, width: int) -> Any:
+    """Divide by √d, the width of x, where √d_k, the width of a key, is meant.
+
+    Right: :func:`companion.scaled_scores`.
+    """
+    return scaled_scores(query, key, scale=width**-0.5)
+
+
+def softmax_without_shift(scores: Any) -> Any:
+    """Exponentiate the scores as they come: right for small ones, NaN for large ones.
+
+    Right: :func:`companion.softmax`.
+    """
+    xp = array_namespace(scores=scores)
+    powers = xp.exp(scores)
+    return powers / xp.sum(powers, axis=-1, keepdims=True)
+
+
+def softmax_over_queries(scores: Any) -> Any:
+    """Let the columns sum to one where the rows should.
+
+    Right: :func:`companion.softmax` along the last axis.
+    """
+    return softmax(scores, axis=-2)
+
+
+def softmax_shifted_by_global_maximum(scores: Any) -> Any:
+    """Subtract one maximum from all rows: a row far below it vanishes into 0 / 0.
+
+    Right: :func:`companion.softmax`, which shifts each row by its own.
+    """
+    xp = array_namespace(scores=scores)
+    powers = xp.exp(scores - xp.max(scores))
+    return powers / xp.sum(powers, axis=-1, keepdims=True)
+
+
+def attention_with_leaking_zeros(query: Any, key: Any, value: Any) -> Any:
+    """Set the scores of future tokens to 0 before the softmax, where −∞ belongs.
+
+    Right: :func:`companion.scaled_dot_product_attention` with ``is_causal=True``.
+    """
+    xp = array_namespace(query=query, key=key, value=value)
+    scores = scaled_scores(query, key)
+    visible = _causal(xp, scores)
+    scores = xp.where(visible, scores, xp.zeros_like(scores))
+    return weighted_values(softmax(scores), value)
+
+
+def attention_masked_after_softmax(query: Any, key: Any, value: Any) -> Any:
+    """Zero the weights of future tokens after the softmax, without sharing them out again.
+
+    Right: :func:`companion.scaled_dot_product_attention` with ``is_causal=True``.
+    """
+    xp = array_namespace(query=query, key=key, value=value)
+    weights = softmax(scaled_scores(query, key))
+    weights = xp.where(_causal(xp, weights), weights, xp.zeros_like(weights))
+    return weighted_values(weights, value)
+
+
+def attention_with_off_by_one_mask(query: Any, key: Any, value: Any) -> Any:
+    """Let every token see one position too far.
+
+    Right: :func:`companion.scaled_dot_product_attention` with ``is_causal=True``.
+    """
+    xp = array_namespace(query=query, key=key, value=value)
+    scores = scaled_scores(query, key)
+    visible = _causal(xp, scores, offset=1)
+    scores = xp.where(visible, scores, xp.full_like(scores, -xp.inf))
+    return weighted_values(softmax(scores), value)
+
+
+def additive_mask_times_infinity(mask: Any, dtype: Any) -> Any:
+    """Turn a mask into an additive one by multiplying with −∞: 0 · −∞ is NaN.
+
+    Right: :func:`companion.additive_mask`.
+    """
+    xp = array_namespace(mask=mask)
+    return (1 - xp.astype(mask, dtype)) * -xp.inf
+
+
+def _causal(xp: Any, scores: Any, offset: int = 0) -> Any:
+    mask = causal_mask(*scores.shape[-2:], query_offset=offset, xp=xp)
+    return array_api_compat.to_device(mask, array_api_compat.device(scores))

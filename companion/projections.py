@@ -1,0 +1,118 @@
+"""One matrix, three roles: queries, keys and values."""
+
+from typing import Any
+
+from companion.arrays import array_namespace, require_floating, require_same_dtype
+
+__all__ = ["bilinear_form", "project", "project_qkv"]
+
+
+def project(x: Any, weight: Any, bias: Any = None, *, name: str = "weight") -> Any:
+    """Map every row of x with one matrix (:eq:`eq-projections`).
+
+    Parameters
+    ----------
+    x : array, shape (..., N, d)
+    weight : array, shape (..., d, d_out)
+        Leading axes broadcast: weights (H, d, d_out) make H projections of one x (N, d).
+    bias : array, shape (..., d_out), optional
+        One bias a projection; its leading axes are the weight's.
+    name : str
+        What the weight is called in error messages.
+
+    Returns
+    -------
+    array, shape (..., N, d_out)
+
+    Raises
+    ------
+    TypeError
+        If an argument is not floating or the dtypes differ.
+    ValueError
+        If the shapes do not match.
+    """
+    xp = array_namespace(**{"x": x, name: weight, "bias": bias})
+    require_floating(xp, **{"x": x, name: weight, "bias": bias})
+    require_same_dtype(**{"x": x, name: weight, "bias": bias})
+    if x.ndim < 2:
+        raise ValueError(f"x must be (..., N, d), got shape {x.shape}")
+    if weight.ndim < 2 or weight.shape[-2] != x.shape[-1]:
+        raise ValueError(
+            f"{name} must be (..., d={x.shape[-1]}, d_out) to match x {x.shape}, got {weight.shape}"
+        )
+    projected = x @ weight
+    if bias is None:
+        return projected
+    expected = (*weight.shape[:-2], weight.shape[-1])
+    if bias.shape != expected:
+        raise ValueError(f"the bias of {name} must have shape {expected}, got {bias.shape}")
+    return projected + bias[..., None, :]
+
+
+def project_qkv(
+    x: Any,
+    w_q: Any,
+    w_k: Any,
+    w_v: Any,
+    b_q: Any = None,
+    b_k: Any = None,
+    b_v: Any = None,
+) -> tuple[Any, Any, Any]:
+    """Make queries, keys and values from one packed matrix (:eq:`eq-projections`).
+
+    Parameters
+    ----------
+    x : array, shape (..., N, d)
+    w_q, w_k : array, shape (..., d, d_k)
+    w_v : array, shape (..., d, d_v)
+    b_q, b_k : array, shape (..., d_k), optional
+    b_v : array, shape (..., d_v), optional
+
+    Returns
+    -------
+    query, key : array, shape (..., N, d_k)
+    value : array, shape (..., N, d_v)
+
+    Raises
+    ------
+    TypeError
+        If an argument is not floating or the dtypes differ.
+    ValueError
+        If the shapes do not match.
+    """
+    array_namespace(x=x, w_q=w_q, w_k=w_k, w_v=w_v, b_q=b_q, b_k=b_k, b_v=b_v)
+    query = project(x, w_q, b_q, name="w_q")
+    key = project(x, w_k, b_k, name="w_k")
+    value = project(x, w_v, b_v, name="w_v")
+    if w_q.shape[-1] != w_k.shape[-1]:
+        raise ValueError(
+            f"w_k must have as many columns as w_q, d_k={w_q.shape[-1]}, got shape {w_k.shape}"
+        )
+    return query, key, value
+
+
+def bilinear_form(w_q: Any, w_k: Any) -> Any:
+    """Return W^Q (W^K)ᵀ, the only thing a score knows of both (:eq:`eq-bilinear`).
+
+    Parameters
+    ----------
+    w_q, w_k : array, shape (..., d, d_k)
+
+    Returns
+    -------
+    array, shape (..., d, d)
+        A matrix of rank at most d_k.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not floating or the dtypes differ.
+    ValueError
+        If the shapes do not match.
+    """
+    xp = array_namespace(w_q=w_q, w_k=w_k)
+    require_floating(xp, w_q=w_q, w_k=w_k)
+    require_same_dtype(w_q=w_q, w_k=w_k)
+    if w_q.ndim < 2 or w_k.ndim < 2 or w_q.shape[-2:] != w_k.shape[-2:]:
+        raise ValueError(f"w_k must be (..., d, d_k) like w_q {w_q.shape}, got {w_k.shape}")
+    return w_q @ w_k.mT

@@ -1,0 +1,203 @@
+"""From scores to weights, and from weights to a mixture of values."""
+
+from typing import Any
+
+import array_api_compat
+
+from companion.arrays import (
+    array_namespace,
+    computing_dtype,
+    require_floating,
+    require_same_dtype,
+)
+
+__all__ = ["hardmax", "logsumexp", "softmax", "softmax_jacobian", "weighted_values"]
+
+
+def softmax(scores: Any, *, axis: int = -1) -> Any:
+    """Turn scores into positive weights that sum to one (:eq:`eq-softmax`).
+
+    Parameters
+    ----------
+    scores : array, any shape with at least one axis
+        −∞ is allowed and gets weight 0.
+    axis : int
+        The axis that sums to one.
+
+    Returns
+    -------
+    array
+        Same shape and dtype; float16 is computed in float32. Where all scores are −∞ all weights
+        are 0. A score of +∞ or NaN makes its weights NaN.
+
+    Raises
+    ------
+    TypeError
+        If `scores` is not floating.
+    ValueError
+        If `axis` is no axis of `scores`.
+    """
+    xp = array_namespace(scores=scores)
+    _check(xp, scores, axis)
+    if scores.shape[axis] == 0:
+        return scores
+    powers, total, _ = _exponentials(xp, scores, axis)
+    weights = powers / xp.where(total == 0, xp.ones_like(total), total)
+    return xp.astype(weights, scores.dtype, copy=False)
+
+
+def logsumexp(scores: Any, *, axis: int = -1) -> Any:
+    """Compute ``log(sum(exp(scores)))`` along an axis without overflow (:eq:`eq-logsumexp`).
+
+    Parameters
+    ----------
+    scores : array, any shape with at least one axis
+    axis : int
+        The axis that is summed over; it must not be empty.
+
+    Returns
+    -------
+    array
+        The shape of `scores` without `axis`, in its dtype; −∞ where all scores are −∞.
+
+    Raises
+    ------
+    TypeError
+        If `scores` is not floating.
+    ValueError
+        If `axis` is no axis of `scores` or is empty.
+    """
+    xp = array_namespace(scores=scores)
+    _check(xp, scores, axis)
+    if scores.shape[axis] == 0:
+        raise ValueError(f"scores must not be empty along axis {axis}, got shape {scores.shape}")
+    _, total, top = _exponentials(xp, scores, axis)
+    empty = total == 0
+    logs = xp.log(xp.where(empty, xp.ones_like(total), total)) + top
+    logs = xp.where(empty, xp.full_like(logs, -xp.inf), logs)
+    return xp.astype(xp.squeeze(logs, axis=axis), scores.dtype, copy=False)
+
+
+def _exponentials(xp: Any, scores: Any, axis: int) -> tuple[Any, Any, Any]:
+    """Return exp(scores − top), its sum, and the finite number `top`, with `axis` kept."""
+    scores = xp.astype(scores, computing_dtype(xp, scores.dtype), copy=False)
+    top = xp.max(scores, axis=axis, keepdims=True)
+    top = xp.where(top == -xp.inf, xp.zeros_like(top), top)
+    # A score further below the top than the largest float counts as if it were just that far
+    # below: its exponential is 0 either way, and the difference does not overflow.
+    floor = xp.where(top > 0, xp.abs(top) - xp.finfo(top.dtype).max, xp.full_like(top, -xp.inf))
+    powers = xp.exp(xp.maximum(scores, floor) - top)
+    return powers, xp.sum(powers, axis=axis, keepdims=True), top
+
+
+def softmax_jacobian(weights: Any) -> Any:
+    """Return the derivative of every weight by every score (:eq:`eq-softmax-jacobian`).
+
+    Parameters
+    ----------
+    weights : array, shape (..., n)
+        The softmax of n scores.
+
+    Returns
+    -------
+    array, shape (..., n, n)
+        Entry (i, j) is ∂wᵢ/∂sⱼ = wᵢ (δᵢⱼ − wⱼ), symmetric, with rows that sum to zero.
+
+    Raises
+    ------
+    TypeError
+        If `weights` is not floating.
+    ValueError
+        If `weights` has no axis.
+    """
+    xp = array_namespace(weights=weights)
+    _check(xp, weights, -1)
+    identity = xp.eye(
+        weights.shape[-1], dtype=weights.dtype, device=array_api_compat.device(weights)
+    )
+    return weights[..., :, None] * (identity - weights[..., None, :])
+
+
+def hardmax(scores: Any, *, axis: int = -1) -> Any:
+    """Share all weight equally among the largest scores (:prf:ref:`prop-soft-lookup-limit`).
+
+    It is what ``softmax(beta * scores)`` tends to as beta grows: the hard look-up.
+
+    Parameters
+    ----------
+    scores : array, any shape with at least one axis
+    axis : int
+        The axis that sums to one.
+
+    Returns
+    -------
+    array
+        Same shape and dtype; 0 everywhere where all scores are −∞.
+
+    Raises
+    ------
+    TypeError
+        If `scores` is not floating.
+    ValueError
+        If `axis` is no axis of `scores`.
+    """
+    xp = array_namespace(scores=scores)
+    _check(xp, scores, axis)
+    if scores.shape[axis] == 0:
+        return scores
+    top = xp.max(scores, axis=axis, keepdims=True)
+    chosen = xp.astype((scores == top) & (scores > -xp.inf), scores.dtype)
+    count = xp.sum(chosen, axis=axis, keepdims=True)
+    return chosen / xp.where(count == 0, xp.ones_like(count), count)
+
+
+def weighted_values(weights: Any, value: Any) -> Any:
+    """Mix the value rows with the weights (:eq:`eq-weighted-values`).
+
+    Parameters
+    ----------
+    weights : array, shape (..., T, S)
+        Rows of weights that are not negative and sum to one (or are all 0).
+    value : array, shape (..., S, d_v)
+        Leading axes broadcast.
+
+    Returns
+    -------
+    array, shape (..., T, d_v)
+        Row i is the sum of ``weights[i, j] * value[j]``, in the arguments' dtype; float16 is
+        computed in float32. A value row that is not finite reaches every output row, also those
+        that give it weight 0, because 0 · ∞ is NaN.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not floating or the dtypes differ.
+    ValueError
+        If the shapes do not match.
+    """
+    xp = array_namespace(weights=weights, value=value)
+    require_floating(xp, weights=weights, value=value)
+    require_same_dtype(weights=weights, value=value)
+    if weights.ndim < 2:
+        raise ValueError(f"weights must be (..., T, S), got shape {weights.shape}")
+    if value.ndim < 2 or value.shape[-2] != weights.shape[-1]:
+        raise ValueError(
+            f"value must be (..., S={weights.shape[-1]}, d_v) to match weights {weights.shape}, "
+            f"got {value.shape}"
+        )
+    dtype = computing_dtype(xp, value.dtype)
+    value_in = xp.astype(value, dtype, copy=False)
+    mixed = xp.astype(weights, dtype, copy=False) @ value_in
+    # A mixture is no longer than its longest part: rounding alone takes it past the largest float.
+    limit = float(xp.finfo(dtype).max)
+    finite = xp.all(xp.isfinite(value_in), axis=-2, keepdims=True)
+    mixed = xp.where(finite, xp.clip(mixed, -limit, limit), mixed)
+    return xp.astype(mixed, value.dtype, copy=False)
+
+
+def _check(xp: Any, scores: Any, axis: int) -> None:
+    require_floating(xp, scores=scores)
+    if not isinstance(axis, int) or not -scores.ndim <= axis < scores.ndim:
+        raise ValueError(
+            f"axis must be one of the {scores.ndim} axes of scores {scores.shape}, got {axis!r}"
+        )
