@@ -6,6 +6,24 @@ Every room of the library is a chapter of the book; the functions below are what
 from companion import loops, pitfalls
 from companion.arrays import array_module, array_namespace, random_normal, show, to_numpy
 from companion.attention import scaled_dot_product_attention
+from companion.block import BlockParameters, transformer_block, transformer_stack
+from companion.feed_forward import (
+    FeedForwardParameters,
+    GatedFeedForwardParameters,
+    feed_forward,
+    gated_feed_forward,
+    gelu,
+    relu,
+    silu,
+)
+from companion.heads import (
+    AttentionParameters,
+    head_contributions,
+    merge_heads,
+    multi_head_attention,
+    split_heads,
+    split_packed_projection,
+)
 from companion.masks import (
     additive_mask,
     causal_mask,
@@ -14,6 +32,7 @@ from companion.masks import (
     padding_mask,
     window_mask,
 )
+from companion.norms import NormParameters, layer_norm, rms_norm
 from companion.packing import (
     add_positions,
     build_vocabulary,
@@ -24,6 +43,7 @@ from companion.packing import (
     token_ids,
     unpack_batch,
 )
+from companion.parameters import count_parameters, map_parameters, move_parameters
 from companion.projections import bilinear_form, project, project_qkv
 from companion.running_example import RunningExample, running_example
 from companion.scores import scaled_scores, score_variance, soft_cap
@@ -37,6 +57,11 @@ from companion.trained_heads import (
 )
 
 __all__ = [
+    "AttentionParameters",
+    "BlockParameters",
+    "FeedForwardParameters",
+    "GatedFeedForwardParameters",
+    "NormParameters",
     "RunningExample",
     "TrainedEmbedding",
     "TrainedHeads",
@@ -50,12 +75,22 @@ __all__ = [
     "build_vocabulary",
     "causal_mask",
     "combine_masks",
+    "count_parameters",
     "embed",
+    "feed_forward",
+    "gated_feed_forward",
+    "gelu",
     "hardmax",
+    "head_contributions",
+    "layer_norm",
     "load_trained_heads",
     "logsumexp",
     "loops",
+    "map_parameters",
     "mask_scores",
+    "merge_heads",
+    "move_parameters",
+    "multi_head_attention",
     "pack_batch",
     "pack_rows",
     "padding_mask",
@@ -63,17 +98,24 @@ __all__ = [
     "project",
     "project_qkv",
     "random_normal",
+    "relu",
+    "rms_norm",
     "running_example",
     "scaled_dot_product_attention",
     "scaled_scores",
     "score_variance",
     "show",
+    "silu",
     "sinusoidal_positions",
     "soft_cap",
     "softmax",
     "softmax_jacobian",
+    "split_heads",
+    "split_packed_projection",
     "to_numpy",
     "token_ids",
+    "transformer_block",
+    "transformer_stack",
     "unpack_batch",
     "weighted_values",
     "window_mask",

@@ -4,12 +4,18 @@ Every function here has a matrix form that gives the same numbers; its docstring
 them is meant for more than a handful of tokens.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from companion.arrays import array_namespace, require_floating
+from companion.feed_forward import FeedForwardParameters, gelu
+from companion.heads import AttentionParameters
 
 __all__ = [
     "attention_loop",
+    "feed_forward_loop",
+    "layer_norm_loop",
+    "multi_head_attention_loop",
     "project_loop",
     "scores_loop",
     "softmax_loop",
@@ -179,6 +185,114 @@ def attention_loop(query: Any, key: Any, value: Any, *, is_causal: bool = False)
         seen = min(i + 1, key.shape[0]) if is_causal else key.shape[0]
         scores = scores_loop(query[i : i + 1, :], key[:seen, :], scale=scale)  # (1, seen)
         rows.append(weighted_values_loop(softmax_loop(scores), value[:seen, :])[0, :])
+    return xp.stack(rows)
+
+
+def multi_head_attention_loop(
+    x: Any, parameters: AttentionParameters, *, is_causal: bool = False
+) -> Any:
+    """Attend head by head, lay the heads side by side, and mix them.
+
+    :func:`companion.multi_head_attention` does it at once.
+
+    Parameters
+    ----------
+    x : array, shape (N, d)
+    parameters : AttentionParameters
+    is_causal : bool
+        Token i looks only at tokens 0 … i.
+
+    Returns
+    -------
+    array, shape (N, d_out)
+
+    Raises
+    ------
+    TypeError
+        If `x` is not floating or from another array library.
+    ValueError
+        If `x` is no matrix or the shapes do not match.
+    """
+    p = parameters
+    xp = _check_matrices(x=x)
+    group = p.heads // p.w_k.shape[0]
+    heads = []
+    for h in range(p.heads):
+        g = h // group  # the key/value head that serves query head h
+        query = _with_bias(project_loop(x, p.w_q[h, ...]), p.b_q, h)
+        key = _with_bias(project_loop(x, p.w_k[g, ...]), p.b_k, g)
+        value = _with_bias(project_loop(x, p.w_v[g, ...]), p.b_v, g)
+        heads.append(attention_loop(query, key, value, is_causal=is_causal))  # (N, d_v)
+    output = project_loop(xp.concat(heads, axis=1), p.w_o)  # (N, H·d_v) @ (H·d_v, d_out)
+    return output if p.b_o is None else output + p.b_o
+
+
+def _with_bias(rows: Any, bias: Any, head: int) -> Any:
+    return rows if bias is None else rows + bias[head, ...]
+
+
+def feed_forward_loop(
+    x: Any, parameters: FeedForwardParameters, *, activation: Callable[[Any], Any] = gelu
+) -> Any:
+    """Send every token through the network by itself; :func:`companion.feed_forward` does all.
+
+    Parameters
+    ----------
+    x : array, shape (N, d)
+    parameters : FeedForwardParameters
+    activation : callable
+        Works on each entry by itself.
+
+    Returns
+    -------
+    array, shape (N, d_out)
+
+    Raises
+    ------
+    TypeError
+        If `x` is not floating or from another array library.
+    ValueError
+        If `x` is no matrix or the shapes do not match.
+    """
+    xp = _check_matrices(x=x)
+    p = parameters
+    rows = []
+    for i in range(x.shape[0]):  # each token, alone
+        hidden = project_loop(x[i : i + 1, :], p.w_1)[0, :]
+        hidden = activation(hidden if p.b_1 is None else hidden + p.b_1)  # (d_ff,)
+        output = project_loop(hidden[None, :], p.w_2)[0, :]
+        rows.append(output if p.b_2 is None else output + p.b_2)
+    return xp.stack(rows)
+
+
+def layer_norm_loop(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
+    """Bring every token to mean 0 and variance 1 by itself; :func:`companion.layer_norm` does all.
+
+    Parameters
+    ----------
+    x : array, shape (N, d)
+    weight, bias : array, shape (d,)
+    eps : float
+        Added to the variance, under the root.
+
+    Returns
+    -------
+    array, shape (N, d)
+
+    Raises
+    ------
+    TypeError
+        If an argument is not floating.
+    ValueError
+        If `x` is no matrix.
+    """
+    xp = _check_matrices(x=x)
+    width = x.shape[1]
+    rows = []
+    for i in range(x.shape[0]):
+        mean = sum(x[i, c] for c in range(width)) / width
+        variance = sum((x[i, c] - mean) ** 2 for c in range(width)) / width
+        rows.append((x[i, :] - mean) / (variance + eps) ** 0.5 * weight + bias)
     return xp.stack(rows)
 
 

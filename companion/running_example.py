@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from companion.arrays import array_module
+from companion.block import BlockParameters
+from companion.feed_forward import FeedForwardParameters
+from companion.heads import AttentionParameters
+from companion.norms import NormParameters
 from companion.packing import add_positions, build_vocabulary, embed, token_ids
 
 __all__ = ["RunningExample", "running_example"]
@@ -45,11 +49,43 @@ W_V = [  # (H, d, d_v) = (2, 6, 4)
     [[1, 0, 0, 0], [0, 1, 0, 0.5], [0, 0, 1, 0], [0, 0, -0.5, 1], [0.5, 0, 0, 0], [0, 0.5, 0, -1]],
     [[0, 0.5, 0, -1], [1, 0, 0, 0], [0, 1, 0, 0.5], [-1, 0, 1, 0], [0, 0, 0.5, 0], [0.5, 0, 0, 1]],
 ]
+W_O = [  # (H·d_v, d) = (8, 6): four rows for each head
+    [0.5, 0, 0, 0, 0, 0],
+    [0, 0.5, 0.5, 0, 0, 0],
+    [0, 0, 0, 0.5, 0.5, 0],
+    [0, 0, 0, 0, 0, 0.5],
+    [0, -0.5, 0, 0, 0.5, 0],
+    [0, 0, 0.5, 0.5, 0, 0],
+    [0.5, 0, 0, 0, 0, -0.5],
+    [0, 0, -0.5, 0, 0, 1],
+]
+W_1 = [  # (d, d_ff) = (6, 10)
+    [1, 0, 0, 0, 0, -1, 0, 0, 0.5, 0],
+    [0, 1, 0, 0, 0, 0, -1, 0, 0, 0.5],
+    [0, 0, 1, 0, 0, 0, 0, -1, 0.5, 0],
+    [0, 0, 0, 1, 0, 1, 0, 0, 0, -0.5],
+    [0, 1, 0, 0, 1, 0, 0, 0, -0.5, 0],
+    [-1, 0, 0, 0, 1, 0, 0, 1, 0, 0.5],
+]
+B_1 = [0, -0.5, 0, 0.5, 0, 0, 0.5, 0, -0.5, 0]  # (d_ff,)
+W_2 = [  # (d_ff, d) = (10, 6)
+    [0.5, 0, 0, 0, 0, 0],
+    [0, 0.5, 0, 0, 0, 0],
+    [0, 0, 0.5, 0, 0, 0],
+    [0, 0, 0, 0.5, 0, 0],
+    [0, 0, 0, 0, 0.5, 0],
+    [0, 0, 0, 0, 0, 0.5],
+    [0, 0, 0.5, 0, 0, -0.5],
+    [0.5, 0, 0, -0.5, 0, 0],
+    [0, -0.5, 0, 0, 0.5, 0],
+    [0, 0, 0, 0.5, 0, 0.5],
+]
+B_2 = [0, 0, 0.5, 0, 0, -0.5]  # (d,)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RunningExample:
-    """*the black cat ran quickly*: N = 5 tokens, d = 6, H = 2 heads, d_k = 3, d_v = 4.
+    """*the black cat ran quickly*: N = 5 tokens, d = 6, H = 2 heads, d_k = 3, d_v = 4, d_ff = 10.
 
     Attributes
     ----------
@@ -66,6 +102,9 @@ class RunningExample:
         The packed sentence: embeddings plus positions.
     w_q, w_k : array, shape (H, d, d_k) = (2, 6, 3)
     w_v : array, shape (H, d, d_v) = (2, 6, 4)
+    block : BlockParameters
+        A transformer block around the same two heads: W^O (8, 6), a feed-forward network
+        6 → 10 → 6, and norms with weight 1 and bias 0.
     """
 
     tokens: tuple[str, ...]
@@ -77,6 +116,7 @@ class RunningExample:
     w_q: Any
     w_k: Any
     w_v: Any
+    block: BlockParameters
 
 
 def running_example(xp: Any = None, dtype: Any = None) -> RunningExample:
@@ -100,4 +140,12 @@ def running_example(xp: Any = None, dtype: Any = None) -> RunningExample:
     tables = (EMBEDDING, POSITIONS, W_Q, W_K, W_V)
     embedding, positions, w_q, w_k, w_v = (xp.asarray(t, dtype=dtype) for t in tables)
     x = add_positions(embed(token_ids(TOKENS, vocabulary, xp=xp), embedding), positions)
-    return RunningExample(TOKENS, FEATURES, vocabulary, embedding, positions, x, w_q, w_k, w_v)
+    block = BlockParameters(
+        AttentionParameters(w_q, w_k, w_v, xp.asarray(W_O, dtype=dtype)),
+        NormParameters.neutral(x.shape[1], xp=xp, dtype=dtype),
+        FeedForwardParameters(*(xp.asarray(t, dtype=dtype) for t in (W_1, B_1, W_2, B_2))),
+        NormParameters.neutral(x.shape[1], xp=xp, dtype=dtype),
+    )
+    return RunningExample(
+        TOKENS, FEATURES, vocabulary, embedding, positions, x, w_q, w_k, w_v, block
+    )

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import array_module, array_namespace, computing_dtype, require_floating
+from companion.arrays import array_module
+from companion.heads import AttentionParameters
+from companion.norms import layer_norm
 
 __all__ = [
     "TrainedEmbedding",
@@ -51,6 +53,12 @@ class TrainedLayer:
     b_k: Any
     b_v: Any
     b_o: Any
+
+    @property
+    def attention(self) -> AttentionParameters:
+        """The same weights as :func:`companion.multi_head_attention` takes them."""
+        roles = ("w_q", "w_k", "w_v", "w_o", "b_q", "b_k", "b_v", "b_o")
+        return AttentionParameters(**{role: getattr(self, role) for role in roles})
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +107,11 @@ class TrainedEmbedding:
     norm_eps: float
 
     def normalize(self, x: Any) -> Any:
-        """Give every row mean 0 and variance 1, then scale and shift the columns as trained.
+        """Apply the layer norm behind the sums of word, position and token type rows.
 
         Parameters
         ----------
         x : array, shape (..., N, d)
-            Sums of word, position and token type rows.
 
         Returns
         -------
@@ -112,27 +119,10 @@ class TrainedEmbedding:
 
         Raises
         ------
-        TypeError
-            If `x` is not floating or belongs to another array library.
-        ValueError
-            If the rows of `x` do not have d columns.
-
-        References
-        ----------
-        Ba, Kiros and Hinton, *Layer normalization*, 2016.
+        TypeError, ValueError
+            As :func:`companion.layer_norm` says.
         """
-        xp = array_namespace(norm_weight=self.norm_weight, x=x)
-        require_floating(xp, x=x)
-        if x.shape[-1:] != self.norm_weight.shape:
-            raise ValueError(f"x must be (..., N, d={self.norm_weight.shape[0]}), got {x.shape}")
-        dtype = computing_dtype(xp, x.dtype)
-        wide, weight, bias = (
-            xp.astype(array, dtype, copy=False) for array in (x, self.norm_weight, self.norm_bias)
-        )
-        centred = wide - xp.mean(wide, axis=-1, keepdims=True)
-        variance = xp.mean(centred * centred, axis=-1, keepdims=True)
-        normalized = centred / xp.sqrt(variance + self.norm_eps) * weight + bias
-        return xp.astype(normalized, x.dtype, copy=False)
+        return layer_norm(x, self.norm_weight, self.norm_bias, eps=self.norm_eps)
 
 
 @dataclass(frozen=True, eq=False)

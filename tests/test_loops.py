@@ -72,3 +72,41 @@ def test_causal_attention_of_any_size(length, d_k, d_v, seed):
     loop = loops.attention_loop(query, key, value, is_causal=True)
     matrix = companion.scaled_dot_product_attention(query, key, value, is_causal=True)
     np.testing.assert_allclose(loop, matrix, atol=TOLERANCE)
+
+
+@pytest.mark.claim("eq-multi-head")
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_multi_head_attention(home, is_causal):
+    rng = np.random.default_rng(2)
+    parameters = companion.AttentionParameters.random(
+        rng, width=6, heads=4, kv_heads=2, d_k=3, d_v=5
+    )
+    parameters = companion.map_parameters(
+        lambda array: home.asarray(array + 0.1 * rng.standard_normal(array.shape)), parameters
+    )
+    (x,) = map(home.asarray, draw((5, 6)))
+    loop = loops.multi_head_attention_loop(x, parameters, is_causal=is_causal)
+    matrix = companion.multi_head_attention(x, parameters, is_causal=is_causal)
+    np.testing.assert_allclose(to_numpy(loop), to_numpy(matrix), atol=TOLERANCE)
+
+
+@pytest.mark.claim("eq-feed-forward")
+@pytest.mark.parametrize("bias", [False, True])
+def test_feed_forward(home, bias):
+    rng = np.random.default_rng(3)
+    parameters = companion.FeedForwardParameters.random(rng, width=6, hidden=10, bias=bias)
+    parameters = companion.map_parameters(
+        lambda array: home.asarray(array + 0.1 * rng.standard_normal(array.shape)), parameters
+    )
+    (x,) = map(home.asarray, draw((5, 6)))
+    loop = loops.feed_forward_loop(x, parameters, activation=companion.silu)
+    matrix = companion.feed_forward(x, parameters, activation=companion.silu)
+    np.testing.assert_allclose(to_numpy(loop), to_numpy(matrix), atol=TOLERANCE)
+
+
+@pytest.mark.claim("eq-layer-norm")
+def test_layer_norm(home):
+    x, weight, bias = map(home.asarray, draw((5, 6), (6,), (6,)))
+    loop = loops.layer_norm_loop(x, weight, bias, eps=0.1)
+    matrix = companion.layer_norm(x, weight, bias, eps=0.1)
+    np.testing.assert_allclose(to_numpy(loop), to_numpy(matrix), atol=TOLERANCE)

@@ -1,0 +1,217 @@
+"""The transformer block: attention and feed-forward, each with a residual and a norm."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from companion.arrays import array_module
+from companion.feed_forward import (
+    FeedForwardParameters,
+    GatedFeedForwardParameters,
+    feed_forward,
+    gated_feed_forward,
+    gelu,
+)
+from companion.heads import AttentionParameters, multi_head_attention
+from companion.norms import NormParameters, layer_norm
+
+__all__ = ["BlockParameters", "transformer_block", "transformer_stack"]
+
+NORMS = ("post", "pre")
+
+
+@dataclass(frozen=True, eq=False)
+class BlockParameters:
+    """The weights of one transformer block.
+
+    Attributes
+    ----------
+    attention : AttentionParameters
+    norm_1 : NormParameters
+        Of the attention: after it in post-norm, before it in pre-norm.
+    feed_forward : FeedForwardParameters or GatedFeedForwardParameters
+    norm_2 : NormParameters
+        Of the feed-forward network.
+
+    Raises
+    ------
+    ValueError
+        If the parts are not all of one width d.
+    """
+
+    attention: AttentionParameters
+    norm_1: NormParameters
+    feed_forward: FeedForwardParameters | GatedFeedForwardParameters
+    norm_2: NormParameters
+
+    def __post_init__(self) -> None:
+        network = self.feed_forward
+        gated = isinstance(network, GatedFeedForwardParameters)
+        enter, leave = ("w_gate", "w_down") if gated else ("w_1", "w_2")
+        width = self.attention.w_q.shape[1]
+        widths = {
+            "attention.w_o": self.attention.w_o.shape[1],
+            "norm_1.weight": self.norm_1.weight.shape[0],
+            f"feed_forward.{enter}": getattr(network, enter).shape[0],
+            f"feed_forward.{leave}": getattr(network, leave).shape[1],
+            "norm_2.weight": self.norm_2.weight.shape[0],
+        }
+        for name, got in widths.items():
+            if got != width:
+                raise ValueError(
+                    f"{name} of BlockParameters must have the width of attention.w_q, d={width}, "
+                    f"got {got}"
+                )
+
+    @classmethod
+    def random(
+        cls,
+        rng: np.random.Generator,
+        *,
+        width: int,
+        heads: int,
+        hidden: int,
+        bias: bool = True,
+        gated: bool = False,
+        xp: Any = None,
+        dtype: Any = None,
+        **sizes: Any,
+    ) -> "BlockParameters":
+        """Draw weights of variance 1 / (number of inputs); biases are 0 and norms neutral.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        width, heads, hidden : int
+            d, H and d_ff.
+        bias : bool
+            Whether there are biases, in the norms too.
+        gated : bool
+            Whether the feed-forward network is a gated one.
+        xp, dtype : optional
+            Array module and floating dtype, as in :func:`companion.random_normal`.
+        **sizes
+            `kv_heads`, `d_k` and `d_v` of :meth:`AttentionParameters.random`.
+        """
+        made = {"xp": array_module() if xp is None else xp, "dtype": dtype}
+        attention = AttentionParameters.random(
+            rng, width=width, heads=heads, bias=bias, **sizes, **made
+        )
+        network = (
+            GatedFeedForwardParameters.random(rng, width=width, hidden=hidden, **made)
+            if gated
+            else FeedForwardParameters.random(rng, width=width, hidden=hidden, bias=bias, **made)
+        )
+        norms = [NormParameters.neutral(width, bias=bias, **made) for _ in range(2)]
+        return cls(attention, norms[0], network, norms[1])
+
+
+def transformer_block(
+    x: Any,
+    parameters: BlockParameters,
+    *,
+    norm: str = "post",
+    activation: Callable[[Any], Any] | None = None,
+    eps: float = 1e-5,
+    **options: Any,
+) -> Any:
+    """Add what attention brings, then what the feed-forward network brings.
+
+    Parameters
+    ----------
+    x : array, shape (..., N, d)
+    parameters : BlockParameters
+    norm : {"post", "pre"}
+        ``"post"`` norms each sum (:eq:`eq-post-norm`: the 2017 transformer, BERT); ``"pre"`` norms
+        what enters each part and leaves the sum alone (:eq:`eq-pre-norm`: GPT-2).
+    activation : callable, optional
+        Of the feed-forward network; left out, GELU, and SiLU in a gated one.
+    eps : float
+        Of the layer norms.
+    **options
+        Masks and the like, as in :func:`companion.multi_head_attention`.
+
+    Returns
+    -------
+    array, shape (..., N, d)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `norm` is none of the two, and as the parts say.
+    """
+    p = parameters
+    if norm not in NORMS:
+        raise ValueError(f"norm must be 'post' or 'pre', got {norm!r}")
+
+    def attend(rows: Any) -> Any:
+        return multi_head_attention(rows, p.attention, **options)
+
+    def normed(rows: Any, n: NormParameters) -> Any:
+        return layer_norm(rows, n.weight, n.bias, eps=eps)
+
+    if norm == "post":
+        x = normed(x + attend(x), p.norm_1)
+        return normed(x + _feed(x, p.feed_forward, activation), p.norm_2)
+    x = x + attend(normed(x, p.norm_1))
+    return x + _feed(normed(x, p.norm_2), p.feed_forward, activation)
+
+
+def _feed(x: Any, parameters: Any, activation: Callable[[Any], Any] | None) -> Any:
+    if isinstance(parameters, GatedFeedForwardParameters):
+        chosen = {} if activation is None else {"activation": activation}
+        return gated_feed_forward(x, parameters, **chosen)
+    return feed_forward(x, parameters, activation=activation or gelu)
+
+
+def transformer_stack(
+    x: Any,
+    blocks: Sequence[BlockParameters],
+    *,
+    norm: str = "post",
+    final_norm: NormParameters | None = None,
+    eps: float = 1e-5,
+    return_all: bool = False,
+    **options: Any,
+) -> Any:
+    """Send x through blocks one after the other, each with weights of its own.
+
+    Parameters
+    ----------
+    x : array, shape (..., N, d)
+    blocks : sequence of BlockParameters
+    norm : {"post", "pre"}
+        Where the blocks norm.
+    final_norm : NormParameters, optional
+        A last layer norm after the last block. A pre-norm stack needs it, because its sums are
+        never normed; a post-norm stack has none.
+    eps : float
+        Of the layer norms.
+    return_all : bool
+        Return the list of x and every block's output instead of the last one alone; a final norm
+        is applied to the last.
+    **options
+        `activation`, masks and the like, as in :func:`transformer_block`.
+
+    Returns
+    -------
+    array, shape (..., N, d), or the list of len(blocks) + 1 such arrays
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `final_norm` is missing in pre-norm or given in post-norm, and as the blocks say.
+    """
+    if (final_norm is None) == (norm == "pre"):
+        raise ValueError(
+            f"final_norm must be {'given' if norm == 'pre' else 'left out'} for norm={norm!r}, "
+            f"got {type(final_norm).__name__}"
+        )
+    states = [x]
+    for parameters in blocks:
+        states.append(transformer_block(states[-1], parameters, norm=norm, eps=eps, **options))
+    if final_norm is not None:
+        states[-1] = layer_norm(states[-1], final_norm.weight, final_norm.bias, eps=eps)
+    return states if return_all else states[-1]

@@ -1,0 +1,313 @@
+"""Many heads: split, attend side by side, merge."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from companion.arrays import array_module, array_namespace, require_floating
+from companion.attention import scaled_dot_product_attention
+from companion.parameters import check_parameters, draw_weight
+from companion.projections import project
+
+__all__ = [
+    "AttentionParameters",
+    "head_contributions",
+    "merge_heads",
+    "multi_head_attention",
+    "split_heads",
+    "split_packed_projection",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionParameters:
+    """The weights of one multi-head attention layer, heads on the first axis.
+
+    Attributes
+    ----------
+    w_q : array, shape (H, d, d_k)
+    w_k : array, shape (H_kv, d_context, d_k)
+        H_kv divides H; with fewer key/value heads than query heads they are shared in groups.
+    w_v : array, shape (H_kv, d_context, d_v)
+    w_o : array, shape (H·d_v, d_out)
+        Rows h·d_v … (h + 1)·d_v − 1 belong to head h.
+    b_q : array, shape (H, d_k), or None
+    b_k : array, shape (H_kv, d_k), or None
+    b_v : array, shape (H_kv, d_v), or None
+    b_o : array, shape (d_out,), or None
+
+    Raises
+    ------
+    TypeError
+        If the arrays come from different libraries or differ in dtype.
+    ValueError
+        If the shapes do not fit together.
+    """
+
+    w_q: Any
+    w_k: Any
+    w_v: Any
+    w_o: Any
+    b_q: Any = None
+    b_k: Any = None
+    b_v: Any = None
+    b_o: Any = None
+
+    def __post_init__(self) -> None:
+        sizes = check_parameters(
+            "AttentionParameters",
+            w_q=(self.w_q, ("H", "d", "d_k")),
+            w_k=(self.w_k, ("H_kv", "d_context", "d_k")),
+            w_v=(self.w_v, ("H_kv", "d_context", "d_v")),
+            w_o=(self.w_o, ("H·d_v", "d_out")),
+            b_q=(self.b_q, ("H", "d_k")),
+            b_k=(self.b_k, ("H_kv", "d_k")),
+            b_v=(self.b_v, ("H_kv", "d_v")),
+            b_o=(self.b_o, ("d_out",)),
+        )
+        heads, kv_heads = sizes["H"], sizes["H_kv"]
+        if kv_heads == 0 or heads % kv_heads != 0:
+            raise ValueError(
+                f"w_k of AttentionParameters must have a number of heads H_kv that divides "
+                f"H={heads}, got {self.w_k.shape}"
+            )
+        if sizes["H·d_v"] != heads * sizes["d_v"]:
+            raise ValueError(
+                f"w_o of AttentionParameters must have H·d_v={heads * sizes['d_v']} rows, "
+                f"got {self.w_o.shape}"
+            )
+
+    @property
+    def heads(self) -> int:
+        """Number of query heads H."""
+        return self.w_q.shape[0]
+
+    @classmethod
+    def random(
+        cls,
+        rng: np.random.Generator,
+        *,
+        width: int,
+        heads: int,
+        kv_heads: int | None = None,
+        d_k: int | None = None,
+        d_v: int | None = None,
+        bias: bool = True,
+        xp: Any = None,
+        dtype: Any = None,
+    ) -> "AttentionParameters":
+        """Draw weights of variance 1 / (number of inputs); biases are 0.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            NumPy draws, and the numbers are moved, so every device sees the same ones.
+        width : int
+            d, of the input and the output.
+        heads, kv_heads : int
+            H and H_kv; H_kv = H where it is left out.
+        d_k, d_v : int, optional
+            d / H and d_k where they are left out.
+        bias : bool
+            Whether there are biases.
+        xp, dtype : optional
+            Array module and floating dtype, as in :func:`companion.random_normal`.
+        """
+        xp = array_module() if xp is None else xp
+        if d_k is None and width % heads != 0:
+            raise ValueError(f"heads must divide width={width} where d_k is left out, got {heads}")
+        kv_heads = heads if kv_heads is None else kv_heads
+        d_k = width // heads if d_k is None else d_k
+        d_v = d_k if d_v is None else d_v
+        shapes = {
+            "w_q": (heads, width, d_k),
+            "w_k": (kv_heads, width, d_k),
+            "w_v": (kv_heads, width, d_v),
+            "w_o": (heads * d_v, width),
+        }
+        weights = {name: draw_weight(rng, shape, xp, dtype) for name, shape in shapes.items()}
+        if not bias:
+            return cls(**weights)
+        kind = weights["w_q"].dtype
+        biases = {"b_q": (heads, d_k), "b_k": (kv_heads, d_k), "b_v": (kv_heads, d_v)}
+        biases |= {"b_o": (width,)}
+        zeros = {name: xp.zeros(shape, dtype=kind) for name, shape in biases.items()}
+        return cls(**weights, **zeros)
+
+
+def split_heads(x: Any, heads: int) -> Any:
+    """Cut the columns into heads and put the heads before the tokens (:eq:`eq-split-heads`).
+
+    Parameters
+    ----------
+    x : array, shape (..., N, H·d_k)
+    heads : int
+        H.
+
+    Returns
+    -------
+    array, shape (..., H, N, d_k)
+        Head h holds columns h·d_k … (h + 1)·d_k − 1. A reshape cuts, and a transpose moves the
+        heads: a reshape alone would mix tokens.
+
+    Raises
+    ------
+    ValueError
+        If `x` has fewer than two axes or H does not divide its columns.
+    """
+    xp = array_namespace(x=x)
+    if x.ndim < 2 or heads < 1 or x.shape[-1] % heads != 0:
+        raise ValueError(f"x must be (..., N, H·d_k) with H={heads} heads, got shape {x.shape}")
+    *batch, length, columns = x.shape
+    cut = xp.reshape(x, (*batch, length, heads, columns // heads))
+    return xp.moveaxis(cut, -2, -3)
+
+
+def merge_heads(x: Any) -> Any:
+    """Undo :func:`split_heads`: lay the heads of each token side by side.
+
+    Parameters
+    ----------
+    x : array, shape (..., H, N, d_v)
+
+    Returns
+    -------
+    array, shape (..., N, H·d_v)
+
+    Raises
+    ------
+    ValueError
+        If `x` has fewer than three axes.
+    """
+    xp = array_namespace(x=x)
+    if x.ndim < 3:
+        raise ValueError(f"x must be (..., H, N, d_v), got shape {x.shape}")
+    *batch, heads, length, columns = x.shape
+    return xp.reshape(xp.moveaxis(x, -3, -2), (*batch, length, heads * columns))
+
+
+def split_packed_projection(
+    packed: Any, *, heads: int, kv_heads: int | None = None, d_k: int, d_v: int | None = None
+) -> tuple[Any, Any, Any]:
+    """Cut one packed Q/K/V weight, or its bias, into the three stacks of heads.
+
+    Parameters
+    ----------
+    packed : array, shape (d, H·d_k + H_kv·d_k + H_kv·d_v), or the same without d for a bias
+        Columns: all queries' heads, then all keys', then all values'.
+    heads, kv_heads : int
+        H and H_kv; H_kv = H where it is left out.
+    d_k, d_v : int
+        Width of a key and of a value; d_v = d_k where it is left out.
+
+    Returns
+    -------
+    w_q, w_k, w_v : arrays, shapes (H, d, d_k), (H_kv, d, d_k), (H_kv, d, d_v)
+        Or (H, d_k), (H_kv, d_k), (H_kv, d_v) for a bias.
+
+    Raises
+    ------
+    ValueError
+        If the number of columns is another one.
+    """
+    xp = array_namespace(packed=packed)
+    kv_heads = heads if kv_heads is None else kv_heads
+    d_v = d_k if d_v is None else d_v
+    ends = [heads * d_k, (heads + kv_heads) * d_k, (heads + kv_heads) * d_k + kv_heads * d_v]
+    if packed.ndim not in (1, 2) or packed.shape[-1] != ends[-1]:
+        raise ValueError(
+            f"packed must have H·d_k + H_kv·d_k + H_kv·d_v = {ends[-1]} columns, "
+            f"got shape {packed.shape}"
+        )
+    rows = packed if packed.ndim == 2 else packed[None, :]
+    parts = (
+        split_heads(rows[:, : ends[0]], heads),
+        split_heads(rows[:, ends[0] : ends[1]], kv_heads),
+        split_heads(rows[:, ends[1] :], kv_heads),
+    )
+    return parts if packed.ndim == 2 else tuple(xp.squeeze(part, axis=-2) for part in parts)
+
+
+def multi_head_attention(
+    x: Any,
+    parameters: AttentionParameters,
+    *,
+    context: Any = None,
+    return_weights: bool = False,
+    **options: Any,
+) -> Any:
+    """Let H heads attend side by side and mix what they bring (:eq:`eq-multi-head`).
+
+    Parameters
+    ----------
+    x : array, shape (..., T, d)
+        Makes the queries, and the keys and values too unless there is a context.
+    parameters : AttentionParameters
+    context : array, shape (..., S, d_context), optional
+        Makes the keys and values: cross-attention.
+    return_weights : bool
+        Return the weights beside the output.
+    **options
+        `attn_mask`, `is_causal`, `query_offset`, `window`, `scale`, `softcap` and
+        `implementation` of :func:`companion.scaled_dot_product_attention`; a mask broadcasts to
+        (..., H, T, S).
+
+    Returns
+    -------
+    output : array, shape (..., T, d_out)
+    weights : array, shape (..., H, T, S)
+        Only with ``return_weights=True``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As the projections and the attention say.
+
+    References
+    ----------
+    Vaswani et al., *Attention is all you need*, 2017, section 3.2.2.
+    """
+    mixed, weights = _attend(x, parameters, context, options)
+    output = project(merge_heads(mixed), parameters.w_o, parameters.b_o, name="w_o")
+    return (output, weights) if return_weights else output
+
+
+def head_contributions(
+    x: Any, parameters: AttentionParameters, *, context: Any = None, **options: Any
+) -> Any:
+    """Send each head through its own rows of W^O: what it adds to the output.
+
+    The sum over the heads, plus b_o, is :func:`multi_head_attention`
+    (:prf:ref:`prop-sum-of-heads`). A head that is left out of the sum is knocked out.
+
+    Parameters
+    ----------
+    x, parameters, context, **options
+        As in :func:`multi_head_attention`.
+
+    Returns
+    -------
+    array, shape (..., H, T, d_out)
+    """
+    mixed, _ = _attend(x, parameters, context, options)
+    xp = array_namespace(mixed=mixed)
+    rows, d_out = parameters.w_o.shape
+    slices = xp.reshape(parameters.w_o, (parameters.heads, rows // parameters.heads, d_out))
+    return mixed @ slices  # (..., H, T, d_v) @ (H, d_v, d_out)
+
+
+def _attend(
+    x: Any, parameters: AttentionParameters, context: Any, options: dict[str, Any]
+) -> tuple[Any, Any]:
+    p = parameters
+    xp = array_namespace(x=x, context=context, w_q=p.w_q)
+    require_floating(xp, x=x, context=context)
+    context = x if context is None else context
+    for name, rows in (("x", x), ("context", context)):
+        if rows.ndim < 2:
+            raise ValueError(f"{name} must be (..., N, d), got shape {rows.shape}")
+    query = project(x[..., None, :, :], p.w_q, p.b_q, name="w_q")  # (..., H, T, d_k)
+    key = project(context[..., None, :, :], p.w_k, p.b_k, name="w_k")  # (..., H_kv, S, d_k)
+    value = project(context[..., None, :, :], p.w_v, p.b_v, name="w_v")  # (..., H_kv, S, d_v)
+    return scaled_dot_product_attention(query, key, value, return_weights=True, **options)

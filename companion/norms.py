@@ -1,0 +1,122 @@
+"""Norms: every row brought to one size before it goes on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from companion.arrays import (
+    array_module,
+    array_namespace,
+    computing_dtype,
+    require_floating,
+    require_same_dtype,
+)
+from companion.parameters import check_parameters
+
+__all__ = ["NormParameters", "layer_norm", "rms_norm"]
+
+
+def layer_norm(x: Any, weight: Any, bias: Any = None, *, eps: float = 1e-5) -> Any:
+    """Give every row mean 0 and variance 1, then scale and shift its columns (:eq:`eq-layer-norm`).
+
+    Parameters
+    ----------
+    x : array, shape (..., d)
+    weight : array, shape (d,)
+    bias : array, shape (d,), optional
+    eps : float
+        Added to the variance, under the root.
+
+    Returns
+    -------
+    array, shape (..., d)
+        In the dtype of `x`; float16 is computed in float32. The variance is the biased one, a sum
+        divided by d.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not floating or the dtypes differ.
+    ValueError
+        If the shapes do not match or `eps` is negative.
+
+    References
+    ----------
+    Ba, Kiros and Hinton, *Layer normalization*, 2016.
+    """
+    xp, wide, weight, bias = _prepare(x, weight, bias, eps)
+    centred = wide - xp.mean(wide, axis=-1, keepdims=True)
+    variance = xp.mean(centred * centred, axis=-1, keepdims=True)
+    normed = centred / xp.sqrt(variance + eps) * weight
+    return xp.astype(normed if bias is None else normed + bias, x.dtype, copy=False)
+
+
+def rms_norm(x: Any, weight: Any, *, eps: float = 1e-6) -> Any:
+    """Give every row a mean square of 1, then scale its columns (:eq:`eq-rms-norm`).
+
+    Parameters
+    ----------
+    x : array, shape (..., d)
+    weight : array, shape (d,)
+    eps : float
+        Added to the mean square, under the root.
+
+    Returns
+    -------
+    array, shape (..., d)
+        In the dtype of `x`; float16 is computed in float32.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not floating or the dtypes differ.
+    ValueError
+        If the shapes do not match or `eps` is negative.
+
+    References
+    ----------
+    Zhang and Sennrich, *Root mean square layer normalization*, 2019.
+    """
+    xp, wide, weight, _ = _prepare(x, weight, None, eps)
+    square = xp.mean(wide * wide, axis=-1, keepdims=True)
+    return xp.astype(wide / xp.sqrt(square + eps) * weight, x.dtype, copy=False)
+
+
+def _prepare(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any, Any]:
+    xp = array_namespace(x=x, weight=weight, bias=bias)
+    require_floating(xp, x=x, weight=weight, bias=bias)
+    require_same_dtype(x=x, weight=weight, bias=bias)
+    for name, vector in (("weight", weight), ("bias", bias)):
+        if vector is not None and (x.ndim < 1 or vector.shape != x.shape[-1:]):
+            raise ValueError(f"{name} must be (d,) to match x {x.shape}, got {vector.shape}")
+    if not eps >= 0:
+        raise ValueError(f"eps must not be negative, got {eps}")
+    dtype = computing_dtype(xp, x.dtype)
+    wide = (a if a is None else xp.astype(a, dtype, copy=False) for a in (x, weight, bias))
+    return xp, *wide
+
+
+@dataclass(frozen=True, eq=False)
+class NormParameters:
+    """The weights of a norm: with a bias a layer norm; `rms_norm` takes the weight alone.
+
+    Attributes
+    ----------
+    weight : array, shape (d,)
+    bias : array, shape (d,), or None
+    """
+
+    weight: Any
+    bias: Any = None
+
+    def __post_init__(self) -> None:
+        check_parameters("NormParameters", weight=(self.weight, ("d",)), bias=(self.bias, ("d",)))
+
+    @classmethod
+    def neutral(
+        cls, width: int, *, bias: bool = True, xp: Any = None, dtype: Any = None
+    ) -> "NormParameters":
+        """Make the weights training starts from: weight 1, bias 0."""
+        xp = array_module() if xp is None else xp
+        dtype = xp.float64 if dtype is None else dtype
+        zeros = xp.zeros((width,), dtype=dtype) if bias else None
+        return cls(xp.ones((width,), dtype=dtype), zeros)

@@ -1,0 +1,138 @@
+"""What all parameter classes share: a walk over their arrays, to count, move and change them."""
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from companion.arrays import (
+    array_namespace,
+    random_normal,
+    require_floating,
+    require_same_dtype,
+    to_numpy,
+)
+
+__all__ = ["count_parameters", "map_parameters", "move_parameters"]
+
+P = TypeVar("P")
+
+
+def map_parameters(function: Callable[[Any], Any], parameters: P) -> P:
+    """Make the same parameters with every array changed by a function.
+
+    Parameters
+    ----------
+    function : callable
+        Takes an array and returns one.
+    parameters : parameter dataclass, or tuple or list of such
+        None in place of an array stays None; numbers stay as they are.
+
+    Returns
+    -------
+    The kind that was given, its shapes checked anew.
+
+    Raises
+    ------
+    TypeError
+        If `parameters` is none of these.
+    """
+    if isinstance(parameters, (tuple, list)):
+        return type(parameters)(map_parameters(function, part) for part in parameters)
+    if not is_dataclass(parameters) or isinstance(parameters, type):
+        raise TypeError(
+            f"parameters must be a parameter dataclass or a sequence of such, "
+            f"got {type(parameters).__name__}"
+        )
+    changed = {}
+    for field in fields(parameters):
+        value = getattr(parameters, field.name)
+        if is_dataclass(value) or isinstance(value, (tuple, list)):
+            changed[field.name] = map_parameters(function, value)
+        elif hasattr(value, "dtype"):
+            changed[field.name] = function(value)
+    return replace(parameters, **changed)
+
+
+def count_parameters(parameters: Any) -> int:
+    """Count the numbers in all arrays of a parameter dataclass, or of a sequence of such.
+
+    Raises
+    ------
+    TypeError
+        If `parameters` is neither.
+    """
+    sizes = []
+
+    def count(array: Any) -> Any:
+        sizes.append(int(np.prod(array.shape)))
+        return array
+
+    map_parameters(count, parameters)
+    return sum(sizes)
+
+
+def move_parameters(parameters: P, xp: Any, *, dtype: Any = None) -> P:
+    """Copy parameters to another array module, through the host.
+
+    Parameters
+    ----------
+    parameters : parameter dataclass, or tuple or list of such
+    xp : module
+        The array module of the copy.
+    dtype : dtype, optional
+        Floating dtype of the copy, that of each array where it is left out.
+
+    Returns
+    -------
+    The kind that was given.
+
+    Raises
+    ------
+    TypeError
+        If `parameters` is none of these.
+    """
+
+    def move(array: Any) -> Any:
+        host = to_numpy(array)
+        return xp.asarray(host, dtype=getattr(xp, str(host.dtype)) if dtype is None else dtype)
+
+    return map_parameters(move, parameters)
+
+
+def check_parameters(owner: str, **expected: tuple[Any, tuple[int | str, ...]]) -> dict[str, int]:
+    """Check arrays against shapes written in letters, and return what each letter stands for.
+
+    ``check_parameters("FeedForward", w_1=(w_1, ("d", "d_ff")), b_1=(b_1, ("d_ff",)))`` takes the
+    first length it meets for a letter and holds all others to it. None passes.
+    """
+    arrays = {name: array for name, (array, _) in expected.items()}
+    xp = array_namespace(**arrays)
+    require_floating(xp, **arrays)
+    require_same_dtype(**arrays)
+    sizes: dict[str, int] = {}
+    for name, (array, letters) in expected.items():
+        if array is None:
+            continue
+        shape = tuple(
+            letter if isinstance(letter, int) else sizes.get(letter, got)
+            for letter, got in zip(letters, array.shape, strict=False)
+        )
+        if len(letters) != array.ndim or shape != array.shape:
+            wanted = ", ".join(
+                f"{letter}={sizes[letter]}" if letter in sizes else str(letter)
+                for letter in letters
+            )
+            raise ValueError(f"{name} of {owner} must be ({wanted}), got {array.shape}")
+        sizes |= {
+            letter: length
+            for letter, length in zip(letters, array.shape, strict=True)
+            if isinstance(letter, str)
+        }
+    return sizes
+
+
+def draw_weight(rng: np.random.Generator, shape: tuple[int, ...], xp: Any, dtype: Any) -> Any:
+    """Draw a weight whose outputs vary as much as its inputs: variance 1 / (number of rows)."""
+    return random_normal(shape, rng, xp=xp, dtype=dtype) * shape[-2] ** -0.5
