@@ -46,7 +46,7 @@ from companion.packing import (
 from companion.parameters import count_parameters, map_parameters, move_parameters
 from companion.projections import bilinear_form, project, project_qkv
 from companion.running_example import RunningExample, running_example
-from companion.scores import scaled_scores, score_variance, soft_cap
+from companion.scores import scaled_scores, score_variance, score_variance_terms, soft_cap
 from companion.softmax import hardmax, logsumexp, softmax, softmax_jacobian, weighted_values
 from companion.trained_heads import (
     TrainedEmbedding,
@@ -104,6 +104,7 @@ __all__ = [
     "scaled_dot_product_attention",
     "scaled_scores",
     "score_variance",
+    "score_variance_terms",
     "show",
     "silu",
     "sinusoidal_positions",

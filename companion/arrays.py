@@ -1,7 +1,7 @@
 """One code for NumPy and CuPy: functions follow their arrays, only creation needs a switch.
 
 Every function of this library asks its arguments which array library they belong to and answers in
-kind. The one choice left is where arrays are made, and :func:`array_module` makes it.
+kind. The one choice left is where arrays are made, and :func:`companion.array_module` makes it.
 """
 
 import os

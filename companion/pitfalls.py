@@ -4,12 +4,18 @@ A chapter shows what gives each one away, and a test asserts that it does. Nothi
 library uses them.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import array_api_compat
 
 from companion.arrays import array_namespace
+from companion.block import BlockParameters, transformer_stack
+from companion.feed_forward import FeedForwardParameters, feed_forward
+from companion.heads import multi_head_attention
 from companion.masks import causal_mask
+from companion.norms import layer_norm
 from companion.scores import scaled_scores
 from companion.softmax import softmax, weighted_values
 
@@ -18,14 +24,25 @@ __all__ = [
     "attention_masked_after_softmax",
     "attention_with_leaking_zeros",
     "attention_with_off_by_one_mask",
+    "block_with_residual_around_the_norm",
     "embed_without_check",
+    "layer_norm_over_tokens",
+    "layer_norm_unbiased",
+    "linear_feed_forward",
     "mean_over_padding",
+    "merge_heads_by_reshape",
+    "pack_rows_as_columns",
+    "project_with_transposed_weight",
     "scores_by_reshape",
     "scores_divided_by_d_k",
     "scores_scaled_by_model_width",
+    "scores_with_one_shared_matrix",
     "softmax_over_queries",
     "softmax_shifted_by_global_maximum",
     "softmax_without_shift",
+    "split_heads_by_reshape",
+    "split_qkv_in_wrong_order",
+    "stack_with_one_feed_forward",
 ]
 
 
@@ -45,6 +62,43 @@ def mean_over_padding(x: Any) -> Any:
     """
     xp = array_namespace(x=x)
     return xp.mean(x, axis=1)
+
+
+def pack_rows_as_columns(rows: Sequence[Any]) -> Any:
+    """Stack token vectors side by side, a token a column: no shape complains where N = d.
+
+    Right: :func:`companion.pack_rows`.
+    """
+    xp = array_namespace(*rows)
+    return xp.stack(list(rows), axis=1)
+
+
+def project_with_transposed_weight(x: Any, weight: Any) -> Any:
+    """Multiply by Wᵀ where W is meant, as if tokens were columns: square weights never complain.
+
+    Right: :func:`companion.project`.
+    """
+    array_namespace(x=x, weight=weight)
+    return x @ weight.mT
+
+
+def split_qkv_in_wrong_order(packed: Any, d_k: int, d_v: int) -> tuple[Any, Any, Any]:
+    """Take one packed product (..., N, d_k + d_k + d_v) apart as Q, V, K where it holds Q, K, V.
+
+    Right: cut at d_k and at 2 d_k.
+    """
+    array_namespace(packed=packed)
+    query, value = packed[..., :d_k], packed[..., d_k : d_k + d_v]
+    return query, packed[..., d_k + d_v :], value
+
+
+def scores_with_one_shared_matrix(x: Any, weight: Any) -> Any:
+    """Use one matrix for queries and keys: whoever looks for a thing then also offers it.
+
+    Right: :func:`companion.project_qkv` with two matrices.
+    """
+    array_namespace(x=x, weight=weight)
+    return scaled_scores(x @ weight, x @ weight)
 
 
 def scores_by_reshape(query: Any, key: Any) -> Any:
@@ -143,6 +197,76 @@ def additive_mask_times_infinity(mask: Any, dtype: Any) -> Any:
     """
     xp = array_namespace(mask=mask)
     return (1 - xp.astype(mask, dtype)) * -xp.inf
+
+
+def split_heads_by_reshape(x: Any, heads: int) -> Any:
+    """Cut (..., N, H·d_k) into (..., H, N, d_k) by reshape alone, which mixes tokens.
+
+    Right: :func:`companion.split_heads`.
+    """
+    xp = array_namespace(x=x)
+    *batch, length, columns = x.shape
+    return xp.reshape(x, (*batch, heads, length, columns // heads))
+
+
+def merge_heads_by_reshape(x: Any) -> Any:
+    """Lay (..., H, N, d_v) out as (..., N, H·d_v) by reshape alone, which mixes tokens.
+
+    Right: :func:`companion.merge_heads`.
+    """
+    xp = array_namespace(x=x)
+    *batch, heads, length, columns = x.shape
+    return xp.reshape(x, (*batch, length, heads * columns))
+
+
+def linear_feed_forward(x: Any, parameters: FeedForwardParameters) -> Any:
+    """Leave the activation out, so that two layers are one affine map.
+
+    Right: :func:`companion.feed_forward`.
+    """
+    return feed_forward(x, parameters, activation=lambda hidden: hidden)
+
+
+def layer_norm_over_tokens(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
+    """Norm every column over the tokens where every token's row is meant.
+
+    Right: :func:`companion.layer_norm`.
+    """
+    xp = array_namespace(x=x, weight=weight, bias=bias)
+    centred = x - xp.mean(x, axis=-2, keepdims=True)
+    variance = xp.mean(centred * centred, axis=-2, keepdims=True)
+    return centred / xp.sqrt(variance + eps) * weight + bias
+
+
+def layer_norm_unbiased(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
+    """Divide the sum of squares by d − 1 where d is meant.
+
+    Right: :func:`companion.layer_norm`.
+    """
+    xp = array_namespace(x=x, weight=weight, bias=bias)
+    centred = x - xp.mean(x, axis=-1, keepdims=True)
+    variance = xp.sum(centred * centred, axis=-1, keepdims=True) / (x.shape[-1] - 1)
+    return centred / xp.sqrt(variance + eps) * weight + bias
+
+
+def block_with_residual_around_the_norm(x: Any, parameters: BlockParameters) -> Any:
+    """Add the second residual from x, the block's input, where the first norm's output is meant.
+
+    Right: :func:`companion.transformer_block` with ``norm="post"``.
+    """
+    p = parameters
+    middle = layer_norm(x + multi_head_attention(x, p.attention), p.norm_1.weight, p.norm_1.bias)
+    total = x + feed_forward(middle, p.feed_forward)
+    return layer_norm(total, p.norm_2.weight, p.norm_2.bias)
+
+
+def stack_with_one_feed_forward(x: Any, blocks: Sequence[BlockParameters]) -> Any:
+    """Use the first block's feed-forward network in every layer.
+
+    Right: :func:`companion.transformer_stack`, where each block has its own.
+    """
+    shared = [replace(block, feed_forward=blocks[0].feed_forward) for block in blocks]
+    return transformer_stack(x, shared)
 
 
 def _causal(xp: Any, scores: Any, offset: int = 0) -> Any:

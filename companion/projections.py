@@ -2,7 +2,14 @@
 
 from typing import Any
 
-from companion.arrays import array_namespace, require_floating, require_same_dtype
+import numpy as np
+
+from companion.arrays import (
+    array_namespace,
+    computing_dtype,
+    require_floating,
+    require_same_dtype,
+)
 
 __all__ = ["bilinear_form", "project", "project_qkv"]
 
@@ -23,6 +30,7 @@ def project(x: Any, weight: Any, bias: Any = None, *, name: str = "weight") -> A
     Returns
     -------
     array, shape (..., N, d_out)
+        In the arguments' dtype; float16 is computed in float32 and rounded once.
 
     Raises
     ------
@@ -32,21 +40,35 @@ def project(x: Any, weight: Any, bias: Any = None, *, name: str = "weight") -> A
         If the shapes do not match.
     """
     xp = array_namespace(**{"x": x, name: weight, "bias": bias})
-    require_floating(xp, **{"x": x, name: weight, "bias": bias})
-    require_same_dtype(**{"x": x, name: weight, "bias": bias})
+    _check(xp, x, weight, bias, name)
+    dtype = computing_dtype(xp, x.dtype)
+    rows, columns = xp.astype(x, dtype, copy=False), xp.astype(weight, dtype, copy=False)
+    projected = rows @ columns
+    if bias is not None:
+        projected = projected + xp.astype(bias, dtype, copy=False)[..., None, :]
+    return xp.astype(projected, x.dtype, copy=False)
+
+
+def _check(xp: Any, x: Any, weight: Any, bias: Any, name: str) -> None:
+    arrays = {"x": x, name: weight, f"the bias of {name}": bias}
+    require_floating(xp, **arrays)
+    require_same_dtype(**arrays)
     if x.ndim < 2:
         raise ValueError(f"x must be (..., N, d), got shape {x.shape}")
     if weight.ndim < 2 or weight.shape[-2] != x.shape[-1]:
         raise ValueError(
             f"{name} must be (..., d={x.shape[-1]}, d_out) to match x {x.shape}, got {weight.shape}"
         )
-    projected = x @ weight
-    if bias is None:
-        return projected
-    expected = (*weight.shape[:-2], weight.shape[-1])
-    if bias.shape != expected:
+    try:
+        np.broadcast_shapes(x.shape[:-2], weight.shape[:-2])
+    except ValueError:
+        raise ValueError(
+            f"the axes of {name} before (d, d_out) must broadcast with those of x {x.shape} "
+            f"before (N, d), got {weight.shape}"
+        ) from None
+    if bias is not None and bias.shape != (*weight.shape[:-2], weight.shape[-1]):
+        expected = (*weight.shape[:-2], weight.shape[-1])
         raise ValueError(f"the bias of {name} must have shape {expected}, got {bias.shape}")
-    return projected + bias[..., None, :]
 
 
 def project_qkv(
@@ -80,14 +102,16 @@ def project_qkv(
     ValueError
         If the shapes do not match.
     """
-    array_namespace(x=x, w_q=w_q, w_k=w_k, w_v=w_v, b_q=b_q, b_k=b_k, b_v=b_v)
-    query = project(x, w_q, b_q, name="w_q")
-    key = project(x, w_k, b_k, name="w_k")
-    value = project(x, w_v, b_v, name="w_v")
+    xp = array_namespace(x=x, w_q=w_q, w_k=w_k, w_v=w_v, b_q=b_q, b_k=b_k, b_v=b_v)
+    for name, weight, bias in (("w_q", w_q, b_q), ("w_k", w_k, b_k), ("w_v", w_v, b_v)):
+        _check(xp, x, weight, bias, name)
     if w_q.shape[-1] != w_k.shape[-1]:
         raise ValueError(
             f"w_k must have as many columns as w_q, d_k={w_q.shape[-1]}, got shape {w_k.shape}"
         )
+    query = project(x, w_q, b_q, name="w_q")
+    key = project(x, w_k, b_k, name="w_k")
+    value = project(x, w_v, b_v, name="w_v")
     return query, key, value
 
 
@@ -101,7 +125,7 @@ def bilinear_form(w_q: Any, w_k: Any) -> Any:
     Returns
     -------
     array, shape (..., d, d)
-        A matrix of rank at most d_k.
+        A matrix of rank at most d_k (:prf:ref:`cor-bilinear-rank`), in the arguments' dtype.
 
     Raises
     ------
@@ -113,6 +137,6 @@ def bilinear_form(w_q: Any, w_k: Any) -> Any:
     xp = array_namespace(w_q=w_q, w_k=w_k)
     require_floating(xp, w_q=w_q, w_k=w_k)
     require_same_dtype(w_q=w_q, w_k=w_k)
-    if w_q.ndim < 2 or w_k.ndim < 2 or w_q.shape[-2:] != w_k.shape[-2:]:
+    if w_q.ndim < 2 or w_k.shape != w_q.shape:
         raise ValueError(f"w_k must be (..., d, d_k) like w_q {w_q.shape}, got {w_k.shape}")
     return w_q @ w_k.mT

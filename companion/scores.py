@@ -97,7 +97,7 @@ def soft_cap(scores: Any, cap: float | None) -> Any:
     Returns
     -------
     array
-        Same shape and dtype.
+        Same shape and dtype; float16 is computed in float32.
 
     Raises
     ------
@@ -111,7 +111,8 @@ def soft_cap(scores: Any, cap: float | None) -> Any:
     cap = check_softcap(cap)
     if cap is None:
         return scores
-    return xp.tanh(scores / cap) * cap
+    wide = xp.astype(scores, computing_dtype(xp, scores.dtype), copy=False)
+    return xp.astype(xp.tanh(wide / cap) * cap, scores.dtype, copy=False)
 
 
 def check_softcap(softcap: float | None) -> float | None:

@@ -1,0 +1,38 @@
+// The theme's markup, mended for keyboards, screen readers and the ends of lines.
+addEventListener("load", () => {
+  const every = (selector, mend) => document.querySelectorAll(selector).forEach(mend);
+
+  // A button's name holds the words it shows, an icon's title among them.
+  every(".search-button-field, details.hide > summary", (e) => e.removeAttribute("aria-label"));
+  every(".theme-switch-button", (e) => {
+    e.setAttribute("aria-label", "Color mode: Light, Dark or System Settings");
+  });
+  every(".sidebar-primary-item:has(> .navbar-brand)", (e) => {
+    e.setAttribute("role", "navigation");
+    e.setAttribute("aria-label", "Title");
+  });
+  every(".citation-list, .citation", (e) => e.removeAttribute("role"));
+
+  // A formula wider than its line scrolls, so the keyboard has to reach it.
+  const reach = new ResizeObserver((boxes) =>
+    boxes.forEach(({ target }) => {
+      if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+      else target.removeAttribute("tabindex");
+    }),
+  );
+  window.MathJax?.startup?.promise.then(() =>
+    every("div.math > mjx-container, span.math", (e) => reach.observe(e)),
+  );
+
+  // No line begins with the comma after a formula.
+  every("span.math", (formula) => {
+    const text = formula.nextSibling;
+    const marks = text?.nodeType === Node.TEXT_NODE && text.data.match(/^\p{P}+/u)?.[0];
+    if (!marks) return;
+    text.splitText(marks.length);
+    const line = document.createElement("span");
+    line.style.whiteSpace = "nowrap";
+    formula.replaceWith(line);
+    line.append(formula, text);
+  });
+});

@@ -1,0 +1,295 @@
+"""Curves of measured and computed quantities, labelled at their ends.
+
+Curves are told apart by dashes and markers as well as by colour, and named where they end, so that
+no legend has to be searched.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from companion.arrays import to_numpy
+from companion.figures import wording
+from companion.figures.axis import Axis, choose_axis, tick_texts
+from companion.figures.canvas import Canvas, text_size
+from companion.figures.figure import Figure, style
+from companion.figures.palette import FAINT, LINES, MUTED
+
+__all__ = ["curves"]
+
+NAME, TICK, AXIS_TITLE, TITLE = 11.0, 10.5, 11.0, 12.0
+WIDTH = 345.0
+NAME_ROOM = 96.0
+NAME_LINE = 14.0
+MOST_MARKERS, FEW_MARKERS = 14, 7
+_DASHES = ((), (6.0, 2.5), (6.0, 2.0, 1.5, 2.0), (1.5, 2.0), (9.0, 2.0), (3.0, 1.5))
+_MARKERS = ("disc", "square", "triangle", "diamond", "disc", "square")
+
+
+@style()
+def curves(
+    x: Any,
+    lines: Mapping[str, Any],
+    *,
+    x_title: str,
+    y_title: str,
+    title: str | None = None,
+    x_log: bool = False,
+    y_log: bool = False,
+    bands: Mapping[str, tuple[Any, Any]] | None = None,
+    references: Sequence[str] = (),
+    x_ticks: Sequence[float] | None = None,
+    y_ticks: Sequence[float] | None = None,
+    y_limits: tuple[float, float] | None = None,
+    height: float = 200.0,
+) -> Figure:
+    """Draw curves over one x.
+
+    Parameters
+    ----------
+    x : array, shape (n,)
+        Increasing.
+    lines : mapping of str to array, shape (n,)
+        The curves by name; at most six. NaN leaves a gap.
+    x_title, y_title : str
+        What the axes show, with the unit where there is one.
+    title : str, optional
+        Written above, and at the head of the alt text.
+    x_log, y_log : bool
+        Whether an axis is logarithmic.
+    bands : mapping of str to (low, high), optional
+        For a curve by its name, the edges of a band around it, such as its sampling error.
+    references : sequence of str
+        Names of curves that are only there to compare with, such as a theory: thin, grey, without
+        markers.
+    x_ticks, y_ticks : sequence of float, optional
+        The values marked on an axis.
+    y_limits : (float, float), optional
+        The ends of the y axis.
+    height : float
+        Of the plotting area, in points.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If a shape, a name, a limit or a value on a logarithmic axis does not fit.
+    """
+    x, drawn = _checked_lines(x, lines, x_log, y_log)
+    edges = _checked_bands(bands or {}, drawn)
+    for name in references:
+        if name not in drawn:
+            raise ValueError(f"references must name curves out of {list(drawn)}, got {name!r}")
+    every_y = np.concatenate([*drawn.values(), *(edge for band in edges.values() for edge in band)])
+    every_y = every_y[np.isfinite(every_y)]
+    x_axis = choose_axis(x, logarithmic=x_log, ticks=x_ticks, limits=(x[0], x[-1]))
+    y_axis = choose_axis(every_y, logarithmic=y_log, ticks=y_ticks, limits=y_limits)
+    plot = _Plot(x_axis, y_axis, height, list(drawn))
+    plot.axes(x_title, y_title, title)
+    looks = _looks(drawn, references)
+    for name, (low, high) in edges.items():
+        plot.band(x, low, high, looks[name][0])
+    for name, y in drawn.items():
+        plot.curve(x, y, *looks[name])
+    plot.names(drawn, {name: look[0] for name, look in looks.items()})
+    words = wording.curves(x, drawn, edges, references, (x_title, y_title), (x_log, y_log), title)
+    return plot.canvas.finish(words)
+
+
+class _Plot:
+    """A plotting area of the full width, with room for the curves' names on its right."""
+
+    def __init__(self, x_axis: Axis, y_axis: Axis, height: float, names: list[str]) -> None:
+        self.canvas = Canvas()
+        self.x_axis, self.y_axis, self.height = x_axis, y_axis, height
+        self._lines = {name: _wrapped(name) for name in names}
+        every_line = [line for wrapped in self._lines.values() for line in wrapped]
+        names_width = max(text_size(line, NAME, bold=True)[0] for line in every_line)
+        self._ticks_width = max((text_size(t, TICK)[0] for t in tick_texts(y_axis)), default=0.0)
+        self.width = WIDTH - self._ticks_width - 8.0 - names_width - 14.0
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Return where a point lies on the canvas."""
+        return (
+            self.x_axis.fraction(x) * self.width,
+            self.height * (1.0 - self.y_axis.fraction(y)),
+        )
+
+    def axes(self, x_title: str, y_title: str, title: str | None) -> None:
+        canvas, left = self.canvas, -7.0 - self._ticks_width
+        for tick, text in zip(self.y_axis.ticks, tick_texts(self.y_axis), strict=True):
+            y = self.place(self.x_axis.low, tick)[1]
+            canvas.line([(0.0, y), (self.width, y)], colour=FAINT, width=0.6, order=0.5)
+            canvas.text(-7.0, y, text, size=TICK, align="right")
+        canvas.line([(0.0, self.height), (self.width, self.height)], colour=MUTED, width=1.0)
+        for tick, text in zip(self.x_axis.ticks, tick_texts(self.x_axis), strict=True):
+            x = self.place(tick, self.y_axis.low)[0]
+            canvas.line([(x, self.height), (x, self.height + 4.0)], colour=MUTED, width=1.0)
+            canvas.text(x, self.height + 13.0, text, size=TICK)
+        canvas.text(self.width / 2, self.height + 31.0, x_title, size=AXIS_TITLE, colour=MUTED)
+        canvas.text(left, -18.0, y_title, size=AXIS_TITLE, align="left", colour=MUTED)
+        if title is not None:
+            canvas.text(left, -40.0, title, size=TITLE, align="left", bold=True)
+
+    def band(self, x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str) -> None:
+        known = np.isfinite(low) & np.isfinite(high)
+        points = [self.place(*p) for p in zip(x[known], low[known], strict=True)]
+        points += [self.place(*p) for p in zip(x[known][::-1], high[known][::-1], strict=True)]
+        self.canvas.polygon(points, fill=colour, opacity=0.2, order=1.0)
+
+    def curve(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        colour: str,
+        dashes: Sequence[float],
+        marker: str | None,
+    ) -> None:
+        known = np.flatnonzero(np.isfinite(y))
+        width = 2.0 if marker else 1.3
+        for run in np.split(known, np.flatnonzero(np.diff(known) > 1) + 1):
+            if len(run) > 1:
+                points = [self.place(x[i], y[i]) for i in run]
+                self.canvas.line(points, colour=colour, width=width, dashes=dashes, order=2.0)
+        if marker:
+            few = min(len(known), MOST_MARKERS if len(known) <= MOST_MARKERS else FEW_MARKERS)
+            for i in known[np.linspace(0, len(known) - 1, few).round().astype(int)]:
+                _mark(self.canvas, *self.place(x[i], y[i]), marker, colour)
+
+    def names(self, drawn: Mapping[str, np.ndarray], colours: Mapping[str, str]) -> None:
+        """Write the names beside the curves' ends, moved apart where they would overlap."""
+        ends = {name: self._end(y) for name, y in drawn.items()}
+        order = sorted(ends, key=lambda name: ends[name])
+        heights = [NAME_LINE * len(self._lines[name]) for name in order]
+        middles = _apart([ends[name] for name in order], heights, self.height)
+        for name, middle in zip(order, middles, strict=True):
+            lines = self._lines[name]
+            if abs(middle - ends[name]) > 3.0:
+                points = [(self.width + 3.0, ends[name]), (self.width + 11.0, middle)]
+                self.canvas.line(points, colour=colours[name], width=0.9)
+            for k, line in enumerate(lines):
+                y = middle + (k - (len(lines) - 1) / 2) * NAME_LINE
+                self.canvas.text(
+                    self.width + 14.0,
+                    y,
+                    line,
+                    size=NAME,
+                    align="left",
+                    colour=colours[name],
+                    bold=True,
+                )
+
+    def _end(self, y: np.ndarray) -> float:
+        last = float(y[np.isfinite(y)][-1])
+        return min(max(self.place(self.x_axis.low, last)[1], 0.0), self.height)
+
+
+def _looks(
+    drawn: Mapping[str, np.ndarray], references: Sequence[str]
+) -> dict[str, tuple[str, Sequence[float], str | None]]:
+    looks: dict[str, tuple[str, Sequence[float], str | None]] = {}
+    k = 0
+    for name in drawn:
+        if name in references:
+            looks[name] = (MUTED, (3.0, 2.0), None)
+        else:
+            looks[name] = (LINES[k], _DASHES[k], _MARKERS[k])
+            k += 1
+    return looks
+
+
+def _mark(canvas: Canvas, x: float, y: float, marker: str, colour: str) -> None:
+    r = 3.2
+    if marker == "disc":
+        canvas.disc(x, y, r, fill=colour)
+    elif marker == "square":
+        r *= 0.9
+        canvas.polygon(
+            [(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)], fill=colour
+        )
+    elif marker == "triangle":
+        r *= 1.2
+        canvas.polygon([(x, y - r), (x + r, y + 0.8 * r), (x - r, y + 0.8 * r)], fill=colour)
+    else:
+        r *= 1.3
+        canvas.polygon([(x, y - r), (x + r, y), (x, y + r), (x - r, y)], fill=colour)
+
+
+def _wrapped(name: str) -> list[str]:
+    """Break a name into lines that fit beside the plot."""
+    lines: list[str] = []
+    for word in name.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_size(longer, NAME, bold=True)[0] <= NAME_ROOM:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _apart(middles: list[float], heights: list[float], lowest: float) -> list[float]:
+    """Move labels, sorted from top to bottom, apart until none overlaps, as little as it takes."""
+    groups: list[tuple[float, float, list[int]]] = []  # the middle, the height, the members
+    for i in range(len(middles)):
+        members = [i]
+        while True:
+            height = sum(heights[m] for m in members)
+            middle = sum(middles[m] for m in members) / len(members)
+            middle = min(max(middle, height / 2 - NAME_LINE), lowest - height / 2 + NAME_LINE / 2)
+            if not groups or middle - groups[-1][0] >= (height + groups[-1][1]) / 2:
+                break
+            members = groups.pop()[2] + members
+        groups.append((middle, height, members))
+    placed = []
+    for middle, height, members in groups:
+        y = middle - height / 2
+        for m in members:
+            placed.append(y + heights[m] / 2)
+            y += heights[m]
+    return placed
+
+
+def _checked_lines(
+    x: Any, lines: Mapping[str, Any], x_log: bool, y_log: bool
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    x = to_numpy(x).astype(np.float64)
+    if x.ndim != 1 or len(x) < 2 or not np.all(np.diff(x) > 0):
+        raise ValueError(f"x must be (n,), n at least 2, and increasing, got shape {x.shape}")
+    if x_log and x[0] <= 0:
+        raise ValueError(f"x must be positive on a logarithmic axis, got {x[0]:g}")
+    if not 1 <= len(lines) <= len(LINES):
+        raise ValueError(f"lines must hold from 1 to {len(LINES)} curves, got {len(lines)}")
+    drawn = {name: _checked_y(f"lines[{name!r}]", y, x) for name, y in lines.items()}
+    for name, y in drawn.items():
+        if not np.isfinite(y).any():
+            raise ValueError(f"lines[{name!r}] must have a finite value, got none")
+        if y_log and np.nanmin(y) <= 0:
+            raise ValueError(
+                f"lines[{name!r}] must be positive on a logarithmic axis, got {np.nanmin(y):g}"
+            )
+    return x, drawn
+
+
+def _checked_y(name: str, y: Any, x: np.ndarray) -> np.ndarray:
+    host = to_numpy(y).astype(np.float64)
+    if host.shape != x.shape:
+        raise ValueError(f"{name} must have the shape of x, {x.shape}, got {host.shape}")
+    return host
+
+
+def _checked_bands(
+    bands: Mapping[str, tuple[Any, Any]], drawn: Mapping[str, np.ndarray]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    edges = {}
+    for name, band in bands.items():
+        if name not in drawn:
+            raise ValueError(f"bands must name curves out of {list(drawn)}, got {name!r}")
+        low, high = (_checked_y(f"bands[{name!r}]", edge, drawn[name]) for edge in band)
+        if np.any(low > high):
+            raise ValueError(f"bands[{name!r}] must be (low, high), got low above high")
+        edges[name] = (low, high)
+    return edges

@@ -1,0 +1,235 @@
+"""Alt text made from the data: what a heat map, a mask or a set of curves says, in words."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from companion.figures.grid import Frame
+from companion.figures.map_data import Maps
+
+__all__ = ["curves", "maps", "mask", "numbered", "plain", "signed", "spoken"]
+
+ROWS_IN_WORDS = 6  # of a larger matrix only some rows are described
+
+
+def signed(value: float, decimals: int = 2) -> str:
+    """Write a number with a true minus sign; exactly zero is 0, and what rounds to it is 0.00."""
+    if np.isnan(value):
+        return "NaN"
+    if np.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == 0:
+        return "0"
+    text = f"{value:.{decimals}f}"
+    return text.replace("-", "" if float(text) == 0 else "−")
+
+
+def numbered(index: int, labels: Sequence[str] | None) -> str:
+    """Return the place counted from one, with its label: ``3 (cat)``."""
+    return str(index + 1) if labels is None else f"{index + 1} ({labels[index]})"
+
+
+def _percent(weight: float) -> str:
+    if 0 < weight < 0.005:
+        return "less than 1 %"
+    return f"{100 * weight:.0f} %"
+
+
+def _row_of_weights(weights: np.ndarray, visible: np.ndarray, labels: Sequence[str] | None) -> str:
+    """Say where one row of weights attends: its two largest weights, or that they are all alike."""
+    if not weights[visible].any():
+        return "attends to nothing"
+    if visible.sum() > 1 and np.ptp(weights[visible]) < 0.005:
+        return f"gives {_percent(weights[visible].max())} to each of {visible.sum()} tokens"
+    # Rounded first, so that a tie is the same tie on every machine.
+    rounded = np.where(visible, np.round(weights, 3), -1.0)
+    first, second = np.argsort(-rounded, kind="stable")[[0, -1 if len(weights) == 1 else 1]]
+    said = f"gives {_percent(weights[first])} to token {numbered(first, labels)}"
+    if second != first and rounded[second] >= 0.1:
+        said += f" and {_percent(weights[second])} to token {numbered(second, labels)}"
+    return said
+
+
+def plain(value: float) -> str:
+    """Write a number as short as four digits allow."""
+    return f"{value:.4g}".replace("-", "−")
+
+
+def _row_of_values(row: np.ndarray, visible: np.ndarray, frame: Frame, decimals: int) -> str:
+    shown = visible & np.isfinite(row)
+    if not shown.any():
+        return "shows no number"
+    rounded = np.round(row, decimals)
+    highest = int(np.argmax(np.where(shown, rounded, -np.inf)))
+    lowest = int(np.argmin(np.where(shown, rounded, np.inf)))
+    if shown.sum() > 1 and rounded[highest] == rounded[lowest]:
+        return f"is {signed(row[highest], decimals)} throughout"
+
+    def place(j: int) -> str:
+        column = numbered(j, frame.column_labels)
+        return f"at {frame.column_title} {column}, {signed(row[j], decimals)}"
+
+    if shown.sum() == 1:
+        return f"shows one number, {place(highest)}"
+    return f"is highest {place(highest)}, and lowest {place(lowest)}"
+
+
+def _columns_seen(visible: np.ndarray) -> str:
+    """Say which tokens one row of a mask lets through, as runs counted from one."""
+    if not visible.any():
+        return "sees nothing"
+    if visible.all():
+        return "sees every token"
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], visible.astype(int), [0]))))
+    runs = [
+        f"{start + 1}" if stop == start + 1 else f"{start + 1} to {stop}"
+        for start, stop in zip(edges[::2], edges[1::2], strict=True)
+    ]
+    return f"sees token{'s' if visible.sum() > 1 else ''} {' and '.join(runs)}"
+
+
+def _hidden_cells(visible: np.ndarray) -> str:
+    """Say how many cells a mask hides, and whether they are those of a causal mask."""
+    hidden = int((~visible).sum())
+    if hidden == 0:
+        return ""
+    causal = np.array_equal(visible, np.tril(np.ones_like(visible)))
+    which = ", every key after its query" if causal else ""
+    return f"{hidden} of {visible.size} cells are hidden{which}."
+
+
+def maps(drawn: Maps) -> str:
+    """Say what one or several heat maps show."""
+    several = len(drawn.values) > 1
+    of = "weights" if drawn.are_weights else "numbers"
+    kind = f"{len(drawn.values)} heat maps of {of}, each" if several else f"heat map of {of}"
+    title = drawn.titles[0] if drawn.titles is not None and not several else None
+    parts = [_opening(kind, drawn.frame, title)]
+    for k, (matrix, visible) in enumerate(zip(drawn.values, drawn.visible, strict=True)):
+        if several:
+            parts.append(f"Map {k + 1}:" if drawn.titles is None else f"{drawn.titles[k]}:")
+        said, largest = _sentences(drawn, matrix, visible)
+        order = np.argsort(-largest, kind="stable")
+        parts.append(_rows(drawn.frame, said, order, few=2 if several else 3))
+        parts.append(_hidden_cells(visible))
+    return " ".join(part for part in parts if part)
+
+
+def _sentences(
+    drawn: Maps, matrix: np.ndarray, visible: np.ndarray
+) -> tuple[list[str], np.ndarray]:
+    """Return what is said of each row, and how large its largest number is."""
+    frame, shown = drawn.frame, visible & np.isfinite(matrix)
+    largest = np.where(shown, np.abs(matrix), 0.0).max(axis=1)
+    if drawn.are_weights:
+        said = [
+            _row_of_weights(row, seen, frame.column_labels)
+            for row, seen in zip(matrix, visible, strict=True)
+        ]
+        return said, np.round(largest, 3)
+    said = [
+        _row_of_values(row, seen, frame, drawn.decimals)
+        for row, seen in zip(matrix, visible, strict=True)
+    ]
+    return said, np.round(largest, drawn.decimals)
+
+
+def _opening(kind: str, frame: Frame, title: str | None) -> str:
+    """Say what is drawn, how large it is, and what its rows and columns are."""
+    rows = f"{frame.rows} row{'' if frame.rows == 1 else 's'} ({frame.row_title})"
+    columns = f"{frame.columns} column{'' if frame.columns == 1 else 's'} ({frame.column_title})"
+    head = "" if title is None else f"{title}: "
+    text = f"{head}{kind} with {rows} and {columns}"
+    if frame.row_labels is not None and frame.row_labels == frame.column_labels:
+        text += f" over “{' '.join(frame.row_labels)}”"
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def mask(frame: Frame, visible: np.ndarray, title: str | None) -> str:
+    """Say which tokens each row of a mask sees."""
+    said = [_columns_seen(row) for row in visible]
+    order = np.linspace(0, frame.rows - 1, min(3, frame.rows)).astype(int)
+    parts = [
+        _opening("mask", frame, title),
+        _rows(frame, said, order, which="For example"),
+        _hidden_cells(visible),
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def _rows(
+    frame: Frame, said: Sequence[str], order: np.ndarray, *, few: int = 3, which: str = "Strongest"
+) -> str:
+    """Put the sentences of the rows together: all of them, or the followed and the first few."""
+
+    def row(i: int) -> str:
+        outlined = ", outlined," if i == frame.highlight_row else ""
+        return f"row {numbered(i, frame.row_labels)}{outlined} {said[i]}"
+
+    if frame.rows <= min(ROWS_IN_WORDS, 2 * few):
+        text = "; ".join(row(i) for i in range(frame.rows))
+        return f"{text[0].upper()}{text[1:]}."
+    chosen = [int(i) for i in order if i != frame.highlight_row][:few]
+    text = f"{which}: {'; '.join(row(i) for i in chosen)}."
+    if frame.highlight_row is None:
+        return text
+    followed = row(frame.highlight_row)
+    return f"{followed[0].upper()}{followed[1:]}. {text}"
+
+
+def curves(
+    x: np.ndarray,
+    drawn: Mapping[str, np.ndarray],
+    bands: Mapping[str, object],
+    references: Sequence[str],
+    titles: tuple[str, str],
+    logarithmic: tuple[bool, bool],
+    title: str | None,
+) -> str:
+    """Say what each curve does: where it starts and ends, and where it is highest and lowest."""
+    x_title, y_title = (spoken(text) for text in titles)
+    head = "" if title is None else f"{spoken(title)}: "
+    scales = {
+        (True, True): ", both axes logarithmic",
+        (True, False): ", x axis logarithmic",
+        (False, True): ", y axis logarithmic",
+        (False, False): "",
+    }[logarithmic]
+    span = f"from {plain(x[0])} to {plain(x[-1])}"
+    text = f"{head}line plot of {y_title} against {x_title} {span}{scales}."
+    sentences = [f"{text[0].upper()}{text[1:]}"]
+    for name, y in drawn.items():
+        kind = " (reference)" if name in references else ""
+        kind += ", with a band of error" if name in bands else ""
+        sentences.append(f"{spoken(name)}{kind}: {_course(x, y)}.")
+    return " ".join(sentences)
+
+
+def _course(x: np.ndarray, y: np.ndarray) -> str:
+    known = np.flatnonzero(np.isfinite(y))
+    rounded = np.array([_three_digits(y[i]) for i in known])
+    if np.ptp(rounded) == 0:
+        return f"{plain(rounded[0])} throughout"
+    said = f"from {plain(rounded[0])} at {plain(x[known[0]])} "
+    said += f"to {plain(rounded[-1])} at {plain(x[known[-1]])}"
+    for word, place in (("highest", int(rounded.argmax())), ("lowest", int(rounded.argmin()))):
+        if rounded[place] not in (rounded[0], rounded[-1]):
+            said += f", {word} {plain(rounded[place])} at {plain(x[known[place]])}"
+    return said
+
+
+def _three_digits(value: float) -> float:
+    return float(value) if value == round(value) else float(f"{value:.3g}")
+
+
+def spoken(text: str) -> str:
+    """Return a label without the marks of its mathematics."""
+    for mark, word in (
+        ("\\sqrt", "√"),
+        ("\\top", "T"),
+        ("\\cdot ", "·"),
+        ("\\cdot", "·"),
+        ("\\", ""),
+    ):
+        text = text.replace(mark, word)
+    return "".join(character for character in text if character not in "${}")

@@ -1,0 +1,176 @@
+"""Every claim of the book has a test, every test and citation names a claim that is there."""
+
+import json
+from pathlib import Path
+
+import claims
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CHAPTERS = sorted(path.name for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
+
+PAGE = """(ch-sums)=
+# Sums
+
+$$
+1 + 1 = 2
+$$ (eq-two)
+
+```{prf:theorem} More
+:label: thm-more
+
+By {eq}`eq-two`, {numref}`Figure %s <fig-sum>` and {ref}`ch-sums`.
+```
+
+:::{prf:definition}
+:class: note
+:label: def-sum
+:::
+
+```{prf:remark}
+A remark needs no label.
+```
+"""
+TESTS = """import pytest
+
+@pytest.mark.claim("eq-two")
+@pytest.mark.parametrize("n", [1, 2])
+def test_two(n):
+    assert n + n == 2 * n
+
+@pytest.mark.claim("thm-more", "def-sum")
+def test_more():
+    assert 1 + 1 > 1
+"""
+LIBRARY = '''"""Sums."""
+
+def add(x, y):
+    """Add (:eq:`eq-two`, :prf:ref:`thm-more`)."""
+    return x + y  # :eq:`eq-no-docstring`
+'''
+
+
+def write_book(root: Path, page: str = PAGE, tests: str = TESTS, library: str = LIBRARY) -> Path:
+    """Write a book of one chapter and one page beside it."""
+    figure = {"figure": {"caption": "See {eq}`eq-two`.", "name": "fig-sum"}}
+    cells = [
+        {"cell_type": "markdown", "metadata": {}, "source": page.splitlines(keepends=True)},
+        {"cell_type": "code", "metadata": {"mystnb": figure}, "source": ["$$ (eq-code)"]},
+    ]
+    files = {
+        "notebooks/01_sums.ipynb": json.dumps({"cells": cells}),
+        "book/run.md": "Begin with {ref}`sums <ch-sums>`.\n",
+        "tests/test_sums.py": tests,
+        "companion/sums.py": library,
+    }
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir()
+        path.write_text(text, encoding="utf-8")
+    return root
+
+
+def test_the_book_is_sound() -> None:
+    assert claims.problems(ROOT) == []
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_chapter_claims_something(chapter: str) -> None:
+    found = [d for d in claims.definitions(ROOT) if d.where == f"notebooks/{chapter}"]
+    assert {"equation", "target", "figure", "exercise"} <= {d.kind for d in found}
+
+
+def test_what_is_collected(tmp_path: Path) -> None:
+    root = write_book(tmp_path)
+    chapter, test = "notebooks/01_sums.ipynb", "tests/test_sums.py"
+    assert claims.definitions(root) == [
+        ("eq-two", chapter, "equation"),
+        ("ch-sums", chapter, "target"),
+        ("fig-sum", chapter, "figure"),
+        ("thm-more", chapter, "theorem"),
+        ("def-sum", chapter, "definition"),
+    ]
+    assert claims.citations(root) == [
+        ("eq-two", chapter),
+        ("fig-sum", chapter),
+        ("ch-sums", chapter),
+        ("eq-two", chapter),
+        ("ch-sums", "book/run.md"),
+        ("eq-two", "companion/sums.py"),
+        ("thm-more", "companion/sums.py"),
+    ]
+    assert claims.marked_tests(root) == [
+        ("eq-two", f"{test}::test_two"),
+        ("thm-more", f"{test}::test_more"),
+        ("def-sum", f"{test}::test_more"),
+    ]
+    assert claims.problems(root) == []
+
+
+def replaced(text: str, old: str, new: str) -> str:
+    assert old in text
+    return text.replace(old, new)
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        (
+            {"tests": replaced(TESTS, '"thm-more", ', "")},
+            "notebooks/01_sums.ipynb: no test holds up thm-more",
+        ),
+        (
+            {"tests": replaced(TESTS, '@pytest.mark.claim("eq-two")\n', "")},
+            "notebooks/01_sums.ipynb: no test holds up eq-two",
+        ),
+        (
+            {"tests": replaced(TESTS, '"def-sum"', '"def-sum", "lem-gone"')},
+            "tests/test_sums.py::test_more: no page defines lem-gone",
+        ),
+        (
+            {"page": PAGE + "\n$$ 1 $$ (eq-two)\n"},
+            "notebooks/01_sums.ipynb: eq-two is defined again",
+        ),
+        (
+            {"page": PAGE + "\n(fig-sum)=\n"},
+            "notebooks/01_sums.ipynb: fig-sum is defined again",
+        ),
+        (
+            {"page": PAGE + "\nBy {prf:ref}`the lemma <lem-gone>`.\n"},
+            "notebooks/01_sums.ipynb: no page defines lem-gone",
+        ),
+        (
+            {"library": replaced(LIBRARY, "`thm-more`", "`thm-gone`")},
+            "companion/sums.py: no page defines thm-gone",
+        ),
+        (
+            {"page": PAGE + "\n````{prf:lemma} Nameless\nText.\n````\n"},
+            "notebooks/01_sums.ipynb: a lemma has no label",
+        ),
+        (
+            {
+                "page": replaced(PAGE, "def-sum", "thm-sum"),
+                "tests": replaced(TESTS, "def-", "thm-"),
+            },
+            "notebooks/01_sums.ipynb: the label of the definition thm-sum must begin with def-",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_said(changed: dict[str, str], problem: str, tmp_path: Path) -> None:
+    assert claims.problems(write_book(tmp_path, **changed)) == [problem]
+
+
+@pytest.mark.parametrize(
+    "marker",
+    [
+        '@pytest.mark.claim(f"thm-{1}")\ndef test_x(): ...',
+        '@pytest.mark.claim("thm-more", *LABELS)\ndef test_x(): ...',
+        "@pytest.mark.claim()\ndef test_x(): ...",
+        '@pytest.mark.claim("thm-more")\ndef helps(): ...',
+        'pytestmark = pytest.mark.claim("thm-more")',
+    ],
+)
+def test_a_marker_that_text_does_not_show_is_refused(marker: str, tmp_path: Path) -> None:
+    root = write_book(tmp_path, tests=f"{TESTS}\n{marker}\n")
+    with pytest.raises(ValueError, match="a claim marker must stand over a test function"):
+        claims.marked_tests(root)

@@ -1,0 +1,153 @@
+"""The alt texts: they say what the data say."""
+
+import numpy as np
+
+from companion.figures import (
+    Box,
+    Matrix,
+    batch,
+    curves,
+    equation,
+    flow,
+    heat_map,
+    heat_maps,
+    mask_map,
+)
+
+TOKENS = ["the", "black", "cat", "ran", "quickly"]
+CAUSAL = np.tril(np.ones((5, 5), dtype=bool))
+WEIGHTS = np.array(
+    [
+        [0.90, 0.02, 0.04, 0.03, 0.01],
+        [0.00, 1.00, 0.00, 0.00, 0.00],
+        [0.10, 0.62, 0.20, 0.05, 0.03],
+        [0.20, 0.20, 0.20, 0.20, 0.20],
+        [0.01, 0.03, 0.30, 0.40, 0.26],
+    ]
+)
+
+
+def test_alt_text_of_weights():
+    assert heat_map(WEIGHTS, TOKENS, TOKENS, title="Weights", highlight_row=2).alt == (
+        "Weights: heat map of weights with 5 rows (query) and 5 columns (key) over "
+        "“the black cat ran quickly”. "
+        "Row 1 (the) gives 90 % to token 1 (the); "
+        "row 2 (black) gives 100 % to token 2 (black); "
+        "row 3 (cat), outlined, gives 62 % to token 2 (black) and 20 % to token 3 (cat); "
+        "row 4 (ran) gives 20 % to each of 5 tokens; "
+        "row 5 (quickly) gives 40 % to token 4 (ran) and 30 % to token 3 (cat)."
+    )
+
+
+def test_alt_text_of_a_row_with_nothing_to_attend_to():
+    assert "row 2 attends to nothing." in heat_map(np.array([[1.0, 0.0], [0.0, 0.0]])).alt
+
+
+def test_alt_text_of_one_visible_key():
+    alt = heat_map(np.eye(2), visible=np.eye(2, dtype=bool)).alt
+    assert "Row 1 gives 100 % to token 1; row 2 gives 100 % to token 2. 2 of 4 cells are" in alt
+
+
+def test_alt_text_of_scores():
+    alt = heat_map(np.array([[1.5, -2.0], [0.0, 0.0]]), ["a", "b"], ["c", "d"]).alt
+    assert alt == (
+        "Heat map of numbers with 2 rows (query) and 2 columns (key). "
+        "Row 1 (a) is highest at key 1 (c), 1.50, and lowest at key 2 (d), −2.00; "
+        "row 2 (b) is 0 throughout."
+    )
+
+
+def test_alt_text_of_scores_that_are_all_positive():
+    alt = heat_map(np.array([[3.0, 1.5, 2.0]])).alt
+    assert "Row 1 is highest at key 1, 3.00, and lowest at key 2, 1.50." in alt
+
+
+def test_alt_text_of_infinite_scores():
+    alt = heat_map(np.array([[1.5, -np.inf], [-np.inf, -np.inf]])).alt
+    assert "Row 1 shows one number, at key 1, 1.50; row 2 shows no number." in alt
+
+
+def test_alt_text_of_a_large_map_has_the_followed_and_the_strongest_rows():
+    words = "[CLS] the transformer translates surprisingly long sentences , one word more [SEP]"
+    tokens = words.split()
+    weights = np.full((12, 12), 1 / 12)
+    weights[7] = np.eye(12)[3]
+    weights[5] = 0.5 * (np.eye(12)[0] + np.eye(12)[1])
+    alt = heat_map(weights, tokens, tokens, highlight_row=2).alt
+    assert "Row 3 (transformer), outlined, gives 8 % to each of 12 tokens. Strongest: " in alt
+    assert "Strongest: row 8 (,) gives 100 % to token 4 (translates); row 6 (long) gives" in alt
+    assert "row 12" not in alt
+
+
+def test_alt_text_names_hidden_cells_and_a_causal_mask():
+    causal = heat_map(WEIGHTS, TOKENS, TOKENS, visible=CAUSAL).alt
+    assert "10 of 25 cells are hidden, every key after its query." in causal
+    one = ~np.eye(5, dtype=bool)
+    assert "5 of 25 cells are hidden." in heat_map(WEIGHTS, TOKENS, TOKENS, visible=one).alt
+    assert "hidden" not in heat_map(WEIGHTS, TOKENS, TOKENS).alt
+
+
+def test_alt_text_of_several_maps_names_each():
+    alt = heat_maps([WEIGHTS, np.eye(5)], TOKENS, TOKENS, titles=["head 1", "head 2"]).alt
+    assert alt.startswith("2 heat maps of weights, each with 5 rows (query)")
+    assert "head 1: Strongest: row 2 (black) gives 100 % to token 2 (black)" in alt
+    assert "head 2: Strongest: row 1 (the) gives 100 % to token 1 (the)" in alt
+    assert "Map 2: " in heat_maps([WEIGHTS, np.eye(5)]).alt
+
+
+def test_alt_text_of_a_mask():
+    visible = np.array([[1, 0, 1, 1], [1, 1, 1, 1], [0, 0, 0, 0]], dtype=bool)
+    assert mask_map(visible, title="Window").alt == (
+        "Window: mask with 3 rows (query) and 4 columns (key). Row 1 sees tokens 1 and 3 to 4; "
+        "row 2 sees every token; row 3 sees nothing. 5 of 12 cells are hidden."
+    )
+
+
+def test_alt_text_of_a_large_mask_gives_examples():
+    alt = mask_map(np.tril(np.ones((9, 9), dtype=bool)), highlight_row=2).alt
+    assert "Row 3, outlined, sees tokens 1 to 3. For example: row 1 sees token 1; row 5" in alt
+
+
+def test_alt_text_of_curves():
+    x = np.array([1.0, 2.0, 4.0])
+    lines = {"median": np.array([0.5, 3.0, 1.0]), "$d_k$": np.array([2.0, np.nan, 2.0])}
+    bands = {"median": (lines["median"] - 0.1, lines["median"] + 0.1)}
+    text = {"x_title": "width $d_k$", "y_title": "gradient", "title": "Growth"}
+    assert curves(x, lines, bands=bands, references=["$d_k$"], x_log=True, **text).alt == (
+        "Growth: line plot of gradient against width d_k from 1 to 4, x axis logarithmic. "
+        "median, with a band of error: from 0.5 at 1 to 1 at 4, highest 3 at 2. "
+        "d_k (reference): 2 throughout."
+    )
+
+
+def test_alt_text_of_an_equation():
+    x = Matrix("$X$", (5, 6), "(N, d)", row_labels=TOKENS, highlight_row=2)
+    q = Matrix("$Q$", (5, 3), highlight_row=2)
+    assert equation(x, "@", Matrix("$W^Q$", (6, 3)), "=", q).alt == (
+        "X (N, d: 5 × 6) times W^Q (6 × 3) equals Q (5 × 3). The rows are the, black, cat, ran, "
+        "quickly. Highlighted: row 3 (cat) of X, row 3 of Q."
+    )
+    keys = Matrix(r"$K^\top$", (3, 5), column_labels=TOKENS, highlight_column=1)
+    assert equation(keys, title="Keys").alt == (
+        "Keys: K^T (3 × 5). Highlighted: column 2 (black) of K^T."
+    )
+
+
+def test_alt_text_of_a_flow():
+    rows = [
+        [Box("x", "input row $x_i$", "(d,)")],
+        [Box("q", "query"), Box("k", "key"), Box("v", "value")],
+        [Box("s", r"divide by $\sqrt{d_k}$")],
+    ]
+    arrows = [*[("x", name, f"$W^{name.upper()}$") for name in "qkv"], ("q", "s"), ("k", "s")]
+    assert flow(rows, arrows, title="One head").alt == (
+        "One head: flow diagram. input row x_i, (d,), leads to query (by W^Q), key (by W^K) and "
+        "value (by W^V). query leads to divide by √d_k. key leads to divide by √d_k."
+    )
+
+
+def test_alt_text_of_a_batch():
+    assert batch([["a", "b"], ["c"]], length=3, title="Padded").alt == (
+        "Padded: 2 sentences as rows of tokens. Row 1: a b, then 1 padding place. "
+        "Row 2: c, then 2 padding places."
+    )
