@@ -274,7 +274,9 @@ def mask_scores(scores: Any, mask: Any) -> Any:
     if mask.dtype == xp.bool:
         return xp.where(mask, scores, hidden)
     mask = xp.astype(mask, scores.dtype, copy=False)
-    return xp.where(mask == -xp.inf, hidden, scores + mask)
+    blocked = mask == -xp.inf
+    shifted = scores + xp.where(blocked, xp.zeros_like(mask), mask)
+    return xp.where(blocked, hidden, shifted)
 
 
 def check_mask(xp: Any, mask: Any, shape: tuple[int, ...], name: str) -> None:

@@ -12,7 +12,7 @@ import array_api_compat
 
 from companion.arrays import array_namespace
 from companion.block import BlockParameters, transformer_stack
-from companion.feed_forward import FeedForwardParameters, feed_forward
+from companion.feed_forward import FeedForwardParameters, feed_forward, gelu
 from companion.heads import multi_head_attention
 from companion.masks import causal_mask
 from companion.norms import layer_norm
@@ -26,6 +26,7 @@ __all__ = [
     "attention_with_off_by_one_mask",
     "block_with_residual_around_the_norm",
     "embed_without_check",
+    "gelu_without_root_two",
     "layer_norm_over_tokens",
     "layer_norm_unbiased",
     "linear_feed_forward",
@@ -225,6 +226,14 @@ def linear_feed_forward(x: Any, parameters: FeedForwardParameters) -> Any:
     Right: :func:`companion.feed_forward`.
     """
     return feed_forward(x, parameters, activation=lambda hidden: hidden)
+
+
+def gelu_without_root_two(x: Any) -> Any:
+    """Compute x (1 + erf(x)) / 2, where the error function's argument is x / √2.
+
+    Right: :func:`companion.gelu`.
+    """
+    return gelu(2**0.5 * x) / 2**0.5
 
 
 def layer_norm_over_tokens(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:

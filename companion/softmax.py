@@ -83,9 +83,10 @@ def _exponentials(xp: Any, scores: Any, axis: int) -> tuple[Any, Any, Any]:
     scores = xp.astype(scores, computing_dtype(xp, scores.dtype), copy=False)
     top = xp.max(scores, axis=axis, keepdims=True)
     top = xp.where(top == -xp.inf, xp.zeros_like(top), top)
-    # A score further below the top than the largest float counts as if it were just that far
-    # below: its exponential is 0 either way, and the difference does not overflow.
-    floor = xp.where(top > 0, xp.abs(top) - xp.finfo(top.dtype).max, xp.full_like(top, -xp.inf))
+    # A score very far below the top counts as if it were just half the largest float below: its
+    # exponential is 0 either way, and the difference of two finite scores does not overflow.
+    floor = xp.abs(top) - xp.finfo(top.dtype).max / 2
+    floor = xp.where(top > 0, floor, xp.full_like(top, -xp.inf))
     powers = xp.exp(xp.maximum(scores, floor) - top)
     return powers, xp.sum(powers, axis=axis, keepdims=True), top
 
@@ -112,10 +113,10 @@ def softmax_jacobian(weights: Any) -> Any:
     """
     xp = array_namespace(weights=weights)
     _check(xp, weights, -1)
-    identity = xp.eye(
-        weights.shape[-1], dtype=weights.dtype, device=array_api_compat.device(weights)
-    )
-    return weights[..., :, None] * (identity - weights[..., None, :])
+    wide = xp.astype(weights, computing_dtype(xp, weights.dtype), copy=False)
+    identity = xp.eye(wide.shape[-1], dtype=wide.dtype, device=array_api_compat.device(wide))
+    jacobian = wide[..., :, None] * (identity - wide[..., None, :])
+    return xp.astype(jacobian, weights.dtype, copy=False)
 
 
 def hardmax(scores: Any, *, axis: int = -1) -> Any:
@@ -146,9 +147,7 @@ def hardmax(scores: Any, *, axis: int = -1) -> Any:
     if scores.shape[axis] == 0:
         return scores
     top = xp.max(scores, axis=axis, keepdims=True)
-    chosen = xp.astype((scores == top) & (scores > -xp.inf), scores.dtype)
-    count = xp.sum(chosen, axis=axis, keepdims=True)
-    return chosen / xp.where(count == 0, xp.ones_like(count), count)
+    return softmax(xp.where(scores < top, xp.full_like(scores, -xp.inf), scores), axis=axis)
 
 
 def weighted_values(weights: Any, value: Any) -> Any:

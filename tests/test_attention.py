@@ -329,6 +329,9 @@ def test_scores_far_apart_need_no_warning():
     value = np.asarray([[1.0], [2.0], [3.0]], np.float32)
     np.testing.assert_array_equal(attend(query, key, value), [[3.0]])
     np.testing.assert_array_equal(attend(query, key[1:2], value[1:2]), [[2.0]])
+    for top in 2.0 ** np.arange(100, 128, 0.37):
+        row = np.asarray([top, -np.finfo(np.float32).max, -np.inf], np.float32)
+        np.testing.assert_array_equal(companion.softmax(row), [1, 0, 0])
 
 
 FUTURE = st.fixed_dictionaries(
@@ -366,7 +369,6 @@ def test_a_changed_future_leaves_earlier_rows_bit_identical(case, data):
     after = attend(query, key, value, **options)
     bits = f"u{before.dtype.itemsize}"
     np.testing.assert_array_equal(before[:, :cut].view(bits), after[:, :cut].view(bits))
-    assert not np.array_equal(before[:, cut:], after[:, cut:])
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12))

@@ -407,6 +407,11 @@ def test_products_carry_their_numbers_where_these_fit():
     assert set(texts(wide)) == {"A", "+", "B", "2 × 9"}
 
 
+def test_batches_show_every_token_and_pad_the_rest():
+    assert texts(batch([["a", "b"], ["c"]])) == ["a", "b", "c"]
+    assert texts(batch([["a", "b"], ["c"]], length=3)) == ["a", "b", "pad", "c", "pad", "pad"]
+
+
 def test_marked_values_and_limits_can_be_given():
     titles = {"x_title": "x", "y_title": "y"}
     y = np.array([1.0, 2.0, 3.0])

@@ -57,8 +57,8 @@ def test_alt_text_of_scores():
     )
 
 
-def test_alt_text_of_scores_that_are_all_positive():
-    alt = heat_map(np.array([[3.0, 1.5, 2.0]])).alt
+def test_alt_text_leaves_what_is_not_finite_out_of_highest_and_lowest():
+    alt = heat_map(np.array([[3.0, 1.5, -np.inf]])).alt
     assert "Row 1 is highest at key 1, 3.00, and lowest at key 2, 1.50." in alt
 
 

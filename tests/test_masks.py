@@ -229,7 +229,7 @@ def test_the_smallest_leak_has_two_tokens_and_no_scores():
 @given(data=st.data())
 def test_hidden_weights_are_zero_and_the_others_a_softmax_of_their_own(dtype, data):
     keys = data.draw(st.integers(1, 12))
-    limit = min(float(np.finfo(dtype).max), 2.0**90)
+    limit = float(np.finfo(dtype).max)
     elements = st.floats(-limit, limit, width=8 * np.dtype(dtype).itemsize) | st.integers(-9, 9)
     scores = data.draw(st_numpy.arrays(dtype, keys, elements=elements))
     mask = data.draw(st_numpy.arrays(np.bool_, keys).filter(np.any))

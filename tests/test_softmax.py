@@ -669,3 +669,16 @@ def test_the_drawing_of_gradients_tells_median_from_mean():
     alt = drawings.gradient_sizes(np.asarray([1, 4]), sizes, sizes / 2, y_title="size").alt
     assert "no scale, median: from 1 at 1 to 2 at 4" in alt
     assert "scaled, mean, with a band of error: from 0.6 at 1 to 1.2 at 4" in alt
+
+
+@pytest.mark.parametrize("function", [companion.hardmax, companion.softmax_jacobian])
+def test_float16_is_rounded_once(function):
+    numbers = np.random.default_rng(30).random((7, 33))
+    half = companion.softmax(numbers).astype(np.float16)
+    got = function(half)
+    assert got.dtype == np.float16
+    np.testing.assert_array_equal(got, function(half.astype(np.float32)).astype(np.float16))
+
+
+def test_a_hard_look_up_does_not_hide_nan():
+    assert np.isnan(companion.hardmax(np.asarray([1.0, np.nan, 2.0]))).all()
