@@ -16,7 +16,7 @@ addEventListener("load", () => {
   // A formula wider than its line scrolls, so the keyboard has to reach it.
   const reach = new ResizeObserver((boxes) =>
     boxes.forEach(({ target }) => {
-      if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+      if (target.scrollWidth > target.clientWidth + 4) target.tabIndex = 0;
       else target.removeAttribute("tabindex");
     }),
   );
