@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import companion
-from companion import BlockParameters, NormParameters, pitfalls
+from companion import BlockParameters, NormParameters, loops, pitfalls
 from companion.arrays import to_numpy
+from companion.exercises import block as exercises
+from companion.figures import block as figures
 
 jax.config.update("jax_enable_x64", True)
 
@@ -100,6 +102,7 @@ def test_the_stack_is_jaxs_with_an_activation_of_your_own(home, norm):
         np.testing.assert_allclose(to_numpy(state), wanted, rtol=0, atol=1e-11)
 
 
+@pytest.mark.claim("cor-causal-block")
 @pytest.mark.parametrize("norm", ["post", "pre"])
 @pytest.mark.parametrize("gated", [False, True])
 @given(seed=st.integers(0, 2**32 - 1), length=st.integers(2, 12), data=st.data())
@@ -117,6 +120,7 @@ def test_a_causal_stack_is_causal_to_the_bit(norm, gated, seed, length, data):
     assert not np.array_equal(before[:, cut:], after[:, cut:])
 
 
+@pytest.mark.claim("cor-block-equivariance")
 @pytest.mark.parametrize("norm", ["post", "pre"])
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9))
 def test_the_block_follows_every_reordering(norm, seed, length):
@@ -126,6 +130,13 @@ def test_the_block_follows_every_reordering(norm, seed, length):
     output = companion.transformer_block(x, block, norm=norm)
     shuffled = companion.transformer_block(x[order], block, norm=norm)
     np.testing.assert_allclose(shuffled, output[order], atol=1e-11)
+    final = NormParameters.neutral(12) if norm == "pre" else None
+    stack = [block, draw_block(seed + 1)]
+    outputs = [
+        companion.transformer_stack(rows, stack, norm=norm, final_norm=final)
+        for rows in (x, x[order])
+    ]
+    np.testing.assert_allclose(outputs[1], outputs[0][order], atol=1e-10)
 
 
 def test_broken_blocks_are_given_away():
@@ -176,3 +187,251 @@ def test_the_running_example_is_a_whole_block():
     output = companion.transformer_block(example.x, example.block)
     np.testing.assert_allclose(output.mean(axis=-1), 0, atol=1e-15)
     np.testing.assert_allclose(output.var(axis=-1), 1, atol=1e-4)
+
+
+# What the chapter measures and counts
+
+
+@pytest.mark.claim("eq-post-norm")
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_block_is_its_loops(home, causal):
+    block = draw_block()
+    x = X[0]
+    rows = loops.multi_head_attention_loop(x, block.attention, is_causal=causal)
+    middle = loops.layer_norm_loop(x + rows, block.norm_1.weight, block.norm_1.bias)
+    rows = loops.feed_forward_loop(middle, block.feed_forward, activation=companion.silu)
+    expected = loops.layer_norm_loop(middle + rows, block.norm_2.weight, block.norm_2.bias)
+    moved = companion.map_parameters(home.asarray, block)
+    output = companion.transformer_block(
+        home.asarray(x), moved, activation=companion.silu, is_causal=causal
+    )
+    np.testing.assert_allclose(to_numpy(output), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.claim("eq-residual-sum")
+def test_a_pre_norm_stack_is_one_long_sum():
+    blocks = [draw_block(seed) for seed in range(4)]
+    final = NormParameters.neutral(12)
+    total, stream = X, X
+    for p in blocks:
+        attended = companion.multi_head_attention(
+            companion.layer_norm(stream, p.norm_1.weight, p.norm_1.bias), p.attention
+        )
+        middle = stream + attended
+        fed = companion.feed_forward(
+            companion.layer_norm(middle, p.norm_2.weight, p.norm_2.bias), p.feed_forward
+        )
+        stream = companion.transformer_block(stream, p, norm="pre")
+        total = total + (attended + fed)
+    np.testing.assert_allclose(stream, total, atol=1e-12)
+    output = companion.transformer_stack(X, blocks, norm="pre", final_norm=final)
+    np.testing.assert_allclose(
+        output, companion.layer_norm(total, final.weight, final.bias), atol=1e-12
+    )
+
+
+@pytest.mark.claim("prop-random-direction")
+def test_a_random_direction_measures_a_jacobian_forward_and_back():
+    rng = np.random.default_rng(3)
+    jacobian = rng.standard_normal((30, 50)) * np.geomspace(1, 10, 50)
+    size = (jacobian**2).sum()
+    for matrix in (jacobian, jacobian.T):
+        draws = rng.standard_normal((matrix.shape[1], 20_000))
+        squares = ((matrix @ draws) ** 2).sum(axis=0)
+        error = squares.std() / np.sqrt(squares.size)
+        assert error < 0.01 * size
+        assert abs(squares.mean() - size) < 4 * error
+
+
+def test_a_central_difference_is_the_derivative_along_a_direction():
+    block = draw_block()
+    x, direction = X[0], np.random.default_rng(3).standard_normal((7, 12))
+
+    def run(rows):
+        return block_with_jax(rows[None], block, True, "pre")[0]
+
+    _, derivative = jax.jvp(run, (jnp.asarray(x),), (jnp.asarray(direction),))
+    for step in (1e-5, 1e-6):
+        up, down = (
+            companion.transformer_block(x + sign * step * direction, block, norm="pre")
+            for sign in (1, -1)
+        )
+        np.testing.assert_allclose((up - down) / (2 * step), derivative, atol=1e-7)
+
+
+class Counted(np.ndarray):
+    """An array that counts the multiply-adds of every matrix product it takes part in."""
+
+    count = 0
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        plain = [np.asarray(a) if isinstance(a, Counted) else a for a in inputs]
+        if "out" in kwargs:
+            kwargs["out"] = tuple(np.asarray(a) for a in kwargs["out"])
+        result = getattr(ufunc, method)(*plain, **kwargs)
+        if ufunc is np.matmul:
+            Counted.count += result.size * plain[0].shape[-1]
+        return result.view(Counted) if isinstance(result, np.ndarray) else result
+
+
+@pytest.mark.claim("prop-block-cost")
+@pytest.mark.parametrize(
+    ("d", "heads", "d_k", "d_v", "d_ff", "length"),
+    [(12, 4, 5, 2, 20, 7), (12, 3, 4, 4, 48, 5), (6, 1, 2, 9, 3, 1), (16, 4, 4, 4, 64, 33)],
+)
+def test_parameters_and_products_are_predicted(d, heads, d_k, d_v, d_ff, length):
+    block = BlockParameters.random(
+        np.random.default_rng(1), width=d, heads=heads, hidden=d_ff, d_k=d_k, d_v=d_v
+    )
+    attention = heads * (2 * d_k + d_v) * (d + 1) + (heads * d_v + 1) * d
+    parameters = attention + (d + 1) * d_ff + (d_ff + 1) * d + 4 * d
+    assert companion.count_parameters(block) == parameters
+    products = d * heads * (2 * d_k + d_v) + heads * d_v * d
+    products += length * heads * (d_k + d_v) + 2 * d * d_ff
+    if heads * d_k == heads * d_v == d and d_ff == 4 * d:
+        assert parameters == 12 * d**2 + 13 * d
+        assert products == 12 * d**2 + 2 * length * d
+    Counted.count = 0
+    counted = companion.map_parameters(lambda array: array.view(Counted), block)
+    x = np.random.default_rng(2).standard_normal((length, d))
+    for norm in ("post", "pre"):
+        Counted.count = 0
+        output = companion.transformer_block(x.view(Counted), counted, norm=norm)
+        assert Counted.count == length * products
+        np.testing.assert_array_equal(output, companion.transformer_block(x, block, norm=norm))
+
+
+def test_through_24_random_layers():
+    rng = np.random.default_rng(0)
+    sizes = {"width": 32, "heads": 4, "hidden": 128}
+    blocks = [BlockParameters.random(rng, **sizes) for _ in range(24)]
+    x = rng.standard_normal((8, 32))
+    post = companion.transformer_stack(x, blocks, return_all=True)
+    assert all(abs((rows**2).mean() - 1) < 1e-3 for rows in post[1:])
+    pre = x
+    for layer, block in enumerate(blocks, 1):
+        pre = companion.transformer_block(pre, block, norm="pre")
+        assert 0.5 < np.sqrt((pre**2).mean() / (1 + layer)) < 1.5
+    bare = x
+    for block in blocks:
+        bare = bare + companion.multi_head_attention(bare, block.attention)
+        bare = bare + companion.feed_forward(bare, block.feed_forward)
+    assert np.sqrt((bare**2).mean()) > 1e4
+
+
+# The figures
+
+
+def test_the_placements_are_told_in_their_order():
+    alt = figures.norm_placements().alt
+    post = "X, attention, plus the residual, norm 1, feed-forward, plus the residual, norm 2, Z"
+    pre = "X, norm 1, attention, plus the residual, norm 2, feed-forward, plus the residual, Z"
+    assert f"post-norm: {post}" in alt
+    assert f"pre-norm: {pre}" in alt
+
+
+def test_the_curves_through_layers_are_drawn(home):
+    curve = home.asarray(np.asarray([1.0, 10.0, 250.0]))
+    drawn = figures.through_layers({"none": curve}, y_title="size")
+    assert "none: from 1 at 0 to 250 at 2" in drawn.alt
+    with pytest.raises(ValueError, match=r"one length, got lengths \[2, 3\]"):
+        figures.through_layers({"a": np.ones(2), "b": np.ones(3)}, y_title="size")
+
+
+# The exercises
+
+
+def said(capsys, check, attempt):
+    check(attempt)
+    lines = capsys.readouterr().out.strip()
+    assert lines
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("attempt", "part"),
+    [
+        (None, "Not attempted"),
+        (..., "Not attempted"),
+        (3, "Four numbers"),
+        ("four", "Four numbers"),
+        ([1, 2], "Four numbers"),
+        ([2, 4, 4, 6], "mean of your row should be 0"),
+        ([-2, 0, 0, 2], "mean square of your row should be 1, and it is 2.0000"),
+        ([-(1.5**0.5), 0, 0, 1.5**0.5], "the unbiased way"),
+        ([2**0.5, 0, 0, -(2**0.5)], "changed their shape"),
+        ([float("nan")] * 4, "mean of your row should be 0"),
+        ([-1.4142, 0, 0, 1.4142], "Right"),
+        (np.asarray([-1.4142, 0, 0, 1.4142]), "Right"),
+    ],
+)
+def test_the_normed_row_is_checked(capsys, attempt, part):
+    assert part in said(capsys, exercises.check_normed_row, attempt)
+
+
+def parallel(x, p):
+    rows = companion.layer_norm(x, p.norm_1.weight, p.norm_1.bias)
+    attended = companion.multi_head_attention(rows, p.attention)
+    return x + attended + companion.feed_forward(rows, p.feed_forward)
+
+
+def normed_first(x, p):
+    rows = companion.layer_norm(x, p.norm_1.weight, p.norm_1.bias)
+    return rows + parallel(x, p) - x
+
+
+def reading_x(x, p):
+    attended = companion.multi_head_attention(x, p.attention)
+    return x + attended + companion.feed_forward(x, p.feed_forward)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "part"),
+    [
+        (None, "Not attempted"),
+        (3, "A function is asked for"),
+        (lambda *_: None, "returns nothing"),
+        (lambda *_: 3, "An array is asked for"),
+        (lambda _, p: p.missing, "stops with AttributeError"),
+        (lambda x, _: x[:, :3], "should be (5, 6)"),
+        (lambda x, p: companion.transformer_block(x, p, norm="pre"), "still waits"),
+        (lambda x, p: parallel(x, p) - x, "the residual is missing"),
+        (normed_first, "must start at x"),
+        (reading_x, "read x itself"),
+        (lambda x, _: x, "not the sum of both parts"),
+        (parallel, "Right"),
+    ],
+)
+def test_the_parallel_block_is_checked(capsys, attempt, part):
+    assert part in said(capsys, exercises.check_parallel_block, attempt)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "part"),
+    [
+        (None, "Not attempted"),
+        ("long", "One number"),
+        (True, "One number"),
+        (float("inf"), "finite"),
+        (768, "0.17 times"),
+        (9216, "more than"),
+        (4608, "Right"),
+        (np.asarray(4608), "Right"),
+    ],
+)
+def test_the_break_even_length_is_checked(capsys, attempt, part):
+    assert part in said(capsys, exercises.check_break_even_length, attempt)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "part"),
+    [
+        (None, "Not attempted"),
+        (-1, "positive"),
+        (1 / 48, "to 1.02, not to 2"),
+        (24**-0.5, "to 3.00"),
+        (48**-0.5, "Right"),
+    ],
+)
+def test_the_branch_scale_is_checked(capsys, attempt, part):
+    assert part in said(capsys, exercises.check_branch_scale, attempt)

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 import companion
 from companion import FeedForwardParameters, GatedFeedForwardParameters, pitfalls
 from companion.arrays import to_numpy
+from companion.exercises import feed_forward as exercises
+from companion.figures import feed_forward as drawings
 
 jax.config.update("jax_enable_x64", True)
 
@@ -134,3 +136,276 @@ def test_what_cannot_be_is_refused():
     gated = GatedFeedForwardParameters.random(np.random.default_rng(7), width=5, hidden=8)
     with pytest.raises(ValueError, match=r"w_gate must be \(\.\.\., d=6, d_out\)"):
         companion.gated_feed_forward(x, gated)
+
+
+def running():
+    """Return X and the network of the running example."""
+    example = companion.running_example(np)
+    return example.x, example.block.feed_forward
+
+
+@pytest.mark.claim("prop-position-wise")
+@given(st.integers(0, 2**32 - 1), st.integers(2, 9), st.sampled_from([0, 1]))
+def test_a_row_knows_nothing_of_others_or_of_its_place(seed, length, bias):
+    rng = np.random.default_rng(seed)
+    p = FeedForwardParameters.random(rng, width=6, hidden=10, bias=bool(bias))
+    p = noisy(p, seed)
+    x, place = rng.standard_normal((length, 6)), int(rng.integers(length))
+    output = companion.feed_forward(x, p)
+    order = rng.permutation(length)
+    np.testing.assert_allclose(companion.feed_forward(x[order], p), output[order], atol=1e-12)
+    changed = x.copy()
+    changed[place] = rng.standard_normal(6)
+    same = np.arange(length) != place
+    moved = companion.feed_forward(changed, p)
+    np.testing.assert_array_equal(moved[same], output[same])
+    assert not np.array_equal(moved[place], output[place])
+    alone = companion.feed_forward(x[place : place + 1], p)
+    np.testing.assert_allclose(alone[0], output[place], atol=1e-12)
+
+
+@pytest.mark.claim("prop-affine-collapse")
+@pytest.mark.parametrize(("width", "hidden"), [(6, 10), (6, 2), (5, 5), (3, 1)])
+def test_the_one_map_has_no_more_rank_than_the_hidden_layer(width, hidden):
+    rng = np.random.default_rng(11)
+    p = noisy(FeedForwardParameters.random(rng, width=width, hidden=hidden))
+    x = rng.standard_normal((20, width))
+    w, b = p.w_1 @ p.w_2, p.b_1 @ p.w_2 + p.b_2
+    output = pitfalls.linear_feed_forward(x, p)
+    np.testing.assert_allclose(output, x @ w + b, atol=1e-12)
+    # seen from outside: differences of outputs span no more than min(d, d_ff) directions
+    assert np.linalg.matrix_rank(output - output[:1]) == min(width, hidden)
+    nothing = pitfalls.linear_feed_forward(np.zeros((1, width)), p)
+    np.testing.assert_allclose(nothing[0], b, atol=1e-14)
+    assert np.abs(b).max() > 0.01  # affine, and not linear
+
+
+def test_the_map_without_activation_is_not_linear_the_smallest_counterexample():
+    zero, one = np.zeros((1, 1)), np.ones(1)
+    p = FeedForwardParameters(zero, np.zeros(1), zero, one)
+    assert pitfalls.linear_feed_forward(np.zeros((1, 1)), p)[0, 0] == 1
+
+
+def tanh_gelu(x):
+    """Bend by the tanh form."""
+    return companion.gelu(x, approximate="tanh")
+
+
+BENDS = [companion.relu, companion.gelu, tanh_gelu, companion.silu]
+
+
+@pytest.mark.claim("prop-reflection")
+@pytest.mark.parametrize("bend", BENDS)
+@given(x=st.floats(-50, 50))
+def test_what_is_taken_from_a_positive_number_is_let_through_of_the_negative_one(bend, x):
+    both = bend(np.asarray([x, -x]))
+    assert abs(both[0] - both[1] - x) <= 1e-13 * max(1, abs(x))
+
+
+def test_reflection_would_catch_another_bend():
+    bent = np.logaddexp(0, np.asarray([1.0, -1.0])) ** 2  # softplus squared is not of the kind
+    assert abs(bent[0] - bent[1] - 1) > 0.1
+
+
+def test_where_the_forms_of_gelu_differ_and_how_deep_they_dip():
+    grid = np.linspace(-8, 8, 160_001)
+    exact = companion.gelu(grid)
+    gap = np.abs(tanh_gelu(grid) - exact)
+    assert 4.7e-4 < gap.max() < 4.8e-4
+    assert abs(abs(grid[gap.argmax()]) - 2.699) < 0.002
+    np.testing.assert_allclose(gap, gap[::-1], atol=1e-14)  # an even function
+    assert abs(exact.min() + 0.16997) < 1e-5
+    assert abs(grid[exact.argmin()] + 0.7518) < 1e-3
+    # the condition of a lowest point: Φ(x) + x φ(x) = 0
+    x = grid[exact.argmin()]
+    slope = scipy.special.ndtr(x) + x * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    assert abs(slope) < 1e-4
+    assert np.abs(exact - companion.relu(grid)).max() < 0.17
+    assert abs(companion.silu(grid).min() + 0.2785) < 1e-4
+
+
+def test_one_plus_erf_cancels_and_erfc_does_not():
+    x = np.asarray([-6.0, -8.0, -9.0])
+    expected = x * np.exp(scipy.special.log_ndtr(x))
+    by_erf = x * (1 + scipy.special.erf(x / np.sqrt(2))) / 2
+    error = np.abs(by_erf / expected - 1)
+    assert error[0] > 1e-11
+    assert error[1] > 1e-3
+    assert error[2] == 1
+    assert (np.abs(companion.gelu(x) / expected - 1) < 1e-13).all()
+    assert np.float32(1) + scipy.special.erf(np.float32(-6 / np.sqrt(2))) == 0
+
+
+def test_the_example_of_positive_numbers_exercises_nothing():
+    draw = np.random.RandomState(42).rand
+    p = FeedForwardParameters(*(draw(*shape) for shape in ((4, 8), (8,), (8, 4), (4,))))
+    row = np.asarray([[1.0, 2, 3, 4]])
+    before = row @ p.w_1 + p.b_1
+    assert before.min() > 1.2
+    exact, linear = companion.feed_forward(row, p), pitfalls.linear_feed_forward(row, p)
+    tanh = companion.feed_forward(row, p, activation=tanh_gelu)
+    np.testing.assert_allclose(exact, [[13.1175, 21.9869, 15.3624, 24.3429]], atol=5e-5)
+    np.testing.assert_allclose(tanh, [[13.1174, 21.9871, 15.3625, 24.3430]], atol=5.1e-5)
+    assert np.abs(linear / exact - 1).max() < 0.01
+    relu = companion.feed_forward(row, p, activation=companion.relu)
+    np.testing.assert_array_equal(relu, linear)
+    # the running example has negative pre-activations, and there the bend counts
+    x, network = running()
+    assert ((x @ network.w_1 + network.b_1) < 0).sum() == 12
+    gap = companion.feed_forward(x, network) - pitfalls.linear_feed_forward(x, network)
+    assert np.abs(gap).max() > 0.5
+
+
+@pytest.mark.claim("eq-memories")
+def test_the_network_is_a_sum_over_its_hidden_units():
+    x, p = running()
+    total = np.zeros_like(x) + p.b_2
+    for m in range(10):
+        total += np.outer(companion.gelu(x @ p.w_1[:, m] + p.b_1[m]), p.w_2[m])
+    np.testing.assert_allclose(companion.feed_forward(x, p), total, atol=1e-14)
+
+
+def test_row_three_by_hand():
+    x, p = running()
+    np.testing.assert_array_equal(x[2], [0, 0, 1.5, 0, 1, 0])
+    before = x[2] @ p.w_1 + p.b_1
+    np.testing.assert_array_equal(before, [0, 0.5, 1.5, 0.5, 1, 0, 0.5, -1.5, -0.25, 0])
+    bent = companion.gelu(before)
+    assert abs(bent[7] - bent[8]) < 2e-4  # far apart before, all but one after
+    output = companion.feed_forward(x, p)[2]
+    np.testing.assert_allclose(output[2], 0.5 * bent[2] + 0.5 * bent[6] + 0.5, atol=1e-15)
+    np.testing.assert_allclose(output, [-0.05, 0.22, 1.37, 0.22, 0.37, -0.67], atol=5e-3)
+
+
+@pytest.mark.claim("eq-feed-forward-share")
+@pytest.mark.parametrize("ratio", [1, 2, 4, 8])
+def test_share_of_the_weights(ratio):
+    d = 12
+    block = companion.BlockParameters.random(
+        np.random.default_rng(0), width=d, heads=3, hidden=ratio * d, bias=False
+    )
+    network = companion.count_parameters(block.feed_forward)
+    both = network + companion.count_parameters(block.attention)
+    assert network == 2 * d * ratio * d
+    assert network / both == ratio / (ratio + 2)
+
+
+def test_counts_the_chapter_states():
+    rng, sizes = np.random.default_rng(0), {"width": 384, "heads": 12}
+    encoder = companion.BlockParameters.random(rng, hidden=1536, **sizes)
+    assert companion.count_parameters(encoder) == 1_774_464
+    assert companion.count_parameters(encoder.feed_forward) == 1_181_568
+    d, d_ff = 384, 1536
+    weights = 4 * d * d + 2 * d * d_ff
+    assert companion.count_parameters(encoder) - weights == 9 * d + d_ff
+    gated = GatedFeedForwardParameters.random(rng, width=384, hidden=1024)
+    assert companion.count_parameters(gated) == 2 * d * d_ff
+    block = companion.running_example(np).block
+    counts = [companion.count_parameters(part) for part in (block.feed_forward, block)]
+    assert counts == [136, 328]
+
+
+def test_forgetting_the_root_of_two_is_exposed_by_the_value_at_one():
+    one = np.ones(1)
+    broken, right = pitfalls.gelu_without_root_two(one), companion.gelu(one)
+    assert abs(right[0] - 0.8413) < 1e-4
+    assert abs(broken[0] - (1 + scipy.special.erf(1.0)) / 2) < 1e-15
+    assert broken[0] > 0.9
+    # reflection does not notice
+    assert abs(broken[0] - pitfalls.gelu_without_root_two(-one)[0] - 1) < 1e-14
+
+
+def test_one_network_for_all_layers_is_exposed_by_a_change_of_the_second():
+    x = companion.running_example(np).x
+    rng = np.random.default_rng(8)
+    first, second, other = (
+        companion.BlockParameters.random(rng, width=6, heads=2, hidden=10) for _ in range(3)
+    )
+    changed = companion.BlockParameters(
+        second.attention, second.norm_1, other.feed_forward, second.norm_2
+    )
+    for stack, notices in (
+        (companion.transformer_stack, True),
+        (pitfalls.stack_with_one_feed_forward, False),
+    ):
+        same = np.array_equal(stack(x, [first, second]), stack(x, [first, changed]))
+        assert same is not notices
+
+
+def test_the_drawing_shows_the_four_rows():
+    x, p = running()
+    figure = drawings.expand_and_reduce(x[2], p, name="cat")
+    assert "the row of cat (0, 0, 1.50, 0, 1.00, 0)" in figure.alt
+    assert "−1.50, −0.25, 0); hidden row (0, 0.35, 1.40" in figure.alt
+    assert "output row (−0.05, 0.22, 1.37, 0.22, 0.37, −0.67)" in figure.alt
+    other = drawings.expand_and_reduce(x[2], p, activation=companion.relu, name="cat")
+    assert "hidden row (0, 0.50, 1.50" in other.alt
+    wide = FeedForwardParameters.random(np.random.default_rng(0), width=6, hidden=11)
+    with pytest.raises(ValueError, match="at most 10 columns, got 11"):
+        drawings.expand_and_reduce(x[2], wide)
+
+
+def maximum(w_1, w_2):
+    """Make a network without biases from lists."""
+    return FeedForwardParameters(np.asarray(w_1, float), None, np.asarray(w_2, float), None)
+
+
+def prune(p, m):
+    """Take one hidden unit out, the right way."""
+    b_1 = None if p.b_1 is None else np.delete(p.b_1, m)
+    return FeedForwardParameters(np.delete(p.w_1, m, 1), b_1, np.delete(p.w_2, m, 0), p.b_2)
+
+
+def fails(*_):
+    """Stop, as a reader's function may."""
+    raise RuntimeError("out of ideas")
+
+
+LARGER = maximum([[1, 0, 0], [-1, 1, -1]], [[1], [1], [-1]])
+EVERY = {1, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize(
+    ("check", "attempt", "said"),
+    [
+        (exercises.check_changed_rows, None, "Not attempted"),
+        (exercises.check_changed_rows, ..., "Not attempted"),
+        (exercises.check_changed_rows, {4}, "Give a pair"),
+        (exercises.check_changed_rows, (4, 5), "a set of row numbers"),
+        (exercises.check_changed_rows, ({0}, EVERY), "rows 1 to 5"),
+        (exercises.check_changed_rows, ({4, 5}, EVERY), "Three networks"),
+        (exercises.check_changed_rows, ({4}, {4, 5}), "With attention between"),
+        (exercises.check_changed_rows, ({4}, EVERY), "Right"),
+        (exercises.check_maximum, None, "Not attempted"),
+        (exercises.check_maximum, 3, "this is int"),
+        (exercises.check_maximum, maximum(np.eye(3), np.eye(3)), "takes 3 and gives 3"),
+        (exercises.check_maximum, maximum([[1, 0], [-1, 1]], [[1], [1]]), "both numbers are pos"),
+        (exercises.check_maximum, maximum([[1, -1], [0, 0]], [[1], [-1]]), "the first number is"),
+        (exercises.check_maximum, maximum([[0, 0], [1, -1]], [[1], [-1]]), "the second number is"),
+        (exercises.check_maximum, maximum([[1], [1]], [[1]]), "Not the larger one yet"),
+        (exercises.check_maximum, LARGER, "Right, for 200 random pairs, with 3 hidden units"),
+        (exercises.check_prune, None, "Not attempted"),
+        (exercises.check_prune, 3, "A function is asked for, and this is int"),
+        (exercises.check_prune, fails, "stops with RuntimeError: out of ideas"),
+        (exercises.check_prune, lambda *_: None, "returns nothing"),
+        (exercises.check_prune, lambda p, _: p.w_1, "this is ndarray"),
+        (exercises.check_prune, lambda p, _: p, "yours are (3, 5) and (5, 3)"),
+        (exercises.check_prune, lambda p, m: prune(p, (m + 1) % 5), "or another one"),
+        (
+            exercises.check_prune,
+            lambda p, m: prune(p, m) if p.b_1 is None else noisy(prune(p, m)),
+            "more than unit 0",
+        ),
+        (exercises.check_prune, prune, "Right"),
+        (exercises.check_gated_width, None, "Not attempted"),
+        (exercises.check_gated_width, 11008.0, "Give a whole number; got 11008.0"),
+        (exercises.check_gated_width, 10752, "Too narrow"),
+        (exercises.check_gated_width, 10923, "no multiple of 256"),
+        (exercises.check_gated_width, 11264, "256 fewer"),
+        (exercises.check_gated_width, 11008, "Right"),
+    ],
+)
+def test_exercise_feedback(check, attempt, said, capsys, monkeypatch):
+    monkeypatch.setenv("COMPANION_ARRAY_MODULE", "numpy")
+    check(attempt)
+    assert said in capsys.readouterr().out

@@ -1,5 +1,9 @@
 """Many heads: split and merge, packed weights, cross-attention, grouped heads, and their oracle."""
 
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +15,8 @@ from hypothesis import strategies as st
 import companion
 from companion import AttentionParameters, pitfalls
 from companion.arrays import to_numpy
+from companion.exercises import heads as exercises
+from companion.figures import heads as figures
 
 jax.config.update("jax_enable_x64", True)
 
@@ -236,3 +242,448 @@ BAD_CALLS = [
 def test_a_bad_call_is_told_what_is_wrong(call, error, part):
     with pytest.raises(error, match=part):
         call(draw_parameters())
+
+
+# One head and two neighbours
+
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def one_random_head(rng, contents=2, places=4, d_k=3, d_v=5):
+    """Draw a head whose output has two halves of the contents' width, and what its rows add up."""
+    width = contents + places
+    shapes = ((1, width, d_k), (1, width, d_k), (1, width, d_v), (d_v, 2 * contents))
+    head = AttentionParameters(*(rng.standard_normal(shape) for shape in shapes))
+    embedding, positions = rng.standard_normal((contents, width)), rng.standard_normal((6, width))
+    return head, embedding, positions
+
+
+@pytest.mark.claim("thm-one-head")
+@given(SEEDS, st.integers(1, 4), st.integers(1, 6), st.booleans())
+def test_the_next_token_enters_the_left_half_of_a_single_head(seed, i, d_v, hides):
+    rng = np.random.default_rng(seed)
+    head, embedding, positions = one_random_head(rng, d_v=d_v)
+    visible = np.ones((6, 6), bool)
+    visible[i] = rng.random(6) < 0.5 if hides else True
+    visible[i, [i - 1, i, i + 1]] = True
+    content, direction = rng.standard_normal((6, 2)), rng.standard_normal(2)
+    lengths, least = [], []
+    values = embedding @ head.w_v[0] @ head.w_o[:, :2]  # M of the left half
+    for t in (1e4, -1e4):
+        content[i + 1] = t * direction
+        rows = content @ embedding + positions
+        output, weights = companion.multi_head_attention(
+            rows, head, attn_mask=visible, return_weights=True
+        )
+        lengths.append(np.linalg.norm(output[i, :2]))
+        least.append(weights[0, i, i + 1])
+    content[i + 1] = 0
+    fixed = np.linalg.norm((content @ embedding + positions) @ head.w_v[0] @ head.w_o, axis=-1)
+    grown = 1e4 * np.linalg.norm(direction @ values)
+    # On the way on which its score does not fall, its weight is at least what it is at t = 0.
+    rows = content @ embedding + positions
+    _, weights = companion.multi_head_attention(rows, head, attn_mask=visible, return_weights=True)
+    assert max(least) >= weights[0, i, i + 1] * (1 - 1e-12) > 0
+    assert max(lengths) >= weights[0, i, i + 1] * (grown - fixed.max()) - fixed.max() - 1e-6
+
+
+@pytest.mark.claim("thm-one-head")
+@given(SEEDS, st.integers(1, 4), st.booleans())
+def test_with_its_values_closed_a_single_head_misses_contents_by_any_amount(seed, i, hidden):
+    """Without a value map, or with the neighbour hidden, the left half knows nothing of it."""
+    rng = np.random.default_rng(seed)
+    head, _, positions = one_random_head(rng)
+    visible = np.ones((6, 6), bool)
+    if hidden:
+        visible[i, i - 1] = False
+    else:
+        head.w_v[0, :2] = 0
+    positions[:, :2] = 0
+    embedding = np.eye(2, 6)
+    halves = []
+    for size in (0.0, 1e3, 1e6):
+        content = np.zeros((6, 2))
+        content[i - 1] = size
+        x = content @ embedding + positions
+        output = companion.multi_head_attention(x, head, attn_mask=visible)
+        halves.append(output[i, :2])
+    reach = np.linalg.norm(positions @ head.w_v[0] @ head.w_o[:, :2], axis=-1).max()
+    assert np.linalg.norm(halves, axis=-1).max() <= reach * (1 + 1e-9)
+    assert np.linalg.norm(halves[-1] - 1e6) > 1e6
+
+
+@pytest.mark.claim("prop-no-better-than-zeros")
+@given(SEEDS, st.integers(1, 4), st.booleans())
+def test_with_scores_from_positions_one_head_is_no_better_than_zeros(seed, i, hides):
+    rng = np.random.default_rng(seed)
+    head, _, positions = one_random_head(rng)
+    head.w_q[0, :2] = head.w_k[0, :2] = 0  # scores see positions only
+    positions[:, :2] = 0
+    visible = np.ones((6, 6), bool)
+    if hides:
+        visible[i] = rng.random(6) < 0.5
+    _, weights = companion.multi_head_attention(
+        positions, head, attn_mask=visible, return_weights=True
+    )
+    back, ahead = weights[0, i, i - 1], weights[0, i, i + 1]
+    other, half = (i - 1, slice(0, 2)) if ahead >= back else (i + 1, slice(2, 4))
+    heavier = 2 * i - other
+    ratio = min(back, ahead) / max(back, ahead) if max(back, ahead) > 0 else 0.0
+    unit = rng.standard_normal(2)
+    unit /= np.linalg.norm(unit)
+    reported, misses = [], []
+    for sign in (1, -1):
+        content = np.zeros((6, 2))
+        content[other], content[heavier] = sign * unit, -sign * ratio * unit
+        assert (np.linalg.norm(content, axis=-1) <= 1 + 1e-12).all()
+        output = companion.multi_head_attention(
+            content @ np.eye(2, 6) + positions, head, attn_mask=visible
+        )
+        reported.append(output[i, half])
+        misses.append(np.linalg.norm(output[i, half] - content[other]))
+    np.testing.assert_allclose(*reported, rtol=0, atol=1e-12)  # it does not see the difference
+    assert max(misses) >= 1 - 1e-9
+
+
+def two_neighbour_heads(length, width):
+    """Make the two heads of the proof; `scale` is β."""
+    nothing = np.zeros((width, length))
+    w_q = np.stack([np.concatenate([nothing, np.eye(length)])] * 2)
+    w_k = np.stack([np.concatenate([nothing, np.eye(length, k=k)]) for k in (1, -1)])
+    w_v = np.stack([np.eye(width + length, width)] * 2)
+    return AttentionParameters(w_q, w_k, w_v, np.eye(2 * width))
+
+
+@pytest.mark.claim("thm-two-heads")
+@given(SEEDS, st.integers(3, 9), st.integers(1, 4), st.floats(0, 30), st.floats(1e-3, 1e6))
+def test_two_heads_report_both_neighbours(seed, length, width, beta, size):
+    content = size * np.random.default_rng(seed).standard_normal((length, width))
+    x = np.concatenate([content, np.eye(length)], axis=1)
+    heads = two_neighbour_heads(length, width)
+    target = np.concatenate([content[:-2], content[2:]], axis=1)
+    miss = companion.multi_head_attention(x, heads, scale=beta)[1:-1] - target
+    largest = np.linalg.norm(content, axis=-1).max()
+    bound = 2 * (length - 1) / (np.exp(beta) + length - 1) * largest
+    for half in (miss[:, :width], miss[:, width:]):
+        assert np.linalg.norm(half, axis=-1).max() <= bound * (1 + 1e-12) + 1e-14 * largest
+    assert bound < 2 * (length - 1) * np.exp(-beta) * largest
+    masks = np.stack([np.eye(length, k=-1), np.eye(length, k=1)]) == 1
+    exact = companion.multi_head_attention(x, heads, attn_mask=masks)
+    np.testing.assert_array_equal(exact[1:-1], target)
+
+
+@pytest.mark.claim("cor-head-order")
+def test_heads_have_no_order(home):
+    parameters = draw_parameters(kv_heads=6)
+    x = np.random.default_rng(9).standard_normal((2, 7, 12))
+    order = np.random.default_rng(10).permutation(6)
+    blocks = parameters.w_o.reshape(6, 3, 12)
+    names = ("w_q", "w_k", "w_v", "b_q", "b_k", "b_v")
+    shuffled = AttentionParameters(
+        w_o=blocks[order].reshape(18, 12),
+        b_o=parameters.b_o,
+        **{name: getattr(parameters, name)[order] for name in names},
+    )
+    outputs = [
+        to_numpy(companion.multi_head_attention(home.asarray(x), on(home, p)))
+        for p in (parameters, shuffled)
+    ]
+    np.testing.assert_allclose(*outputs, rtol=0, atol=1e-13)
+    half_done = companion.multi_head_attention(x, replace(shuffled, w_o=parameters.w_o))
+    assert abs(half_done - outputs[0]).max() > 0.1
+
+
+@pytest.mark.claim("prop-sum-of-heads")
+def test_a_contribution_is_weights_times_input_times_one_matrix(home):
+    parameters = draw_parameters(kv_heads=6, bias=False)
+    x = np.random.default_rng(11).standard_normal((7, 12))
+    placed = home.asarray(x), on(home, parameters)
+    _, weights = companion.multi_head_attention(*placed, return_weights=True)
+    parts = to_numpy(companion.head_contributions(*placed))
+    for h in range(6):
+        matrix = parameters.w_v[h] @ parameters.w_o[3 * h : 3 * h + 3]
+        np.testing.assert_allclose(parts[h], to_numpy(weights)[h] @ x @ matrix, atol=1e-13)
+
+
+# What heads cost
+
+
+class Counted(np.ndarray):
+    """An array that counts the multiply-adds of its products and its exponentials."""
+
+    counts: ClassVar[dict[str, int]] = {}
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
+        plain = [np.asarray(a) if isinstance(a, np.ndarray) else a for a in inputs]
+        if out is not None:
+            options["out"] = tuple(np.asarray(a) for a in out)
+        result = getattr(ufunc, method)(*plain, **options)
+        if ufunc is np.matmul:
+            self.counts["multiply-adds"] += result.size * plain[0].shape[-1]
+        if ufunc is np.exp:
+            self.counts["exponentials"] += result.size
+        return result.view(Counted) if isinstance(result, np.ndarray) else result
+
+
+def counted_attention(length, width, **sizes):
+    Counted.counts = {"multiply-adds": 0, "exponentials": 0}
+    rng = np.random.default_rng(12)
+    parameters = AttentionParameters.random(rng, width=width, bias=False, **sizes)
+    parameters = companion.map_parameters(lambda a: a.view(Counted), parameters)
+    x = rng.standard_normal((length, width)).view(Counted)
+    _, weights = companion.multi_head_attention(x, parameters, return_weights=True)
+    return Counted.counts["multiply-adds"], Counted.counts["exponentials"], weights.size
+
+
+@pytest.mark.claim("prop-head-cost")
+@pytest.mark.parametrize("heads", [1, 2, 8])
+def test_heads_cost_exponentials_and_no_multiplications(heads):
+    n, d = 11, 16
+    products, exponentials, scores = counted_attention(n, d, heads=heads)
+    assert products == 4 * n * d**2 + 2 * n**2 * d
+    assert exponentials == scores == heads * n**2
+
+
+@pytest.mark.claim("eq-cache-size")
+@pytest.mark.parametrize("kv_heads", [6, 2, 1])
+def test_the_cache_holds_the_keys_and_values_of_the_shared_heads(kv_heads):
+    parameters = draw_parameters(kv_heads=kv_heads)
+    x = np.random.default_rng(13).standard_normal((9, 12))
+    kept = [companion.project(x, w) for w in (parameters.w_k, parameters.w_v)]
+    assert sum(rows.size for rows in kept) == 9 * kv_heads * (5 + 3)
+    query = companion.project(x, parameters.w_q, parameters.b_q)
+    biases = parameters.b_k[:, None], parameters.b_v[:, None]
+    kept = [rows + bias for rows, bias in zip(kept, biases, strict=True)]
+    mixed = companion.scaled_dot_product_attention(query, *kept)
+    output = companion.merge_heads(mixed) @ parameters.w_o + parameters.b_o
+    whole = companion.multi_head_attention(x, parameters)
+    np.testing.assert_allclose(output, whole, atol=1e-13)  # nothing else need be kept
+
+
+# What breaks
+
+
+def test_two_broken_halves_pass_the_round_trip():
+    x = np.random.default_rng(14).standard_normal((5, 6))
+    split, merge = pitfalls.split_heads_by_reshape, pitfalls.merge_heads_by_reshape
+    np.testing.assert_array_equal(merge(split(x, 2)), x)
+    assert (companion.merge_heads(split(x, 2)) != x).any()
+    assert (merge(companion.split_heads(x, 2)) != x).any()
+
+
+def test_splitting_follows_every_reordering_and_reshape_alone_does_not(home):
+    x, order = np.random.default_rng(15).standard_normal((5, 6)), np.asarray([3, 0, 4, 1, 2])
+    for split, follows in (
+        (companion.split_heads, True),
+        (pitfalls.split_heads_by_reshape, False),
+    ):
+        before, after = (to_numpy(split(home.asarray(rows), 2)) for rows in (x, x[order]))
+        assert np.array_equal(before[:, order], after) == follows
+
+
+def test_merging_by_reshape_shows_earlier_rows_a_later_token(home):
+    example = companion.running_example()
+    stacks = example.w_q, example.w_k, example.w_v
+    query, key, value = (companion.project(example.x, w) for w in stacks)
+    other = value + (np.arange(5)[:, None] == 4)
+    for merge, rows in (
+        (companion.merge_heads, [5]),
+        (pitfalls.merge_heads_by_reshape, [3, 5]),
+    ):
+        before, after = (
+            to_numpy(
+                merge(
+                    companion.scaled_dot_product_attention(
+                        *(home.asarray(a) for a in (query, key, v)), is_causal=True
+                    )
+                )
+            )
+            for v in (value, other)
+        )
+        assert (np.flatnonzero((before != after).any(axis=-1)) + 1).tolist() == rows
+
+
+# What the chapter says of trained heads
+
+
+@pytest.fixture(scope="module")
+def trained():
+    path = Path(__file__).parents[1] / "notebooks" / "data" / "minilm_heads.npz"
+    return companion.load_trained_heads(path, dtype=np.float64)
+
+
+def test_a_value_moves_the_rows_that_look_at_it(trained):
+    cat, layer = trained.sentence("The black cat ran quickly."), trained.layer(0).attention
+    _, weights = companion.multi_head_attention(cat.inputs[0], layer, return_weights=True)
+    assert weights[2, 3, 2] > 0.99
+    assert (np.delete(weights[2, :, 2], 3) < 0.001).all()
+    assert weights[3, 1:, 2].min() > 0.01
+
+
+def test_a_sink_holds_weight_and_adds_little(trained):
+    ring = trained.sentence("The girl lost her ring but she found it again.")
+    layer = trained.layer(2).attention
+    _, weights = companion.multi_head_attention(ring.inputs[2], layer, return_weights=True)
+    sizes = np.linalg.norm(companion.head_contributions(ring.inputs[2], layer), axis=-1)
+    assert weights[7, 1:-1, 0].mean() > 0.8
+    assert sizes.mean(axis=1).argmin() == 7
+    value = companion.project(ring.inputs[2], layer.w_v, layer.b_v)[7]
+    block = layer.w_o[7 * 32 : 8 * 32]
+    emptied = np.linalg.norm(value[0] @ block) * weights[7, 1:, 0].mean()
+    filled = (value[1:-1].mean(axis=0) - value[0]) @ block
+    assert emptied < 0.15 * sizes[7, 1:].mean()
+    assert np.linalg.norm(filled) * weights[7, 1:, 0].mean() > 5 * sizes[7, 1:].mean()
+
+
+def test_head_2_4_brings_girl_to_she_and_is_not_alone(trained):
+    ring = trained.sentence("The girl lost her ring but she found it again.")
+    layer = trained.layer(2).attention
+    _, weights = companion.multi_head_attention(ring.inputs[2], layer, return_weights=True)
+    value = companion.project(ring.inputs[2], layer.w_v, layer.b_v)
+    step = np.einsum("hv,hvd->hd", value[:, 5] - value[:, 2], layer.w_o.reshape(12, 32, 384))
+    moved = weights[:, :, 2] * np.linalg.norm(step, axis=-1)[:, None]
+    assert [ring.tokens[i] for i in np.flatnonzero(moved[4] > 1)] == ["her", "she", ".", "[SEP]"]
+    assert np.flatnonzero(moved[:, 7] > 0.5).tolist() == [2, 4, 5, 9, 10]
+    out = companion.multi_head_attention(ring.inputs[2], layer)
+    parts = companion.head_contributions(ring.inputs[2], layer)
+    share = np.linalg.norm(parts, axis=-1) / np.linalg.norm(out, axis=-1)
+    assert share[4, 7] == pytest.approx(0.72, abs=0.005)
+    assert share[4, 2] == pytest.approx(0.11, abs=0.005)
+
+
+# The exercises
+
+
+def said(capsys, check, *attempt):
+    check(*attempt)
+    lines = capsys.readouterr().out.strip()
+    assert lines
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("attempt", "part"),
+    [
+        (None, "Not attempted"),
+        (..., "Not attempted"),
+        (3, "a pair of whole numbers"),
+        ((3, 4, 5), "a pair of whole numbers"),
+        ((3.0, 4), "a pair of whole numbers"),
+        ((0, 4), "rows 1 to 5 and columns 1 to 6"),
+        ((4, 4), "a reshape alone"),
+        ((2, 4), "Another token's row"),
+        ((3, 1), "another column"),
+        ((3, 4), "Right"),
+    ],
+)
+def test_the_split_entry_is_checked(capsys, attempt, part):
+    assert part in said(capsys, exercises.check_split_entry, attempt)
+
+
+def test_the_split_entries_are_where_the_splits_take_them_from():
+    names = np.asarray([[10 * i + c for c in range(1, 7)] for i in range(1, 6)])
+    assert companion.split_heads(names, 2)[1, 2, 0] == 34
+    assert pitfalls.split_heads_by_reshape(names, 2)[1, 2, 0] == 44
+
+
+def test_the_single_head_is_checked(capsys, home):
+    example = companion.running_example()
+    w_q, w_k = (np.stack([w[0]] * 2) for w in (example.w_q, example.w_k))
+    twins = AttentionParameters(w_q, w_k, example.w_v, example.block.attention.w_o)
+    wide = np.concatenate(list(example.w_v), axis=1)[None]
+    right = AttentionParameters(w_q[:1], w_k[:1], wide, twins.w_o)
+    attempts = [
+        (right, "Right"),
+        (replace(right, w_v=wide[..., ::-1].copy()), "the output differs"),
+        (replace(right, w_o=twins.w_o[:, :5]), "must have shape (7, 6)"),
+        (twins, "must hold one head"),
+        (
+            AttentionParameters(w_q[:1], w_k[:1], wide[..., :4], twins.w_o[:4]),
+            "How wide are your values",
+        ),
+        (
+            AttentionParameters(w_q[:1, :5], w_k[:1, :5], wide[:, :5], twins.w_o),
+            "does not take the same input",
+        ),
+    ]
+    for attempt, part in attempts:
+        answer = said(capsys, exercises.check_single_head, on(home, attempt), on(home, twins))
+        assert part in answer
+    for attempt, part in ((None, "Not attempted"), (3, "Give an AttentionParameters; got int")):
+        assert part in said(capsys, exercises.check_single_head, attempt, twins)
+
+
+def test_the_unrolled_heads_are_checked(capsys, home):
+    grouped = AttentionParameters.random(
+        np.random.default_rng(7), width=8, heads=4, kv_heads=2, bias=False, dtype=np.float64
+    )
+    each = replace(grouped, w_k=grouped.w_k.repeat(2, axis=0), w_v=grouped.w_v.repeat(2, axis=0))
+    every = replace(grouped, w_k=np.tile(grouped.w_k, (2, 1, 1)), w_v=each.w_v)
+    fewer = AttentionParameters(
+        grouped.w_q[:2], grouped.w_k, grouped.w_v, grouped.w_o[: grouped.w_o.shape[0] // 2]
+    )
+    attempts = [
+        (each, "Right"),
+        (every, "Which key head did each query head share"),
+        (grouped, "a key head for each of 4 query heads"),
+        (fewer, "must stay 4; got 2"),
+    ]
+    for attempt, part in attempts:
+        answer = said(capsys, exercises.check_unrolled, on(home, attempt), on(home, grouped))
+        assert part in answer
+    assert "Not attempted" in said(capsys, exercises.check_unrolled, ..., grouped)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "part"),
+    [
+        (None, "Not attempted"),
+        ("1 GiB", "a whole number of bytes"),
+        (2**30, "Right"),
+        (2**30 // 32, "one layer"),
+        (2**29, "keys and values, and two bytes"),
+        (2**28, "A quarter"),
+        (2**32, "for every query head"),
+        (1000, "Not yet"),
+    ],
+)
+def test_the_cache_is_checked(capsys, attempt, part):
+    assert part in said(capsys, exercises.check_cache_bytes, attempt)
+
+
+# The figures
+
+
+def test_the_way_through_the_heads_is_told():
+    tokens = companion.running_example().tokens
+    figure = figures.split_and_merge(tokens, d_k=3, d_v=4, width=6)
+    for part in (
+        "5 rows of queries with 6 columns",
+        "8 columns, which W^O turns into 6",
+        "3 (cat)",
+    ):
+        assert part in figure.alt
+    with pytest.raises(ValueError, match="follow must be a row from 0 to 4, got 5"):
+        figures.split_and_merge(tokens, d_k=3, d_v=4, width=6, follow=5)
+
+
+def test_the_gallery_says_where_heads_rest_and_look():
+    weights = np.asarray(
+        [[[1.0, 0, 0], [1, 0, 0], [0.5, 0.25, 0.25]], [[0, 1, 0]] * 2 + [[0, 0, 1]]]
+    )
+    alt = figures.head_gallery(weights, "abc", layer=4).alt
+    assert "Thumbnails of 2 heads over 3 tokens" in alt
+    assert "on a, and on later tokens: 4.0: 75 % and 0 %; 4.1: 0 % and 0 %." in alt
+    with pytest.raises(ValueError, match=r"weights must be \(H, 2, 2\)"):
+        figures.head_gallery(weights, "ab", layer=4)
+
+
+def test_the_contributions_are_told():
+    alt = figures.contribution_sizes(np.asarray([[1.0, 2.0], [0.5, 0.0]]), "ab", layer=2).alt
+    assert "2.0: 1.50 on average, longest at b, 2.00" in alt
+    assert "2.1: 0.25 on average, longest at a, 0.50" in alt
+    with pytest.raises(ValueError, match=r"sizes must be \(H, 3\)"):
+        figures.contribution_sizes(np.ones((2, 2)), "abc", layer=2)
+    with pytest.raises(ValueError, match="must not be negative"):
+        figures.contribution_sizes(-np.ones((2, 2)), "ab", layer=2)

@@ -103,3 +103,25 @@ def test_what_does_not_fit_is_refused():
         companion.layer_norm(x, weight, bias, eps=-1.0)
     with pytest.raises(TypeError, match="weight must have the dtype of x"):
         companion.rms_norm(x, weight.astype(np.float32))
+
+
+@pytest.mark.claim("prop-layer-norm")
+@given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.sampled_from([0.0, 1e-5, 0.3]), st.data())
+def test_layer_norm_is_a_projection_and_a_length(seed, d, eps, data):
+    x = np.random.default_rng(seed).standard_normal((3, d)) * 3 + 1
+    one, zero = np.ones(d), np.zeros(d)
+    normed = companion.layer_norm(x, one, zero, eps=eps)
+    projected = x @ (np.eye(d) - np.ones((d, d)) / d)
+    squares = (projected**2).sum(axis=-1, keepdims=True)
+    expected = np.sqrt(d) * projected / np.sqrt(squares + d * eps)
+    np.testing.assert_allclose(normed, expected, rtol=1e-8, atol=1e-9)
+    variance = x.var(axis=-1)
+    np.testing.assert_allclose((normed**2).mean(axis=-1), variance / (variance + eps), rtol=1e-9)
+    shift, scale = data.draw(st.floats(-100, 100)), data.draw(st.floats(0.01, 100))
+    moved = companion.layer_norm(x + shift, one, zero, eps=eps)
+    np.testing.assert_allclose(moved, normed, atol=1e-6)
+    scaled = companion.layer_norm(scale * x, one, zero, eps=eps)
+    other = companion.layer_norm(x, one, zero, eps=eps / scale**2)
+    np.testing.assert_allclose(scaled, other, rtol=1e-9, atol=1e-9)
+    if eps > 0:
+        assert ((normed**2).mean(axis=-1) < 1).all()
