@@ -687,3 +687,54 @@ def test_the_contributions_are_told():
         figures.contribution_sizes(np.ones((2, 2)), "abc", layer=2)
     with pytest.raises(ValueError, match="must not be negative"):
         figures.contribution_sizes(-np.ones((2, 2)), "ab", layer=2)
+
+
+def halves(c, value_map, scores, positions):
+    """Let one head read contents c (N, m) in row 2 of 5: its output's left and right half."""
+    weights = companion.softmax(np.where(np.arange(5) == 2, -np.inf, scores(c)))
+    mixed = weights @ (c @ value_map + positions)
+    return mixed[: c.shape[1]], mixed[c.shape[1] :]
+
+
+@pytest.mark.claim("prop-no-better-than-zeros")
+@given(st.integers(0, 2**32 - 1), st.integers(2, 4))
+def test_a_head_that_reads_contents_still_misses_by_one(seed, m):
+    rng = np.random.default_rng(seed)
+    value_map, reading = rng.standard_normal((m, 2 * m)), rng.standard_normal(m)
+    positions, offsets = rng.standard_normal((5, 2 * m)), rng.standard_normal(5)
+    u = rng.standard_normal(m)
+    u -= (u @ reading) / (reading @ reading) * reading  # the scores do not see this direction
+    u /= np.linalg.norm(u)
+
+    def scores(c):
+        return c @ reading + offsets
+
+    previous, following = companion.softmax(np.where(np.arange(5) == 2, -np.inf, offsets))[[1, 3]]
+    worst = 0.0
+    for sign in (1, -1):
+        c = np.zeros((5, m))
+        small = min(previous, following) / max(previous, following)
+        c[1], c[3] = (u, -small * u) if following >= previous else (-small * u, u)
+        c *= sign
+        left, right = halves(c, value_map, scores, positions)
+        worst = max(worst, np.linalg.norm(left - c[1]), np.linalg.norm(right - c[3]))
+    assert worst >= 1 - 1e-9
+
+
+def test_contents_of_one_number_are_the_exception():
+    errors = []
+    for kappa in (0.1, 0.01, 0.001):
+        shift = np.zeros((5, 2))
+        shift[1], shift[3] = (1 / kappa, -1 / kappa), (-1 / kappa, 1 / kappa)
+        worst = 0.0
+        for left in np.linspace(-1, 1, 9):
+            for right in np.linspace(-1, 1, 9):
+                c = np.zeros((5, 1))
+                c[1], c[3] = left, right
+                only_neighbours = np.where(np.isin(np.arange(5), (1, 3)), 0, -np.inf)
+                got = halves(
+                    c, np.ones((1, 2)), lambda c, k=kappa, v=only_neighbours: k * c[:, 0] + v, shift
+                )
+                worst = max(worst, abs(got[0][0] - left), abs(got[1][0] - right))
+        errors.append(worst)
+    np.testing.assert_allclose(errors, [0.1, 0.01, 0.001], rtol=0.1)
