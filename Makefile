@@ -10,6 +10,10 @@ ifeq ($(shell uname -sm)$(COMPANION_ARRAY_MODULE),Linux x86_64)
 DRAWINGS := --nbval-sanitize-with=/dev/null
 endif
 
+# The notebooks run without coverage: a kernel that opens the data file of the process that measures
+# can wait for its lock for ever.
+PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help book serve test notebooks lint mutants lock clean
 
@@ -24,7 +28,8 @@ serve: book ## build the book and serve it at http://localhost:8000
 	$(RUN) -m http.server 8000 --bind localhost --directory _build/html
 
 test: $(READY) ## run the tests and every notebook, with the coverage of the library
-	$(RUN) -m pytest --cov --numprocesses=logical --maxprocesses=4 --dist=loadfile $(DRAWINGS)
+	$(RUN) -m pytest tests --cov $(PARALLEL)
+	$(RUN) -m pytest notebooks $(PARALLEL) $(DRAWINGS)
 
 notebooks: $(READY) ## execute the notebooks in place, or one: NOTEBOOK=notebooks/01_packing.ipynb
 	$(RUN) notebooks/execute.py $(NOTEBOOK)
