@@ -3,10 +3,19 @@
 Every room of the library is a chapter of the book; the functions below are what the rooms offer.
 """
 
-from companion import loops, pitfalls
+from companion import cost, loops, pitfalls
 from companion.arrays import array_module, array_namespace, random_normal, show, to_numpy
 from companion.attention import scaled_dot_product_attention
 from companion.block import BlockParameters, transformer_block, transformer_stack
+from companion.checkpoint import (
+    EmbeddingParameters,
+    EncoderParameters,
+    load_checkpoint,
+    load_tokenizer,
+    tensor_table,
+)
+from companion.encoder import SentenceEncoder, embed_tokens, token_states
+from companion.encoder_config import EncoderConfig
 from companion.feed_forward import (
     FeedForwardParameters,
     GatedFeedForwardParameters,
@@ -33,6 +42,14 @@ from companion.masks import (
     window_mask,
 )
 from companion.norms import NormParameters, layer_norm, rms_norm
+from companion.online_softmax import (
+    SoftmaxState,
+    empty_state,
+    merge_states,
+    online_attention,
+    softmax_state,
+    state_output,
+)
 from companion.packing import (
     add_positions,
     build_vocabulary,
@@ -44,10 +61,12 @@ from companion.packing import (
     unpack_batch,
 )
 from companion.parameters import count_parameters, map_parameters, move_parameters
+from companion.pooling import mean_pool, unit_rows
 from companion.projections import bilinear_form, project, project_qkv
 from companion.running_example import RunningExample, running_example
 from companion.scores import scaled_scores, score_variance, score_variance_terms, soft_cap
 from companion.softmax import hardmax, logsumexp, softmax, softmax_jacobian, weighted_values
+from companion.threads import parallel_map, thread_count
 from companion.trained_heads import (
     TrainedEmbedding,
     TrainedHeads,
@@ -59,10 +78,15 @@ from companion.trained_heads import (
 __all__ = [
     "AttentionParameters",
     "BlockParameters",
+    "EmbeddingParameters",
+    "EncoderConfig",
+    "EncoderParameters",
     "FeedForwardParameters",
     "GatedFeedForwardParameters",
     "NormParameters",
     "RunningExample",
+    "SentenceEncoder",
+    "SoftmaxState",
     "TrainedEmbedding",
     "TrainedHeads",
     "TrainedLayer",
@@ -75,25 +99,34 @@ __all__ = [
     "build_vocabulary",
     "causal_mask",
     "combine_masks",
+    "cost",
     "count_parameters",
     "embed",
+    "embed_tokens",
+    "empty_state",
     "feed_forward",
     "gated_feed_forward",
     "gelu",
     "hardmax",
     "head_contributions",
     "layer_norm",
+    "load_checkpoint",
+    "load_tokenizer",
     "load_trained_heads",
     "logsumexp",
     "loops",
     "map_parameters",
     "mask_scores",
+    "mean_pool",
     "merge_heads",
+    "merge_states",
     "move_parameters",
     "multi_head_attention",
+    "online_attention",
     "pack_batch",
     "pack_rows",
     "padding_mask",
+    "parallel_map",
     "pitfalls",
     "project",
     "project_qkv",
@@ -111,12 +144,18 @@ __all__ = [
     "soft_cap",
     "softmax",
     "softmax_jacobian",
+    "softmax_state",
     "split_heads",
     "split_packed_projection",
+    "state_output",
+    "tensor_table",
+    "thread_count",
     "to_numpy",
     "token_ids",
+    "token_states",
     "transformer_block",
     "transformer_stack",
+    "unit_rows",
     "unpack_batch",
     "weighted_values",
     "window_mask",

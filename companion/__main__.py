@@ -6,10 +6,12 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 import companion
 from companion import loops
 
-PACKAGES = ("numpy", "array-api-compat", "scipy", "matplotlib")
+PACKAGES = ("numpy", "array-api-compat", "scipy", "matplotlib", "threadpoolctl")
 
 
 def main() -> int:
@@ -33,6 +35,7 @@ def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
     yield "array module", _array_module
     yield "loop against matrix", _loop_against_matrix
     yield "rows of weights", _rows_sum_to_one
+    yield "tiles against textbook", _tiles_against_textbook
     yield "future hidden", _future_hidden
 
 
@@ -56,6 +59,18 @@ def _loop_against_matrix() -> str:
     xp, query, key, value = _example()
     matrix = companion.scaled_dot_product_attention(query, key, value)
     difference = float(xp.max(xp.abs(matrix - loops.attention_loop(query, key, value))))
+    return _verdict(difference < 1e-12, f"largest difference {difference:.0e}")
+
+
+def _tiles_against_textbook() -> str:
+    xp = companion.array_module()
+    rng = np.random.default_rng(0)
+    arrays = [companion.random_normal((2, 600, 8), rng, xp=xp) for _ in range(3)]
+    tiled, textbook = (
+        companion.scaled_dot_product_attention(*arrays, is_causal=True, implementation=name)
+        for name in ("tiled", "textbook")
+    )
+    difference = float(xp.max(xp.abs(tiled - textbook)))
     return _verdict(difference < 1e-12, f"largest difference {difference:.0e}")
 
 

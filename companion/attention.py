@@ -7,24 +7,22 @@ import numpy as np
 
 from companion.arrays import (
     array_namespace,
-    computing_dtype,
     require_floating,
     require_integer,
     require_same_dtype,
 )
-from companion.masks import (
-    check_mask,
-    check_window,
-    is_offset_array,
-    mask_scores,
-    position_mask,
-)
-from companion.scores import check_scale, check_softcap, scaled_scores, soft_cap
-from companion.softmax import softmax, weighted_values
+from companion.masks import check_mask, check_window, is_offset_array
+from companion.reach import Reach
+from companion.scores import check_scale, check_softcap
+from companion.textbook import textbook_attention
+from companion.threads import thread_count
+from companion.tiled import tiled_attention
 
 __all__ = ["scaled_dot_product_attention"]
 
-IMPLEMENTATIONS = ("textbook",)
+IMPLEMENTATIONS = ("textbook", "tiled")
+LARGE = 192
+"""Queries and keys from which on the tiled form is the faster one on NumPy."""
 
 
 def scaled_dot_product_attention(
@@ -40,6 +38,7 @@ def scaled_dot_product_attention(
     softcap: float | None = None,
     return_weights: bool = False,
     implementation: str | None = None,
+    threads: int | None = None,
 ) -> Any:
     """Mix the values by how well each query fits each key (:eq:`eq-attention`).
 
@@ -68,8 +67,12 @@ def scaled_dot_product_attention(
         Scores become ``softcap * tanh(scores / softcap)``; None and 0 leave them as they are.
     return_weights : bool
         Return the weights beside the output.
-    implementation : {"textbook"}, optional
-        ``"textbook"`` forms all weights. None chooses.
+    implementation : {"textbook", "tiled"}, optional
+        ``"textbook"`` forms all weights; ``"tiled"`` never holds more than a tile of them, and
+        its memory grows with T and S but not with T·S. None takes the tiled form on NumPy from
+        sizes on where it is the faster one, unless the weights are asked for.
+    threads : int, optional
+        How many threads the tiled form may use on NumPy; see :func:`companion.thread_count`.
 
     Returns
     -------
@@ -105,61 +108,29 @@ def scaled_dot_product_attention(
     softcap = check_softcap(softcap)
     left, right = (-1, -1) if window is None else check_window(window)
     _check_choices(is_causal, return_weights, implementation)
+    if threads is not None:
+        thread_count(threads)
     if attn_mask is not None:
         check_mask(xp, attn_mask, shape, "attn_mask")
     if offsets is not None:
         _check_offsets(xp, offsets, shape[:-3])
+    # A causal window ends at the query itself, however far ahead the window would reach.
+    reach = Reach(query_offset, left, 0 if is_causal else right)
+    if _is_tiled(xp, shape, implementation, return_weights):
+        return tiled_attention(xp, query, key, value, attn_mask, reach, scale, softcap, threads)
     masks = [] if attn_mask is None else [attn_mask]
-    if is_causal or window is not None:
-        # A causal window ends at the query itself, however far ahead the window would reach.
-        masks.append(
-            position_mask(
-                *shape[-2:],
-                query_offset,
-                left=left,
-                right=0 if is_causal else right,
-                xp=xp,
-                device=array_api_compat.device(query),
-            )
-        )
-    output, weights = _textbook(xp, query, key, value, masks, scale, softcap)
+    masks += reach.masks(xp, array_api_compat.device(query), *map(range, shape[-2:]))
+    output, weights = textbook_attention(xp, query, key, value, masks, scale, softcap)
     return (output, xp.broadcast_to(weights, shape)) if return_weights else output
 
 
-def _textbook(
-    xp: Any, query: Any, key: Any, value: Any, masks: list[Any], scale: float, softcap: float | None
-) -> tuple[Any, Any]:
-    """Follow the equation, with all weights in memory at once."""
-    dtype = query.dtype
-    query, key, value = (
-        xp.astype(array, computing_dtype(xp, dtype), copy=False) for array in (query, key, value)
-    )
-    rows = query.shape[-3:-1]  # (H, T), or (T,) for one head
-    scores = scaled_scores(_group(xp, query, key), key, scale=scale)
-    scores = soft_cap(_ungroup(xp, scores, rows), softcap)  # (..., H, T, S)
-    for mask in masks:
-        scores = mask_scores(scores, mask)
-    weights = softmax(scores)
-    output = _ungroup(xp, weighted_values(_group(xp, weights, value), value), rows)
-    if masks:
-        # 0 · ∞ is NaN, so a row of zero weights does not yet make a row of zeros.
-        blind = xp.all(scores == -xp.inf, axis=-1, keepdims=True)
-        output = xp.where(blind, xp.zeros_like(output), output)
-    return xp.astype(output, dtype, copy=False), xp.astype(weights, dtype, copy=False)
-
-
-def _group(xp: Any, rows: Any, shared: Any) -> Any:
-    """Stack the rows of all heads that share a key/value head: (..., H_kv, H/H_kv · T, n)."""
-    if rows.ndim == 2:
-        return rows
-    *batch, heads, length, width = rows.shape
-    groups = shared.shape[-3]
-    return xp.reshape(rows, (*batch, groups, heads // max(groups, 1) * length, width))
-
-
-def _ungroup(xp: Any, rows: Any, heads_and_length: tuple[int, ...]) -> Any:
-    """Undo :func:`_group`: (..., H, T, n)."""
-    return xp.reshape(rows, (*rows.shape[:-3], *heads_and_length, rows.shape[-1]))
+def _is_tiled(
+    xp: Any, shape: tuple[int, ...], implementation: str | None, return_weights: bool
+) -> bool:
+    if implementation is not None:
+        return implementation == "tiled"
+    large = min(shape[-2:]) >= LARGE
+    return large and not return_weights and array_api_compat.is_numpy_namespace(xp)
 
 
 def _scores_shape(query: Any, key: Any, value: Any) -> tuple[int, ...]:
@@ -220,4 +191,9 @@ def _check_choices(is_causal: bool, return_weights: bool, implementation: str | 
     if implementation is not None and implementation not in IMPLEMENTATIONS:
         raise ValueError(
             f"implementation must be one of {IMPLEMENTATIONS} or None, got {implementation!r}"
+        )
+    if implementation == "tiled" and return_weights:
+        raise ValueError(
+            "return_weights must be False with implementation='tiled', which never holds all "
+            "weights, got True"
         )

@@ -249,8 +249,8 @@ def multi_head_attention(
     return_weights : bool
         Return the weights beside the output.
     **options
-        `attn_mask`, `is_causal`, `query_offset`, `window`, `scale`, `softcap` and
-        `implementation` of :func:`companion.scaled_dot_product_attention`; a mask broadcasts to
+        `attn_mask`, `is_causal`, `query_offset`, `window`, `scale`, `softcap`, `implementation`
+        and `threads` of :func:`companion.scaled_dot_product_attention`; a mask broadcasts to
         (..., H, T, S).
 
     Returns
@@ -268,7 +268,8 @@ def multi_head_attention(
     ----------
     Vaswani et al., *Attention is all you need*, 2017, section 3.2.2.
     """
-    mixed, weights = _attend(x, parameters, context, options)
+    attended = _attend(x, parameters, context, return_weights=return_weights, **options)
+    mixed, weights = attended if return_weights else (attended, None)
     output = project(merge_heads(mixed), parameters.w_o, parameters.b_o, name="w_o")
     return (output, weights) if return_weights else output
 
@@ -290,16 +291,14 @@ def head_contributions(
     -------
     array, shape (..., H, T, d_out)
     """
-    mixed, _ = _attend(x, parameters, context, options)
+    mixed = _attend(x, parameters, context, **options)
     xp = array_namespace(mixed=mixed)
     rows, d_out = parameters.w_o.shape
     slices = xp.reshape(parameters.w_o, (parameters.heads, rows // parameters.heads, d_out))
     return mixed @ slices  # (..., H, T, d_v) @ (H, d_v, d_out)
 
 
-def _attend(
-    x: Any, parameters: AttentionParameters, context: Any, options: dict[str, Any]
-) -> tuple[Any, Any]:
+def _attend(x: Any, parameters: AttentionParameters, context: Any, **options: Any) -> Any:
     p = parameters
     xp = array_namespace(x=x, context=context, w_q=p.w_q)
     require_floating(xp, x=x, context=context)
@@ -310,4 +309,4 @@ def _attend(
     query = project(x[..., None, :, :], p.w_q, p.b_q, name="w_q")  # (..., H, T, d_k)
     key = project(context[..., None, :, :], p.w_k, p.b_k, name="w_k")  # (..., H_kv, S, d_k)
     value = project(context[..., None, :, :], p.w_v, p.b_v, name="w_v")  # (..., H_kv, S, d_v)
-    return scaled_dot_product_attention(query, key, value, return_weights=True, **options)
+    return scaled_dot_product_attention(query, key, value, **options)

@@ -15,6 +15,7 @@ X = np.ones((5, 6))
 QUERY, KEY, VALUE = np.ones((2, 4, 5, 8)), np.ones((2, 2, 7, 8)), np.ones((2, 2, 7, 3))
 IDS = np.asarray([0, 4, 2])
 WHOLE = np.ones((2, 2), dtype=np.int64)
+STATE = companion.softmax_state(X, X.T)
 VOCABULARY = {"the": 0, "cat": 1}
 
 
@@ -133,6 +134,45 @@ BAD_CALLS = [
     (lambda: sdpa(scale=np.nan), ValueError, "scale must be finite, got nan"),
     (lambda: sdpa(softcap=-0.1), ValueError, "softcap must be finite and not negative, got -0.1"),
     (lambda: sdpa(implementation="fast"), ValueError, "implementation must be one of"),
+    (
+        lambda: sdpa(implementation="tiled", return_weights=True),
+        ValueError,
+        "return_weights must be False with implementation='tiled'",
+    ),
+    (lambda: sdpa(threads=0), ValueError, "threads must be at least 1, got 0"),
+    # threads
+    (lambda: companion.thread_count(2.0), TypeError, "threads must be an integer or None"),
+    (lambda: companion.parallel_map(len, [X], threads=0), ValueError, "at least 1, got 0"),
+    # online softmax
+    (lambda: companion.softmax_state(X[:, :0], X[:0]), ValueError, "S of at least 1, got (5, 0)"),
+    (lambda: companion.softmax_state(X, X), ValueError, "value must be (..., S=6, d_v)"),
+    (lambda: companion.empty_state(X), TypeError, "like must be a SoftmaxState, got ndarray"),
+    (lambda: companion.state_output(X), TypeError, "state must be a SoftmaxState, got ndarray"),
+    (lambda: companion.merge_states(STATE, X), TypeError, "second must be a SoftmaxState"),
+    (
+        lambda: companion.merge_states(STATE, companion.softmax_state(X[:2], X.T)),
+        ValueError,
+        "second must have the shape of first, (5, 5), got (2, 5)",
+    ),
+    (lambda: companion.online_attention(X, X[:0], X), ValueError, "S of at least 1, got (0, 6)"),
+    (lambda: companion.online_attention(X, X, X[:4]), ValueError, "value must be (..., S=5, d_v)"),
+    (
+        lambda: companion.online_attention(X, X, X, block_size=0),
+        ValueError,
+        "block_size must be at least 1, got 0",
+    ),
+    (
+        lambda: companion.online_attention(X, X, X, block_size=2.0),
+        TypeError,
+        "block_size must be an integer, got float",
+    ),
+    # pooling
+    (lambda: companion.mean_pool(WHOLE), TypeError, "states must have a real floating dtype"),
+    (lambda: companion.mean_pool(X[0]), ValueError, "states must be (..., N, d), got shape (6,)"),
+    (lambda: companion.mean_pool(X, X[:, 0]), TypeError, "token_mask must be boolean, got float64"),
+    (lambda: companion.mean_pool(X, X[0] == 1), ValueError, "token_mask must be (5,) to match"),
+    (lambda: companion.unit_rows(WHOLE), TypeError, "x must have a real floating dtype"),
+    (lambda: companion.unit_rows(np.asarray(1.0)), ValueError, "x must be (..., d), got shape ()"),
     # loops
     (lambda: loops.project_loop(X, X), ValueError, "weight must be (d=6, d_out)"),
     (lambda: loops.scores_loop(X, X.T), ValueError, "key must be (S, d_k=6)"),
@@ -153,7 +193,7 @@ def test_a_bad_call_is_told_what_is_wrong(call, error, part):
 
 def test_every_public_function_of_one_head_is_in_the_table():
     tested_in_their_own_files = {"arrays", "trained_heads", "heads", "feed_forward", "norms"}
-    tested_in_their_own_files |= {"block", "parameters"}
+    tested_in_their_own_files |= {"block", "parameters", "checkpoint", "encoder"}
     cannot_go_wrong = {"running_example"}  # it takes a module and a dtype
     called = {name for call, _, _ in BAD_CALLS for name in call.__code__.co_names}
     called |= {"scaled_dot_product_attention"} if "sdpa" in called else set()

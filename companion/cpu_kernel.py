@@ -1,0 +1,200 @@
+"""The tiled form's inner loops on NumPy: two products and an exponential."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import array_api_compat.numpy as xp
+import numpy as np
+
+from companion.arrays import computing_dtype
+from companion.reach import Reach, as_slice
+from companion.textbook import textbook_attention
+
+ROWS = 128
+"""Queries of a tile."""
+KEYS = 2048
+"""Keys of a tile: its scores, a megabyte in float32, stay near the core."""
+LEAST_TOTAL = 2.0**-60
+"""The least sum of a row's exponentials below its bound. Where it is smaller, the scores lie so
+far below the bound that exponentials which count may have rounded to 0."""
+
+
+class Job(NamedTuple):
+    """Some rows of the queries that share one key head."""
+
+    query: Any  # (g, T, d_k)
+    key: Any  # (S, d_k)
+    value: Any  # (S, d_v)
+    mask: Any  # (g, T, S) or None
+    reach: Reach
+    scale: float
+    softcap: float | None
+    rows: range
+    most_rows: int  # of any job of this call
+    output: Any  # (g, T, d_v)
+
+
+class Worker:
+    """The loops of one thread, and the arrays that they fill again and again."""
+
+    def __init__(self, job: Job) -> None:
+        self.dtype = computing_dtype(np, job.query.dtype)
+        length, width = job.key.shape
+        # What a query has in its last column is added to all its scores.
+        self.keys = np.ones((length, width + 1), self.dtype)
+        self.query = np.empty((job.most_rows, width + 1), self.dtype)
+        self.mixed = np.empty((job.most_rows, job.value.shape[-1]), self.dtype)
+        self.total = np.empty((job.most_rows, 1), self.dtype)
+        self.scores = np.empty(ROWS * KEYS, self.dtype)
+        self.ones = np.ones((KEYS, 1), self.dtype)
+        self.earlier = np.tri(ROWS, k=-1, dtype=bool)  # column < row
+        self.later = ~self.earlier
+        self.lowest = np.finfo(self.dtype).min
+
+    def fill(self, job: Job) -> None:
+        """Compute the job's rows of the output, each in the fastest way that is safe for it.
+
+        Which way that is depends on the row and on the keys it sees, and on nothing else. A way
+        computes whole tiles, so that a row's bits do not depend on what its neighbours need.
+        """
+        self.job = job
+        self.value = np.ascontiguousarray(job.value, self.dtype)
+        # A value that is not finite reaches every query, so no key can then be left out.
+        self.finite = bool(np.isfinite(self.value).all())
+        seen = as_slice(job.reach.keys(job.rows, len(self.value)))
+        self.keys[seen, :-1] = job.key[seen]
+        plain = job.mask is None and job.softcap is None and job.reach.left < 0
+        with np.errstate(all="ignore"):  # a row that overflows on one way goes another
+            longest = np.maximum.accumulate(_norms(self.keys[seen, :-1]))
+            for self.head in range(len(job.query)):
+                done = np.zeros((len(job.rows), 1), bool)
+                if self.finite and plain and len(longest) > 0:
+                    self._load_queries(longest)
+                    self._attend(done, online=False)
+                if self.finite and not done.all():
+                    self._load_queries(None)
+                    self._attend(done, online=True)
+                self._follow_equation(done)
+
+    def _load_queries(self, longest: Any) -> None:
+        """Scale the queries, and put minus the bounds of their scores into the last column."""
+        job = self.job
+        query = self.query[: len(job.rows)]
+        given = job.query[self.head, as_slice(job.rows)]
+        np.multiply(given, job.scale, out=query[:, :-1], dtype=self.dtype)
+        if longest is None:
+            query[:, -1] = 0
+        elif job.reach.right < 0:
+            np.multiply(_norms(query[:, :-1]), -longest[-1], out=query[:, -1])
+        else:
+            first = job.reach.offset + job.reach.right
+            last = np.arange(job.rows.start, job.rows.stop) + first
+            last = np.clip(last, 0, len(longest) - 1)
+            np.multiply(_norms(query[:, :-1]), -longest[last], out=query[:, -1])
+
+    def _tiles(self, done: Any) -> Iterator[tuple[range, slice]]:
+        """Go through the tiles with a row to do: its rows, and their places in the arrays."""
+        for start in self.job.rows[::ROWS]:
+            rows = range(start, min(start + ROWS, self.job.rows.stop))
+            here = slice(start - self.job.rows.start, rows.stop - self.job.rows.start)
+            if not done[here].all():
+                yield rows, here
+
+    def _attend(self, done: Any, *, online: bool) -> None:
+        """Mix the values with the exponentials of the scores, and keep the rows that come out."""
+        for rows, here in self._tiles(done):
+            self._mix(rows, self.query[here], self.mixed[here], self.total[here], online)
+        mixed, total = self.mixed[: len(done)], self.total[: len(done)]
+        right = total >= LEAST_TOTAL
+        if online:
+            right |= total == 0  # every key is hidden, and the mixture is 0
+            total[total == 0] = 1
+        output = self.job.output[self.head, as_slice(self.job.rows)]
+        fresh = not done.any()  # then what is wrong is written over later
+        mixed = np.divide(mixed, total, out=output if fresh else mixed, casting="same_kind")
+        right &= np.isfinite(mixed).all(axis=-1, keepdims=True)
+        if not fresh:
+            np.copyto(output, mixed, where=right & ~done, casting="same_kind")
+        done |= right
+
+    def _mix(self, rows: range, query: Any, mixed: Any, total: Any, online: bool) -> None:
+        """Sum exp(score) · value and exp(score) over the keys that the rows see.
+
+        With its bound in the query every score is at most 0 as it comes. Without, `online`
+        subtracts the largest score so far, and shrinks the sums when that grows.
+        """
+        keys = self.job.reach.keys(rows, len(self.value))
+        largest = self.lowest
+        if len(keys) == 0:
+            mixed[:], total[:] = 0, 0
+        for first in keys[::KEYS]:
+            some = range(first, min(first + KEYS, keys.stop))
+            scores = self.scores[: len(rows) * len(some)].reshape(len(rows), len(some))
+            np.matmul(query, self.keys[as_slice(some)].T, out=scores)
+            self._hide(rows, some, scores)
+            if online:
+                top = np.maximum(scores.max(axis=-1, keepdims=True), self.lowest)
+                if first > keys.start:
+                    top = np.maximum(top, largest)
+                    shrink = np.exp(largest - top)
+                    mixed *= shrink
+                    total *= shrink
+                largest = top
+                scores -= largest
+            np.exp(scores, out=scores)
+            if first == keys.start:
+                np.matmul(scores, self.value[as_slice(some)], out=mixed)
+                np.matmul(scores, self.ones[: len(some)], out=total)
+            else:
+                mixed += scores @ self.value[as_slice(some)]
+                total += scores @ self.ones[: len(some)]
+
+    def _hide(self, rows: range, keys: range, scores: Any) -> None:
+        """Cap the scores, add a float mask, and put −∞ wherever a row must not look."""
+        job = self.job
+        if job.softcap is not None:
+            scores /= job.softcap
+            np.tanh(scores, out=scores)
+            scores *= job.softcap
+        if job.mask is not None:
+            mask = job.mask[self.head, as_slice(rows), as_slice(keys)]
+            if mask.dtype == bool:
+                np.copyto(scores, -np.inf, where=~mask)
+            else:
+                scores += mask.astype(self.dtype, copy=False)
+                np.copyto(scores, -np.inf, where=mask == -np.inf)
+        offset, left, right = job.reach
+        if right >= 0:  # row r of the tile sees what comes before column r of this square
+            begin = rows.start + offset + right + 1
+            self._hide_square(scores, keys, range(begin, keys.stop), self.later)
+        if left >= 0:  # and from column r of this one on
+            begin = rows.start + offset - left
+            end = min(begin + len(rows), keys.stop)
+            self._hide_square(scores, keys, range(begin, end), self.earlier)
+
+    def _hide_square(self, scores: Any, keys: range, square: range, hidden: Any) -> None:
+        """Put −∞ where a square of rows and keys is hidden, as far as it lies in the tile."""
+        some = range(max(square.start, keys.start), square.stop)
+        if len(some) > 0:
+            part = scores[:, some.start - keys.start : some.stop - keys.start]
+            hidden = hidden[: len(part), some.start - square.start : some.stop - square.start]
+            np.copyto(part, -np.inf, where=hidden)
+
+    def _follow_equation(self, done: Any) -> None:
+        """Compute the rows that are left as the textbook form does."""
+        job = self.job
+        for rows, here in self._tiles(done):
+            count = len(self.value)
+            keys = job.reach.keys(rows, count) if self.finite else range(count)
+            masks = job.reach.masks(xp, None, rows, keys)
+            if job.mask is not None:
+                masks.append(job.mask[self.head, as_slice(rows), as_slice(keys)])
+            query = job.query[self.head, as_slice(rows)]
+            parts = (query, job.key[as_slice(keys)], job.value[as_slice(keys)])
+            mixed, _ = textbook_attention(xp, *parts, masks, job.scale, job.softcap)
+            output = job.output[self.head, as_slice(rows)]
+            np.copyto(output, mixed, where=~done[here])
+
+
+def _norms(rows: Any) -> Any:
+    return np.sqrt(np.vecdot(rows, rows))

@@ -1,0 +1,215 @@
+"""The softmax in one pass: a small state for each query, and how two of them become one."""
+
+from numbers import Integral
+from typing import Any, NamedTuple
+
+from companion.arrays import (
+    array_namespace,
+    computing_dtype,
+    require_floating,
+    require_same_dtype,
+)
+from companion.masks import mask_scores
+from companion.reach import as_slice, mask_part
+from companion.scores import scaled_scores
+
+__all__ = [
+    "SoftmaxState",
+    "empty_state",
+    "merge_states",
+    "online_attention",
+    "softmax_state",
+    "state_output",
+]
+
+
+class SoftmaxState(NamedTuple):
+    """All that a query has to remember of the keys it has seen (:eq:`eq-softmax-state`).
+
+    Attributes
+    ----------
+    maximum : array, shape (..., T, 1)
+        The largest score, −∞ where no key was seen.
+    total : array, shape (..., T, 1)
+        The sum of ``exp(score - maximum)``.
+    weighted : array, shape (..., T, d_v)
+        The sum of ``exp(score - maximum) * value``.
+    """
+
+    maximum: Any
+    total: Any
+    weighted: Any
+
+
+def softmax_state(scores: Any, value: Any) -> SoftmaxState:
+    """Sum up one block of keys (:eq:`eq-softmax-state`).
+
+    Parameters
+    ----------
+    scores : array, shape (..., T, S)
+        −∞ hides a key.
+    value : array, shape (..., S, d_v)
+
+    Returns
+    -------
+    SoftmaxState
+        In the arguments' dtype.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not floating or the dtypes differ.
+    ValueError
+        If the shapes do not match, or there is no key.
+    """
+    xp = array_namespace(scores=scores, value=value)
+    require_floating(xp, scores=scores, value=value)
+    require_same_dtype(scores=scores, value=value)
+    if scores.ndim < 2 or scores.shape[-1] == 0:
+        raise ValueError(f"scores must be (..., T, S) with S of at least 1, got {scores.shape}")
+    if value.ndim < 2 or value.shape[-2] != scores.shape[-1]:
+        raise ValueError(
+            f"value must be (..., S={scores.shape[-1]}, d_v) to match scores {scores.shape}, "
+            f"got {value.shape}"
+        )
+    maximum = xp.max(scores, axis=-1, keepdims=True)
+    powers = xp.exp(scores - _finite(xp, maximum))  # (..., T, S)
+    return SoftmaxState(maximum, xp.sum(powers, axis=-1, keepdims=True), powers @ value)
+
+
+def empty_state(like: SoftmaxState) -> SoftmaxState:
+    """Return the state of no keys, the identity of :func:`merge_states`, shaped like another."""
+    _check_states(like=like)
+    xp = array_namespace(maximum=like.maximum)
+    return SoftmaxState(
+        xp.full_like(like.maximum, -xp.inf), xp.zeros_like(like.total), xp.zeros_like(like.weighted)
+    )
+
+
+def merge_states(first: SoftmaxState, second: SoftmaxState) -> SoftmaxState:
+    """Join what was seen of two sets of keys (:eq:`eq-softmax-merge`).
+
+    In exact arithmetic the grouping of merges does not matter (:prf:ref:`thm-softmax-merge`).
+
+    Parameters
+    ----------
+    first, second : SoftmaxState
+        Of the same queries and of keys that do not overlap.
+
+    Returns
+    -------
+    SoftmaxState
+
+    Raises
+    ------
+    TypeError
+        If an argument is no state, or their arrays come from different libraries.
+    ValueError
+        If their shapes differ.
+
+    References
+    ----------
+    Milakov and Gimelshein, *Online normalizer calculation for softmax*, 2018.
+    """
+    _check_states(first=first, second=second)
+    xp = array_namespace(first=first.maximum, second=second.maximum)
+    if first.weighted.shape != second.weighted.shape:
+        raise ValueError(
+            f"second must have the shape of first, {first.weighted.shape}, "
+            f"got {second.weighted.shape}"
+        )
+    maximum = xp.maximum(first.maximum, second.maximum)
+    shrink_first = xp.exp(first.maximum - _finite(xp, maximum))
+    shrink_second = xp.exp(second.maximum - _finite(xp, maximum))
+    return SoftmaxState(
+        maximum,
+        first.total * shrink_first + second.total * shrink_second,
+        first.weighted * shrink_first + second.weighted * shrink_second,
+    )
+
+
+def _check_states(**states: Any) -> None:
+    for name, state in states.items():
+        if not isinstance(state, SoftmaxState):
+            raise TypeError(f"{name} must be a SoftmaxState, got {type(state).__name__}")
+
+
+def _finite(xp: Any, maximum: Any) -> Any:
+    """Put 0 for −∞, so that no ∞ − ∞ arises where no key was seen."""
+    return xp.where(maximum == -xp.inf, xp.zeros_like(maximum), maximum)
+
+
+def state_output(state: SoftmaxState) -> Any:
+    """Divide the weighted values by the total: attention's output (..., T, d_v), 0 for no key."""
+    _check_states(state=state)
+    xp = array_namespace(total=state.total)
+    return state.weighted / xp.where(state.total == 0, xp.ones_like(state.total), state.total)
+
+
+def online_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    *,
+    block_size: int = 128,
+    scale: float | None = None,
+) -> Any:
+    """Compute attention block of keys by block of keys, with no row of weights ever complete.
+
+    Parameters
+    ----------
+    query : array, shape (..., T, d_k)
+    key : array, shape (..., S, d_k)
+    value : array, shape (..., S, d_v)
+        Leading axes broadcast; S is at least 1.
+    attn_mask : boolean or float array that broadcasts to (..., T, S), optional
+        As in :func:`companion.scaled_dot_product_attention`.
+    block_size : int
+        Keys in a block; at least 1.
+    scale : float, optional
+        Factor of the products, 1/√d_k where it is left out.
+
+    Returns
+    -------
+    array, shape (..., T, d_v)
+        In the arguments' dtype; float16 is computed in float32 and rounded once.
+
+    Raises
+    ------
+    TypeError
+        If arrays come from different libraries, or a dtype or an option is of the wrong kind.
+    ValueError
+        If shapes do not match, there is no key, or an option is out of range.
+
+    References
+    ----------
+    Rabe and Staats, *Self-attention does not need O(n²) memory*, 2021.
+    """
+    xp = array_namespace(query=query, key=key, value=value, attn_mask=attn_mask)
+    require_floating(xp, query=query, key=key, value=value)
+    require_same_dtype(query=query, key=key, value=value)
+    if not isinstance(block_size, Integral) or isinstance(block_size, bool):
+        raise TypeError(f"block_size must be an integer, got {type(block_size).__name__}")
+    if block_size < 1:
+        raise ValueError(f"block_size must be at least 1, got {block_size}")
+    if key.ndim < 2 or key.shape[-2] == 0:
+        raise ValueError(f"key must be (..., S, d_k) with S of at least 1, got {key.shape}")
+    if value.ndim < 2 or value.shape[-2] != key.shape[-2]:
+        raise ValueError(
+            f"value must be (..., S={key.shape[-2]}, d_v) to match key {key.shape}, "
+            f"got {value.shape}"
+        )
+    dtype = query.dtype
+    query, key, value = (
+        xp.astype(array, computing_dtype(xp, dtype), copy=False) for array in (query, key, value)
+    )
+    state = None
+    for start in range(0, key.shape[-2], block_size):
+        keys = range(start, min(start + block_size, key.shape[-2]))
+        scores = scaled_scores(query, key[..., as_slice(keys), :], scale=scale)  # (..., T, block)
+        if attn_mask is not None:
+            scores = mask_scores(scores, mask_part(attn_mask, range(query.shape[-2]), keys))
+        part = softmax_state(scores, value[..., as_slice(keys), :])
+        state = part if state is None else merge_states(state, part)
+    return xp.astype(state_output(state), dtype, copy=False)

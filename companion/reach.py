@@ -1,0 +1,54 @@
+"""Which keys a query may see by its place alone: the causal mask and the window."""
+
+import math
+from typing import Any, NamedTuple
+
+import array_api_compat
+
+from companion.masks import is_offset_array, position_mask
+
+
+class Reach(NamedTuple):
+    """Which keys a query sees: row i those with i + offset − left ≤ j ≤ i + offset + right."""
+
+    offset: Any
+    left: int
+    right: int
+
+    def keys(self, rows: range, count: int) -> range:
+        """Return the keys, out of `count`, that some of these rows see."""
+        first, last = self._offsets()
+        low = 0 if self.left < 0 else rows.start + first - self.left
+        high = count if self.right < 0 else rows.stop + last + self.right
+        low = min(max(low, 0), count)
+        return range(low, min(max(high, low), count))
+
+    def _offsets(self) -> tuple[int, int]:
+        if not is_offset_array(self.offset):
+            return int(self.offset), int(self.offset)
+        if math.prod(self.offset.shape) == 0:
+            return 0, 0
+        xp = array_api_compat.array_namespace(self.offset)
+        return int(xp.min(self.offset)), int(xp.max(self.offset))
+
+    def masks(self, xp: Any, device: Any, rows: range, keys: range) -> list[Any]:
+        """Return the mask of these rows and keys, in a list that is empty without a bound."""
+        if self.left < 0 and self.right < 0:
+            return []
+        offset = self.offset + (rows.start - keys.start)
+        bounds = {"left": self.left, "right": self.right}
+        return [position_mask(len(rows), len(keys), offset, **bounds, xp=xp, device=device)]
+
+
+def as_slice(span: range) -> slice:
+    """Return the slice that cuts these rows or keys out of an array."""
+    return slice(span.start, span.stop)
+
+
+def mask_part(mask: Any, rows: range, keys: range) -> Any:
+    """Cut rows and keys out of a mask that broadcasts to the scores."""
+    if mask.ndim >= 1 and mask.shape[-1] > 1:
+        mask = mask[..., as_slice(keys)]
+    if mask.ndim >= 2 and mask.shape[-2] > 1:
+        mask = mask[..., as_slice(rows), :]
+    return mask

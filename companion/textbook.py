@@ -1,0 +1,48 @@
+"""Attention as the equation reads: all scores, all weights, then the mixtures."""
+
+from typing import Any
+
+from companion.arrays import computing_dtype
+from companion.masks import mask_scores
+from companion.scores import scaled_scores, soft_cap
+from companion.softmax import softmax, weighted_values
+
+
+def textbook_attention(
+    xp: Any, query: Any, key: Any, value: Any, masks: list[Any], scale: float, softcap: float | None
+) -> tuple[Any, Any]:
+    """Follow :eq:`eq-attention` with all weights in memory at once: (output, weights).
+
+    The arguments are those of :func:`companion.scaled_dot_product_attention`, checked there, with
+    all masks in one list.
+    """
+    dtype = query.dtype
+    query, key, value = (
+        xp.astype(array, computing_dtype(xp, dtype), copy=False) for array in (query, key, value)
+    )
+    rows = query.shape[-3:-1]  # (H, T), or (T,) for one head
+    scores = scaled_scores(_group(xp, query, key), key, scale=scale)
+    scores = soft_cap(_ungroup(xp, scores, rows), softcap)  # (..., H, T, S)
+    for mask in masks:
+        scores = mask_scores(scores, mask)
+    weights = softmax(scores)
+    output = _ungroup(xp, weighted_values(_group(xp, weights, value), value), rows)
+    if masks:
+        # 0 · ∞ is NaN, so a row of zero weights does not yet make a row of zeros.
+        blind = xp.all(scores == -xp.inf, axis=-1, keepdims=True)
+        output = xp.where(blind, xp.zeros_like(output), output)
+    return xp.astype(output, dtype, copy=False), xp.astype(weights, dtype, copy=False)
+
+
+def _group(xp: Any, rows: Any, shared: Any) -> Any:
+    """Stack the rows of all heads that share a key/value head: (..., H_kv, H/H_kv · T, n)."""
+    if rows.ndim == 2:
+        return rows
+    *batch, heads, length, width = rows.shape
+    groups = shared.shape[-3]
+    return xp.reshape(rows, (*batch, groups, heads // max(groups, 1) * length, width))
+
+
+def _ungroup(xp: Any, rows: Any, heads_and_length: tuple[int, ...]) -> Any:
+    """Undo :func:`_group`: (..., H, T, n)."""
+    return xp.reshape(rows, (*rows.shape[:-3], *heads_and_length, rows.shape[-1]))

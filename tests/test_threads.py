@@ -1,0 +1,155 @@
+"""Worker threads: bounded, in order, nested, at once, after a fork, and gone afterwards."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from companion import parallel_map, thread_count, threads
+
+
+def blas_threads():
+    return [
+        library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"
+    ]
+
+
+class Crowd:
+    """Counts how many are inside at once."""
+
+    def __init__(self):
+        self.lock, self.now, self.most = threading.Lock(), 0, 0
+
+    def visit(self, item):
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(0.005)
+        with self.lock:
+            self.now -= 1
+        return item
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_results_come_in_order_and_no_more_workers_than_wanted(count):
+    crowd, before = Crowd(), threading.active_count()
+    assert parallel_map(crowd.visit, range(20), threads=count) == list(range(20))
+    assert crowd.most == count
+    assert threading.active_count() == before
+
+
+def test_nothing_to_do_is_done():
+    assert parallel_map(len, []) == []
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_each_worker_has_one_blas_thread_and_the_setting_comes_back(count):
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        assert before
+        inside = parallel_map(lambda _: blas_threads(), range(4), threads=count)
+        assert inside == [[1] * len(before)] * 4
+        assert blas_threads() == before
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_error_comes_out_and_leaves_nothing_behind(count):
+    before, alive, begun = blas_threads(), threading.active_count(), []
+
+    def fail(item):
+        begun.append(item)
+        time.sleep(0.005)
+        raise KeyError(item)
+
+    with pytest.raises(KeyError):
+        parallel_map(fail, range(100), threads=count)
+    assert len(begun) < 100
+    assert (blas_threads(), threading.active_count()) == (before, alive)
+
+
+def test_a_call_inside_a_worker_runs_in_that_worker():
+    def inner(_):
+        return set(parallel_map(lambda _: threading.get_ident(), range(4), threads=4))
+
+    assert all(len(identities) == 1 for identities in parallel_map(inner, range(4), threads=2))
+
+
+def test_calls_at_the_same_time_share_the_workers():
+    crowd, before, results = Crowd(), blas_threads(), []
+    callers = [
+        threading.Thread(
+            target=lambda: results.append(parallel_map(crowd.visit, range(20), threads=2))
+        )
+        for _ in range(3)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert results == [list(range(20))] * 3
+    assert crowd.most <= 2 + len(callers) - 1  # one worker is always given
+    assert blas_threads() == before
+
+
+def test_the_number_of_threads_follows_argument_then_variable_then_blas(monkeypatch):
+    monkeypatch.setenv(threads.VARIABLE, "3")
+    assert (thread_count(5), thread_count()) == (5, 3)
+    monkeypatch.setenv(threads.VARIABLE, "")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert 1 <= thread_count() <= cores
+    with threadpool_limits(1, user_api="blas"):
+        assert thread_count() == 1
+    before = thread_count()
+    assert parallel_map(lambda _: thread_count(), range(2), threads=2) == [before] * 2
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])
+def test_a_variable_that_is_no_number_of_threads_is_refused(monkeypatch, text):
+    monkeypatch.setenv(threads.VARIABLE, text)
+    with pytest.raises(ValueError, match=f"COMPANION_THREADS must be .* got '{text}'"):
+        thread_count()
+
+
+def test_a_worker_sees_the_callers_error_state():
+    def overflow(_):
+        return float(np.float32(3e38) * np.float32(10))
+
+    with np.errstate(over="ignore"):
+        assert parallel_map(overflow, range(4), threads=2) == [np.inf] * 4
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        parallel_map(overflow, range(4), threads=2)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_forked_during_a_call_can_work_and_has_its_blas_back():
+    script = """
+        import os, threading, warnings
+        from threadpoolctl import threadpool_info, threadpool_limits
+        from companion import parallel_map
+
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads
+        threadpool_limits(2, user_api="blas")
+        before = [i["num_threads"] for i in threadpool_info()]
+        inside, leave = threading.Event(), threading.Event()
+        hold = lambda _: (inside.set(), leave.wait())
+        caller = threading.Thread(target=parallel_map, args=(hold, range(2)), kwargs={"threads": 2})
+        caller.start()
+        inside.wait()
+        child = os.fork()
+        if child == 0:
+            same = [i["num_threads"] for i in threadpool_info()] == before
+            both = threading.Barrier(2)  # passed by two workers at once, or broken after a while
+            met = parallel_map(lambda _: both.wait(timeout=5) >= 0, range(2), threads=2)
+            os._exit(0 if same and met == [True, True] else 1)
+        leave.set()
+        caller.join()
+        raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    script = textwrap.dedent(script)
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
