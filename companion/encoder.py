@@ -1,0 +1,309 @@
+"""A trained encoder: from sentences to vectors, each step a function of an earlier chapter."""
+
+import operator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from companion.arrays import array_namespace
+from companion.block import transformer_stack
+from companion.checkpoint import (
+    EmbeddingParameters,
+    EncoderParameters,
+    import_extra,
+    load_checkpoint,
+    load_tokenizer,
+)
+from companion.fast_block import even_parts, fast_block, is_plain
+from companion.heads import multi_head_attention
+from companion.masks import padding_mask
+from companion.norms import layer_norm
+from companion.packing import add_positions, embed
+from companion.pooling import mean_pool, unit_rows
+from companion.threads import parallel_map, thread_count
+
+__all__ = ["SentenceEncoder", "embed_tokens", "token_states"]
+
+LONG_LIST = 32  # batches from which a progress bar is shown
+
+
+def embed_tokens(ids: Any, parameters: EmbeddingParameters, *, eps: float = 1e-12) -> Any:
+    """Pack token ids into X: word, position and token-type rows, summed and normed.
+
+    Parameters
+    ----------
+    ids : integer array, shape (..., N)
+    parameters : EmbeddingParameters
+    eps : float
+        Of the layer norm.
+
+    Returns
+    -------
+    array, shape (..., N, d)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`companion.embed` and :func:`companion.add_positions` say.
+
+    References
+    ----------
+    Devlin et al., *BERT*, 2019, section 3.
+    """
+    p = parameters
+    x = add_positions(embed(ids, p.word), p.position) + p.token_type[0, :]
+    return layer_norm(x, p.norm.weight, p.norm.bias, eps=eps)
+
+
+def token_states(
+    ids: Any,
+    parameters: EncoderParameters,
+    *,
+    token_mask: Any = None,
+    return_all: bool = False,
+    **options: Any,
+) -> Any:
+    """Send token ids through the embedding and every block.
+
+    Parameters
+    ----------
+    ids : integer array, shape (..., N)
+    parameters : EncoderParameters
+    token_mask : boolean array, shape (..., N), optional
+        True where there is a token; no token attends to padding.
+    return_all : bool
+        Return the list of the embeddings and every block's output instead of the last alone.
+    **options
+        `activation` and the like, as in :func:`companion.transformer_stack`.
+
+    Returns
+    -------
+    array, shape (..., N, d), or the list of layers + 1 such arrays
+
+    Raises
+    ------
+    TypeError, ValueError
+        As the parts say.
+    """
+    eps = parameters.config.eps
+    x = embed_tokens(ids, parameters.embedding, eps=eps)
+    mask = None if token_mask is None else padding_mask(token_mask)
+    return transformer_stack(
+        x, parameters.blocks, eps=eps, return_all=return_all, attn_mask=mask, **options
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class SentenceEncoder:
+    """A published sentence encoder, run by the functions of this book.
+
+    :meth:`from_pretrained` makes one.
+
+    Attributes
+    ----------
+    parameters : EncoderParameters
+        Every weight, where :func:`companion.transformer_block` and the others can use it.
+    tokenizer : tokenizers.Tokenizer
+    """
+
+    parameters: EncoderParameters
+    tokenizer: Any
+
+    @classmethod
+    def from_pretrained(cls, folder: str | PathLike[str], xp: Any = None) -> "SentenceEncoder":
+        """Read an encoder from a folder; nothing is downloaded.
+
+        Parameters
+        ----------
+        folder : str or path
+            Holds ``config.json``, ``model.safetensors``, ``tokenizer.json`` and
+            ``sentence_bert_config.json``.
+        xp : module, optional
+            The array module of the weights and of all results; :func:`companion.array_module`
+            chooses where it is left out.
+
+        Raises
+        ------
+        FileNotFoundError, ModuleNotFoundError, ValueError
+            As :func:`companion.load_checkpoint` and :func:`companion.load_tokenizer` say.
+        """
+        tokenizer = load_tokenizer(folder)
+        return cls(load_checkpoint(folder, xp=xp), tokenizer)
+
+    def encode(self, texts: Sequence[str], batch_size: int = 32) -> Any:
+        """Turn each text into one unit vector; alike texts get vectors with a large dot product.
+
+        The token rows of the last block are averaged (:func:`mean_pool`) and the mean is scaled to
+        length 1 (:func:`unit_rows`). What is longer than the model's length is cut. Batches hold
+        texts of similar length, and a list of many batches shows a progress bar.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        batch_size : int
+            Texts that are sent through the blocks at once.
+
+        Returns
+        -------
+        array, shape (len(texts), d)
+
+        Raises
+        ------
+        TypeError
+            If `texts` is one string or holds something else than strings, or if `batch_size` is no
+            integer.
+        ValueError
+            If a text is not valid Unicode, or if `batch_size` is less than 1.
+        """
+        _check_texts(texts)
+        _check_batch_size(batch_size)
+        word = self.parameters.embedding.word
+        xp = array_namespace(word=word)
+        if len(texts) == 0:
+            return xp.zeros((0, self.parameters.config.width), dtype=word.dtype)
+        ids = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+        order = np.argsort([-len(row) for row in ids], kind="stable")
+        starts = _with_progress(range(0, len(ids), batch_size))
+        vectors = []
+        for start in starts:
+            vectors += self._encode_batch([ids[i] for i in order[start : start + batch_size]])
+        back = xp.asarray(np.argsort(order))
+        return xp.take(xp.concat(vectors), back, axis=0)
+
+    def _encode_batch(self, ids: list[list[int]]) -> list[Any]:
+        """Encode a batch, in parts side by side where its blocks have a fast form."""
+        if not all(map(is_plain, self.parameters.blocks)):
+            return [self._encode_padded(ids)]
+        parts = even_parts([len(row) for row in ids], thread_count())
+        return parallel_map(self._encode_rows, [[ids[i] for i in part] for part in parts])
+
+    def _encode_padded(self, ids: list[list[int]]) -> Any:
+        """Send sentences through the blocks, filled up to one length: (B, d)."""
+        xp = array_namespace(word=self.parameters.embedding.word)
+        lengths = np.asarray([len(row) for row in ids])
+        token_mask = np.arange(lengths.max()) < lengths[:, None]  # (B, N)
+        packed = np.zeros(token_mask.shape, dtype=np.int64)  # any id will do where no token is
+        packed[token_mask] = np.concatenate(ids)
+        token_mask = xp.asarray(token_mask)
+        states = token_states(xp.asarray(packed), self.parameters, token_mask=token_mask)
+        return unit_rows(mean_pool(states, token_mask))
+
+    def _encode_rows(self, ids: list[list[int]]) -> Any:
+        """Send sentences through the blocks one below the other, without padding: (B, d)."""
+        p, eps = self.parameters, self.parameters.config.eps
+        lengths = [len(row) for row in ids]
+        x = np.concatenate(
+            [embed_tokens(np.asarray(row, np.int64), p.embedding, eps=eps) for row in ids]
+        )  # (N_1 + … + N_B, d)
+        for block in p.blocks:
+            x = fast_block(x, lengths, block, eps=eps)
+        sentences = np.split(x, np.cumsum(lengths)[:-1])
+        return unit_rows(np.stack([mean_pool(rows) for rows in sentences]))
+
+    def tokens(self, text: str) -> list[str]:
+        """Return the N tokens of a text, ``[CLS]`` and ``[SEP]`` among them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `text` is no string, or not valid Unicode.
+        """
+        return self._encoding(text).tokens
+
+    def token_ids(self, text: str) -> Any:
+        """Return the ids of the N tokens of a text: an integer array, shape (N,).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `text` is no string, or not valid Unicode.
+        """
+        xp = array_namespace(word=self.parameters.embedding.word)
+        return xp.asarray(self._encoding(text).ids)
+
+    def hidden_states(self, text: str) -> Any:
+        """Return the embeddings of a text and what leaves each block.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        array, shape (layers + 1, N, d)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `text` is no string, or not valid Unicode.
+        """
+        states = token_states(self.token_ids(text), self.parameters, return_all=True)
+        return array_namespace(states=states[0]).stack(states)
+
+    def attention_weights(self, text: str) -> tuple[list[str], Any]:
+        """Return the tokens of a text and the attention weights of every head.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        tokens : list of N str
+        weights : array, shape (layers, H, N, N)
+            Row i of the last two axes is how token i attends.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `text` is no string, or not valid Unicode.
+        """
+        states = self.hidden_states(text)
+        xp = array_namespace(states=states)
+        weights = [
+            multi_head_attention(states[layer, ...], block.attention, return_weights=True)[1]
+            for layer, block in enumerate(self.parameters.blocks)
+        ]
+        return self.tokens(text), xp.stack(weights)
+
+    def _encoding(self, text: str) -> Any:
+        _check_text(text, "text")
+        return self.tokenizer.encode(text)
+
+
+def _with_progress(batches: Sequence[int]) -> Iterable[int]:
+    if len(batches) < LONG_LIST:
+        return batches
+    return import_extra("tqdm").tqdm(batches, desc="encode", unit="batch")
+
+
+def _check_texts(texts: Any) -> None:
+    if isinstance(texts, str):
+        raise TypeError(f"texts must be a sequence of strings, got the one string {texts!r}")
+    if not isinstance(texts, Sequence):
+        raise TypeError(f"texts must be a sequence of strings, got {type(texts).__name__}")
+    for i, text in enumerate(texts):
+        _check_text(text, f"texts[{i}]")
+
+
+def _check_text(text: Any, name: str) -> None:
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a string, got {type(text).__name__}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} must be valid Unicode, got {error.reason}: {text!r}") from None
+
+
+def _check_batch_size(batch_size: Any) -> None:
+    try:
+        if isinstance(batch_size, bool):
+            raise TypeError
+        size = operator.index(batch_size)
+    except TypeError:
+        raise TypeError(f"batch_size must be an integer, got {batch_size!r}") from None
+    if size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {size}")

@@ -1,0 +1,81 @@
+"""Pooling: the rows of a sentence's tokens, made one unit vector."""
+
+from typing import Any
+
+from companion.arrays import array_namespace, computing_dtype, require_floating
+
+__all__ = ["mean_pool", "unit_rows"]
+
+
+def mean_pool(states: Any, token_mask: Any = None) -> Any:
+    """Average the rows of each sentence, its padding left out.
+
+    Parameters
+    ----------
+    states : array, shape (..., N, d)
+    token_mask : boolean array, shape (..., N), optional
+        True where there is a token; without it every row counts.
+
+    Returns
+    -------
+    array, shape (..., d)
+        Zero for a sentence without tokens. float16 is computed in float32.
+
+    Raises
+    ------
+    TypeError
+        If the states are not floating or the mask is not boolean.
+    ValueError
+        If the shapes do not match.
+
+    References
+    ----------
+    Reimers and Gurevych, *Sentence-BERT*, 2019, section 3.
+    """
+    xp = array_namespace(states=states, token_mask=token_mask)
+    require_floating(xp, states=states)
+    if states.ndim < 2:
+        raise ValueError(f"states must be (..., N, d), got shape {states.shape}")
+    if token_mask is None:
+        token_mask = xp.ones_like(states[..., 0], dtype=xp.bool)
+    if token_mask.dtype != xp.bool:
+        raise TypeError(f"token_mask must be boolean, got {token_mask.dtype}")
+    if token_mask.shape != states.shape[:-1]:
+        raise ValueError(
+            f"token_mask must be {states.shape[:-1]} to match states {states.shape}, "
+            f"got {token_mask.shape}"
+        )
+    wide = xp.astype(states, computing_dtype(xp, states.dtype), copy=False)
+    kept = xp.where(token_mask[..., None], wide, xp.zeros_like(wide))
+    count = xp.sum(xp.astype(token_mask, wide.dtype), axis=-1)[..., None]
+    mean = xp.sum(kept, axis=-2) / xp.where(count == 0, xp.ones_like(count), count)
+    return xp.astype(mean, states.dtype, copy=False)
+
+
+def unit_rows(x: Any) -> Any:
+    """Scale each row to length 1, so that a dot product of two is the cosine between them.
+
+    Parameters
+    ----------
+    x : array, shape (..., d)
+
+    Returns
+    -------
+    array, shape (..., d)
+        A row of zeros has no direction and stays. float16 is computed in float32.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not floating.
+    ValueError
+        If `x` has no axis.
+    """
+    xp = array_namespace(x=x)
+    require_floating(xp, x=x)
+    if x.ndim < 1:
+        raise ValueError(f"x must be (..., d), got shape {x.shape}")
+    wide = xp.astype(x, computing_dtype(xp, x.dtype), copy=False)
+    length = xp.sqrt(xp.sum(wide * wide, axis=-1, keepdims=True))
+    units = wide / xp.where(length == 0, xp.ones_like(length), length)
+    return xp.astype(units, x.dtype, copy=False)
