@@ -7,9 +7,10 @@ a label, tests marked ``@pytest.mark.claim("that-label")`` hold it up, pages and
 import ast
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 PREFIXES = {
     "equation": "eq",
@@ -23,10 +24,11 @@ PREFIXES = {
 }
 CLAIMS = ("equation", "theorem", "lemma", "proposition", "corollary")
 
-EQUATION = re.compile(r"\$\$[ \t]*\(([\w-]+)\)")
+EQUATION = re.compile(r"\$\$((?:(?!\$\$).)*)\$\$[ \t]*\(([\w-]+)\)", re.DOTALL)
 TARGET = re.compile(r"^\(([\w-]+)\)=[ \t]*$", re.MULTILINE)
 DIRECTIVE = re.compile(
-    r"^[ \t]*(?:`{3,}|:{3,})\{(prf:\w+|exercise)\}.*\n((?:[ \t]*:[\w-]+:.*\n)*)", re.MULTILINE
+    r"^[ \t]*(?:`{3,}|:{3,})\{(prf:\w+|exercise)\}[ \t]*(.*)\n((?:[ \t]*:[\w-]+:.*\n)*)",
+    re.MULTILINE,
 )
 LABEL = re.compile(r":label:[ \t]*([\w-]+)")
 PAGE_ROLE = re.compile(r"\{(?:eq|prf:ref|numref|ref)\}`(?:[^`<]*<)?([\w-]+)>?`")
@@ -41,11 +43,15 @@ class Label(NamedTuple):
 
 
 class Definition(NamedTuple):
-    """What a page defines under a label, which is empty where it is missing."""
+    """What a page defines under a label, which is empty where it is missing.
+
+    The text is an equation's formula or a statement's title, and empty for the rest.
+    """
 
     name: str
     where: str
     kind: str
+    text: str = ""
 
 
 def pages(root: Path) -> Iterator[tuple[str, str, list[str]]]:
@@ -65,14 +71,15 @@ def definitions(root: Path) -> list[Definition]:
     """List what the pages define."""
     found = []
     for where, text, figures in pages(root):
-        found += [Definition(name, where, "equation") for name in EQUATION.findall(text)]
+        for formula, name in EQUATION.findall(text):
+            found.append(Definition(name, where, "equation", formula.strip()))
         found += [Definition(name, where, "target") for name in TARGET.findall(text)]
         found += [Definition(name, where, "figure") for name in figures]
-        for directive, options in DIRECTIVE.findall(text):
+        for directive, title, options in DIRECTIVE.findall(text):
             kind = directive.removeprefix("prf:")
             label = LABEL.search(options)
             if label or kind in PREFIXES:  # a remark may go without
-                found.append(Definition(label[1] if label else "", where, kind))
+                found.append(Definition(label[1] if label else "", where, kind, title))
     return found
 
 
@@ -82,13 +89,19 @@ def citations(root: Path) -> list[Label]:
         Label(name, where) for where, text, _ in pages(root) for name in PAGE_ROLE.findall(text)
     ]
     for path in sorted(root.glob("companion/**/*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                docstring = ast.get_docstring(node) or ""
-                found += [
-                    Label(name, _name(path, root)) for name in DOCSTRING_ROLE.findall(docstring)
-                ]
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for where, node in _documented(_name(path, root), tree):
+            docstring = ast.get_docstring(node) or ""
+            found += [Label(name, where) for name in DOCSTRING_ROLE.findall(docstring)]
     return found
+
+
+def _documented(where: str, node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """Yield a module, its classes and functions, and theirs, each with `path::Class.function`."""
+    yield where, node
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef | ast.FunctionDef):
+            yield from _documented(f"{where}{'.' if '::' in where else '::'}{child.name}", child)
 
 
 def marked_tests(root: Path) -> list[Label]:
@@ -120,13 +133,22 @@ def marked_tests(root: Path) -> list[Label]:
     return found
 
 
+def mutations(root: Path) -> list[dict[str, Any]]:
+    """Read the one-line breaks; `claims` are the labels whose own tests each notice the break."""
+    text = (root / "tests" / "mutations.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)["mutation"]
+
+
 def problems(root: Path) -> list[str]:
     """Say what does not fit together, one line each: nothing, in a sound book."""
-    defined, tests = definitions(root), marked_tests(root)
+    defined, tests, breaks = definitions(root), marked_tests(root), mutations(root)
     names = [definition.name for definition in defined]
     tested = {test.name for test in tests}
+    broken = [
+        Label(name, f"{m['file']}: {m['why']}") for m in breaks for name in m.get("claims", ())
+    ]
     found = []
-    for i, (name, where, kind) in enumerate(defined):
+    for i, (name, where, kind, _) in enumerate(defined):
         prefix = f"{PREFIXES.get(kind, '')}-"
         if not name:
             found.append(f"{where}: a {kind} has no label")
@@ -136,12 +158,11 @@ def problems(root: Path) -> list[str]:
             found.append(f"{where}: {name} is defined again")
         if name and kind in CLAIMS and name not in tested:
             found.append(f"{where}: no test holds up {name}")
-    found += [
-        f"{test.where}: no page defines {test.name}" for test in tests if test.name not in names
-    ]
+        if name and kind in CLAIMS and name not in {label.name for label in broken}:
+            found.append(f"{where}: no mutation breaks {name}")
     found += [
         f"{use.where}: no page defines {use.name}"
-        for use in citations(root)
+        for use in [*tests, *broken, *citations(root)]
         if use.name not in names
     ]
     return found

@@ -42,15 +42,39 @@ def test_two(n):
 def test_more():
     assert 1 + 1 > 1
 """
-LIBRARY = '''"""Sums."""
+MUTATIONS = """[[mutation]]
+file = "sums.py"
+old = "x + y"
+new = "x - y"
+why = "the sum is a difference"
+claims = ["eq-two", "thm-more"]
+
+[[mutation]]
+file = "sums.py"
+old = "return x"
+new = "return y"
+why = "no claim"
+tests = "tests/test_sums.py"
+"""
+LIBRARY = '''"""Sums (:ref:`ch-sums`)."""
 
 def add(x, y):
     """Add (:eq:`eq-two`, :prf:ref:`thm-more`)."""
     return x + y  # :eq:`eq-no-docstring`
+
+class Sum:
+    def of(self):
+        """Add (:eq:`eq-two`)."""
 '''
 
 
-def write_book(root: Path, page: str = PAGE, tests: str = TESTS, library: str = LIBRARY) -> Path:
+def write_book(
+    root: Path,
+    page: str = PAGE,
+    tests: str = TESTS,
+    library: str = LIBRARY,
+    mutations: str = MUTATIONS,
+) -> Path:
     """Write a book of one chapter and one page beside it."""
     figure = {"figure": {"caption": "See {eq}`eq-two`.", "name": "fig-sum"}}
     cells = [
@@ -61,11 +85,12 @@ def write_book(root: Path, page: str = PAGE, tests: str = TESTS, library: str = 
         "notebooks/01_sums.ipynb": json.dumps({"cells": cells}),
         "book/run.md": "Begin with {ref}`sums <ch-sums>`.\n",
         "tests/test_sums.py": tests,
+        "tests/mutations.toml": mutations,
         "companion/sums.py": library,
     }
     for name, text in files.items():
         path = root / name
-        path.parent.mkdir()
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return root
 
@@ -84,11 +109,11 @@ def test_what_is_collected(tmp_path: Path) -> None:
     root = write_book(tmp_path)
     chapter, test = "notebooks/01_sums.ipynb", "tests/test_sums.py"
     assert claims.definitions(root) == [
-        ("eq-two", chapter, "equation"),
-        ("ch-sums", chapter, "target"),
-        ("fig-sum", chapter, "figure"),
-        ("thm-more", chapter, "theorem"),
-        ("def-sum", chapter, "definition"),
+        ("eq-two", chapter, "equation", "1 + 1 = 2"),
+        ("ch-sums", chapter, "target", ""),
+        ("fig-sum", chapter, "figure", ""),
+        ("thm-more", chapter, "theorem", "More"),
+        ("def-sum", chapter, "definition", ""),
     ]
     assert claims.citations(root) == [
         ("eq-two", chapter),
@@ -96,8 +121,10 @@ def test_what_is_collected(tmp_path: Path) -> None:
         ("ch-sums", chapter),
         ("eq-two", chapter),
         ("ch-sums", "book/run.md"),
-        ("eq-two", "companion/sums.py"),
-        ("thm-more", "companion/sums.py"),
+        ("ch-sums", "companion/sums.py"),
+        ("eq-two", "companion/sums.py::add"),
+        ("thm-more", "companion/sums.py::add"),
+        ("eq-two", "companion/sums.py::Sum.of"),
     ]
     assert claims.marked_tests(root) == [
         ("eq-two", f"{test}::test_two"),
@@ -141,7 +168,15 @@ def replaced(text: str, old: str, new: str) -> str:
         ),
         (
             {"library": replaced(LIBRARY, "`thm-more`", "`thm-gone`")},
-            "companion/sums.py: no page defines thm-gone",
+            "companion/sums.py::add: no page defines thm-gone",
+        ),
+        (
+            {"mutations": replaced(MUTATIONS, ', "thm-more"', "")},
+            "notebooks/01_sums.ipynb: no mutation breaks thm-more",
+        ),
+        (
+            {"mutations": replaced(MUTATIONS, '"thm-more"', '"thm-more", "lem-gone"')},
+            "sums.py: the sum is a difference: no page defines lem-gone",
         ),
         (
             {"page": PAGE + "\n````{prf:lemma} Nameless\nText.\n````\n"},

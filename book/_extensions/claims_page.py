@@ -1,0 +1,131 @@
+"""The page of claims, made from labels, markers and mutations, and each chapter's link to it.
+
+`tests/claims.py` reads them from the text. Here they become the end of the page `book/claims.md`;
+what does not fit together becomes a warning, and a warning is an error of the build.
+"""
+
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "tests"))
+
+import claims  # noqa: E402
+
+PAGE = "book/claims"
+
+
+def rendered(root: Path) -> str:
+    """Write the sections of the page, one for each page of the book that claims something."""
+    facts = _facts(root)
+    texts = {where: text for where, text, _ in claims.pages(root)}
+    sections = []
+    for where, claimed in claimed_on(root).items():
+        title = re.search(r"^# (.+)$", texts[where], re.MULTILINE)[1]
+        sections.append(f"({_anchor(where)})=\n## {title}\n")
+        sections += [_entry(claim, facts) for claim in claimed]
+    return "\n".join(sections)
+
+
+def claimed_on(root: Path) -> dict[str, list[claims.Definition]]:
+    """Group what the book claims by the page that claims it, in the order of the pages."""
+    found = defaultdict(list)
+    for definition in claims.definitions(root):
+        if definition.kind in claims.CLAIMS:
+            found[definition.where].append(definition)
+    return dict(found)
+
+
+def _facts(root: Path) -> dict[str, dict[str, list[Any]]]:
+    """Collect what is known of each label: the code that cites it, its tests, its breaks."""
+    facts = defaultdict(lambda: {"code": [], "tests": [], "breaks": []})
+    api = (root / "book" / "api.md").read_text(encoding="utf-8")
+    public = set(re.findall(r"^\.\. auto(?:function|class):: (\S+)$", api, re.MULTILINE))
+    public |= {f"{m}.*" for m in re.findall(r"automodule:: (\S+)\n   :members:", api)}
+    for name, where in claims.citations(root):
+        code = _code(where, public)
+        if where.startswith("companion/") and code not in facts[name]["code"]:
+            facts[name]["code"].append(code)
+    for name, where in claims.marked_tests(root):
+        facts[name]["tests"].append(where)
+    for mutation in claims.mutations(root):
+        for name in mutation.get("claims", ()):
+            facts[name]["breaks"].append(mutation)
+    return facts
+
+
+def _entry(claim: claims.Definition, facts: dict[str, dict[str, list[Any]]]) -> str:
+    """Write one claim as a definition list."""
+    known = facts[claim.name]
+    role = "eq" if claim.kind == "equation" else "prf:ref"
+    lines = [f"{{{role}}}`{claim.name}`"]
+    if claim.kind == "equation":
+        lines.append("$$\n" + claim.text + "\n$$")
+    else:
+        lines[0] += f" {claim.text}"
+    if known["code"]:
+        lines.append("In the library: " + ", ".join(known["code"]))
+    by_file = defaultdict(list)
+    for file, name in (test.split("::") for test in known["tests"]):
+        by_file[file].append(name.removeprefix("test_").replace("_", " "))
+    lines += [f"`{file}`: {'; '.join(names)}" for file, names in by_file.items()]
+    for m in known["breaks"]:
+        fence = "``" if "`" in m["old"] + m["new"] else "`"
+        change = f"{fence}{m['old']}{fence} becomes {fence}{m['new']}{fence}"
+        lines.append(f"Seen to fail when {m['why']}: in `{m['file']}`, {change}")
+    definitions = ["\n  ".join(line.splitlines()) for line in lines[1:]]
+    return lines[0] + "".join(f"\n: {definition}\n" for definition in definitions)
+
+
+def _code(where: str, public: set[str]) -> str:
+    """Name what stands at `companion/softmax.py::softmax`, with a link if the API page has it."""
+    path, _, name = where.partition("::")
+    module = path.removesuffix(".py").replace("/", ".")
+    full = f"{module}.{name}" if name else module
+    if name and f"{module}.*" in public:
+        return f"{{py:obj}}`{full}`"
+    short = f"companion.{name}"
+    return f"{{py:obj}}`{short}`" if short in public else f"`{full}`"
+
+
+def _anchor(where: str) -> str:
+    return "claims-" + re.sub(r"^\d+_", "", Path(where).stem).replace("_", "-")
+
+
+def _warn(_app: Sphinx) -> None:
+    for problem in claims.problems(ROOT):
+        logging.getLogger(__name__).warning(problem, type="claims")
+
+
+def _fill(_app: Sphinx, docname: str, source: list[str]) -> None:
+    if docname == PAGE:
+        source[0] += "\n" + rendered(ROOT)
+
+
+def _link(app: Sphinx, doctree: nodes.document) -> None:
+    """End a chapter with a link to its claims."""
+    where = Path(app.env.doc2path(app.env.docname)).resolve().relative_to(ROOT).as_posix()
+    if where not in claimed_on(ROOT):
+        return
+    words = "the tests that hold up what this chapter claims, and what they were seen to notice"
+    link = addnodes.pending_xref(
+        refdomain="std", reftype="ref", reftarget=_anchor(where), refexplicit=True, refwarn=True
+    )
+    link += nodes.inline(text=words)
+    doctree.children[-1] += nodes.paragraph("", "Look up ", link, nodes.Text("."))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Tell Sphinx when to call the above."""
+    app.connect("builder-inited", _warn)
+    app.connect("source-read", _fill)
+    app.connect("doctree-read", _link)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
