@@ -17,6 +17,9 @@ KEYS = 2048
 LEAST_TOTAL = 2.0**-60
 """The least sum of a row's exponentials below its bound. Where it is smaller, the scores lie so
 far below the bound that exponentials which count may have rounded to 0."""
+LEAST_MIXED = 2.0**-100
+"""The least largest number of a row's sum of exponentials times values, below its bound. Where it
+is smaller, such products may have rounded to 0."""
 
 
 class Job(NamedTuple):
@@ -54,8 +57,9 @@ class Worker:
     def fill(self, job: Job) -> None:
         """Compute the job's rows of the output, each in the fastest way that is safe for it.
 
-        Which way that is depends on the row and on the keys it sees, and on nothing else. A way
-        computes whole tiles, so that a row's bits do not depend on what its neighbours need.
+        Which way that is depends on the row, on the keys it sees, and on whether all values are
+        finite. A way computes whole tiles, so that a row's bits do not depend on what its
+        neighbours need.
         """
         self.job = job
         self.value = np.ascontiguousarray(job.value, self.dtype)
@@ -66,7 +70,8 @@ class Worker:
         plain = job.mask is None and job.softcap is None and job.reach.left < 0
         with np.errstate(all="ignore"):  # a row that overflows on one way goes another
             longest = np.maximum.accumulate(_norms(self.keys[seen, :-1]))
-            for self.head in range(len(job.query)):
+            for head in range(len(job.query)):
+                self.head = head
                 done = np.zeros((len(job.rows), 1), bool)
                 if self.finite and plain and len(longest) > 0:
                     self._load_queries(longest)
@@ -105,17 +110,19 @@ class Worker:
         for rows, here in self._tiles(done):
             self._mix(rows, self.query[here], self.mixed[here], self.total[here], online)
         mixed, total = self.mixed[: len(done)], self.total[: len(done)]
-        right = total >= LEAST_TOTAL
+        kept = total >= LEAST_TOTAL
         if online:
-            right |= total == 0  # every key is hidden, and the mixture is 0
+            kept |= total == 0  # every key is hidden, and the mixture is 0
             total[total == 0] = 1
+        else:
+            kept &= np.abs(mixed).max(axis=-1, keepdims=True) >= LEAST_MIXED
         output = self.job.output[self.head, as_slice(self.job.rows)]
-        fresh = not done.any()  # then what is wrong is written over later
+        fresh = not done.any()  # then rows that are not kept are written over later
         mixed = np.divide(mixed, total, out=output if fresh else mixed, casting="same_kind")
-        right &= np.isfinite(mixed).all(axis=-1, keepdims=True)
+        kept &= np.isfinite(mixed).all(axis=-1, keepdims=True)
         if not fresh:
-            np.copyto(output, mixed, where=right & ~done, casting="same_kind")
-        done |= right
+            np.copyto(output, mixed, where=kept & ~done, casting="same_kind")
+        done |= kept
 
     def _mix(self, rows: range, query: Any, mixed: Any, total: Any, online: bool) -> None:
         """Sum exp(score) · value and exp(score) over the keys that the rows see.

@@ -5,7 +5,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, TypeVar
@@ -90,33 +90,42 @@ def parallel_map(
     wanted = min(thread_count(threads), len(items))
     if getattr(_worker, "busy", False):
         return [function(item) for item in items]
-    with _budget.workers(wanted) as workers:
-        if workers <= 1:
-            return [_work(function, item) for item in items]
-        with ThreadPoolExecutor(workers, thread_name_prefix="companion") as pool:
-            futures = [
-                pool.submit(contextvars.copy_context().run, _work, function, item) for item in items
-            ]
-            try:
-                return [future.result() for future in futures]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    with (
+        _budget.workers(max(1, wanted)) as workers,
+        ThreadPoolExecutor(workers, "companion", _begin_worker) as pool,
+    ):
+        futures = [pool.submit(contextvars.copy_context().run, function, item) for item in items]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        return _results(futures)
 
 
-def _work(function: Callable[[Item], Result], item: Item) -> Result:
-    outer = getattr(_worker, "busy", False)
+def _begin_worker() -> None:
     _worker.busy = True
-    try:
-        return function(item)
-    finally:
-        _worker.busy = outer
+    _blas().limit(limits=1)  # once more: some libraries keep a limit for each thread
+
+
+def _results(futures: list[Future[Result]]) -> list[Result]:
+    """Return the results in order, or raise what was raised and not that others were left out."""
+    for future in futures:
+        if future.done() and not future.cancelled() and future.exception() is not None:
+            raise future.exception()
+    return [future.result() for future in futures]
 
 
 @functools.cache
 def _blas() -> Any:
     """Find the BLAS libraries that are loaded, once: looking takes milliseconds."""
     return ThreadpoolController().select(user_api="blas")
+
+
+def _release() -> None:
+    """Let this thread set the limit, where threadpoolctl keeps that for who did it first."""
+    for library in _blas().lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)
 
 
 class _Budget:
@@ -134,12 +143,19 @@ class _Budget:
         with self.lock:
             return self.default_now if self.calls else _default_threads()
 
+    def restore(self) -> None:
+        """Give BLAS its threads back, whoever limited them."""
+        _release()
+        self.limit.restore_original_limits()
+        _release()
+
     @contextmanager
     def workers(self, wanted: int) -> Iterator[int]:
         """Give as many of the wanted workers as are not busy, and one in any case."""
         with self.lock:
             if self.calls == 0:
                 self.default_now = _default_threads()
+                _release()
                 self.limit = _blas().limit(limits=1)
             self.calls += 1
             granted = max(1, wanted - self.busy)
@@ -151,7 +167,7 @@ class _Budget:
                 self.calls -= 1
                 self.busy -= granted
                 if self.calls == 0:
-                    self.limit.restore_original_limits()
+                    self.restore()
 
 
 def _default_threads() -> int:
@@ -168,7 +184,7 @@ def _start_afresh() -> None:
     """Forget, in a forked child, calls whose threads were not forked."""
     global _budget
     if _budget.calls:
-        _budget.limit.restore_original_limits()
+        _budget.restore()
     _budget = _Budget()
 
 

@@ -32,7 +32,7 @@ def tiled_attention(
     NumPy the tiles are shared between the cores and lean on :prf:ref:`prop-softmax-bound`; on
     other array modules a tile is some rows of all heads, computed as the equation reads.
     """
-    if not array_api_compat.is_numpy_namespace(xp) or 0 in (*query.shape, *value.shape):
+    if not array_api_compat.is_numpy_namespace(xp) or 0 in (*query.shape, *key.shape, *value.shape):
         return _in_row_blocks(xp, query, key, value, attn_mask, reach, scale, softcap)
     if query.ndim == 2:
         heads = (query[None], key[None], value[None])
@@ -52,7 +52,9 @@ def _in_row_blocks(
 ) -> Any:
     """Follow the equation for some queries of all heads at a time."""
     count, length = query.shape[-2], key.shape[-2]
-    step = max(1, SCORES // max(1, length * math.prod(query.shape[:-2])))
+    batch = np.broadcast_shapes(*(array.shape[:-3] for array in (query, key, value)))
+    heads = math.prod((*batch, *query.shape[-3:-2]))
+    step = max(1, SCORES // max(1, length * heads))
     # A value that is not finite reaches every query, so no key can then be left out.
     finite = bool(xp.all(xp.isfinite(value)))
     device = array_api_compat.device(query)

@@ -73,6 +73,46 @@ def test_an_error_comes_out_and_leaves_nothing_behind(count):
     assert (blas_threads(), threading.active_count()) == (before, alive)
 
 
+def test_an_error_stops_the_rest_though_an_earlier_item_still_runs():
+    begun, failed = [], threading.Event()
+
+    def second_fails(item):
+        begun.append(item)
+        if item == 1:
+            failed.set()
+            raise KeyError(item)
+        failed.wait(timeout=5)
+        time.sleep(0.05)
+
+    with pytest.raises(KeyError):
+        parallel_map(second_fails, range(100), threads=2)
+    assert len(begun) < 10
+
+
+def test_whichever_thread_calls_has_blas_limited_and_given_back():
+    with threadpool_limits(2, user_api="blas"):
+        pass  # some other code's limit, from this thread
+    before, seen = blas_threads(), []
+    parallel_map(len, [[]], threads=1)
+
+    def call():
+        seen.extend(parallel_map(lambda _: max(blas_threads()), range(2), threads=2))
+
+    def call_and_end_last(begun, leave):
+        parallel_map(lambda _: (begun.set(), leave.wait(timeout=5)), [0], threads=1)
+
+    other = threading.Thread(target=call)
+    other.start()
+    other.join()
+    assert seen == [1, 1]
+    begun, leave = threading.Event(), threading.Event()
+    other = threading.Thread(target=call_and_end_last, args=(begun, leave))
+    parallel_map(lambda _: (other.start(), begun.wait(timeout=5)), [0], threads=1)
+    leave.set()
+    other.join()
+    assert blas_threads() == before
+
+
 def test_a_call_inside_a_worker_runs_in_that_worker():
     def inner(_):
         return set(parallel_map(lambda _: threading.get_ident(), range(4), threads=4))

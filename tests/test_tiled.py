@@ -157,6 +157,13 @@ HOSTILE = {
         0 * key + 1,
         np.full_like(value, 1e38),
     ),
+    **{
+        f"bound too high by 40, values of {x:g}": lambda query, key, value, x=x: (
+            *with_scores_below_the_bound(40)(query, key, value)[:2],
+            value * np.float32(x),
+        )
+        for x in (1e-10, 1e-20, 1e-25, 1e-28, 1e-32)
+    },
     "values near the largest float": lambda query, key, value: (
         query,
         key,
@@ -359,6 +366,11 @@ def test_the_weights_cannot_be_asked_of_the_tiled_form():
         ValueError, match="return_weights must be False with implementation='tiled'"
     ):
         attend(*arrays, implementation="tiled", return_weights=True)
+
+
+def test_an_empty_batch_of_keys():
+    query, key, value = np.ones((1, 2, 5, 3)), np.ones((0, 2, 7, 3)), np.ones((1, 2, 7, 4))
+    assert attend(query, key, value, implementation="tiled").shape == (0, 2, 5, 4)
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0)])
