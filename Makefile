@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/ready
 RUN := $(VENV)/bin/python
+PEERS ?= $(RUN)
 
 # Where the stored drawings were made, their bytes are compared too; elsewhere, what they say.
 ifeq ($(shell uname -sm)$(COMPANION_ARRAY_MODULE),Linux x86_64)
@@ -15,7 +16,7 @@ endif
 PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test notebooks lint mutants lock clean
+.PHONY: help book serve test notebooks lint mutants bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +41,11 @@ lint: $(READY) ## check style and format of code and notebooks
 
 mutants: $(READY) ## break the library one line at a time; some test must notice each
 	$(RUN) tests/mutants.py
+
+bench: $(READY) ## measure side by side; PEERS names a Python that has the other libraries
+	$(PEERS) -m benchmarks.cost
+	$(PEERS) -m benchmarks.attention --output benchmarks/results/attention.json
+	$(PEERS) -m benchmarks.encoder --output benchmarks/results/encoder.json
 
 lock: ## choose versions anew where pyproject.toml asks for it (needs uv)
 	uv pip compile pyproject.toml --extra encoder --extra book --extra test --group build \

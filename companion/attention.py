@@ -21,7 +21,7 @@ from companion.tiled import tiled_attention
 __all__ = ["scaled_dot_product_attention"]
 
 IMPLEMENTATIONS = ("textbook", "tiled")
-LARGE = 192
+LARGE = 384
 """Queries and keys from which on the tiled form is the faster one on NumPy."""
 
 

@@ -1,5 +1,6 @@
 """The tiled form's inner loops on NumPy: two products and an exponential."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -12,8 +13,9 @@ from companion.textbook import textbook_attention
 
 ROWS = 128
 """Queries of a tile."""
-KEYS = 2048
-"""Keys of a tile: its scores, a megabyte in float32, stay near the core."""
+KEYS = 4096
+"""Keys of a tile, in one head or together in several short ones: two megabytes of scores. Smaller
+tiles would fit a nearer cache, but then the threads would wait for the interpreter more often."""
 LEAST_TOTAL = 2.0**-60
 """The least sum of a row's exponentials below its bound. Where it is smaller, the scores lie so
 far below the bound that exponentials which count may have rounded to 0."""
@@ -23,32 +25,31 @@ is smaller, such products may have rounded to 0."""
 
 
 class Job(NamedTuple):
-    """Some rows of the queries that share one key head."""
+    """Some rows of the queries of n heads, which share one key head or have one each."""
 
-    query: Any  # (g, T, d_k)
-    key: Any  # (S, d_k)
-    value: Any  # (S, d_v)
-    mask: Any  # (g, T, S) or None
+    query: Any  # (n, T, d_k)
+    key: Any  # (n or 1, S, d_k)
+    value: Any  # (n or 1, S, d_v)
+    mask: Any  # (n, T, S) or None
     reach: Reach
     scale: float
     softcap: float | None
     rows: range
-    most_rows: int  # of any job of this call
-    output: Any  # (g, T, d_v)
+    output: Any  # (n, T, d_v)
 
 
 class Worker:
     """The loops of one thread, and the arrays that they fill again and again."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, heads: int, rows: int) -> None:
         self.dtype = computing_dtype(np, job.query.dtype)
-        length, width = job.key.shape
+        width = job.query.shape[-1] + 1
         # What a query has in its last column is added to all its scores.
-        self.keys = np.ones((length, width + 1), self.dtype)
-        self.query = np.empty((job.most_rows, width + 1), self.dtype)
-        self.mixed = np.empty((job.most_rows, job.value.shape[-1]), self.dtype)
-        self.total = np.empty((job.most_rows, 1), self.dtype)
-        self.scores = np.empty(ROWS * KEYS, self.dtype)
+        self.keys = np.ones((heads, job.key.shape[-2], width), self.dtype)
+        self.query = np.empty((heads, rows, width), self.dtype)
+        self.mixed = np.empty((heads, rows, job.value.shape[-1]), self.dtype)
+        self.total = np.empty((heads, rows, 1), self.dtype)
+        self.scores = np.empty(heads * ROWS * min(KEYS, job.key.shape[-2]), self.dtype)
         self.ones = np.ones((KEYS, 1), self.dtype)
         self.earlier = np.tri(ROWS, k=-1, dtype=bool)  # column < row
         self.later = ~self.earlier
@@ -62,61 +63,63 @@ class Worker:
         neighbours need.
         """
         self.job = job
+        self.heads, self.length = len(job.query), job.key.shape[-2]
         self.value = np.ascontiguousarray(job.value, self.dtype)
-        # A value that is not finite reaches every query, so no key can then be left out.
+        # A value that is not finite reaches every query of its head, so no key can be left out.
         self.finite = bool(np.isfinite(self.value).all())
-        seen = as_slice(job.reach.keys(job.rows, len(self.value)))
-        self.keys[seen, :-1] = job.key[seen]
+        seen = as_slice(job.reach.keys(job.rows, self.length))
+        keys = self.keys[: len(job.key), seen]
+        keys[..., :-1] = job.key[:, seen]
         plain = job.mask is None and job.softcap is None and job.reach.left < 0
+        done = np.zeros((self.heads, len(job.rows), 1), bool)
         with np.errstate(all="ignore"):  # a row that overflows on one way goes another
-            longest = np.maximum.accumulate(_norms(self.keys[seen, :-1]))
-            for head in range(len(job.query)):
-                self.head = head
-                done = np.zeros((len(job.rows), 1), bool)
-                if self.finite and plain and len(longest) > 0:
-                    self._load_queries(longest)
-                    self._attend(done, online=False)
-                if self.finite and not done.all():
-                    self._load_queries(None)
-                    self._attend(done, online=True)
-                self._follow_equation(done)
+            if self.finite and plain and keys.shape[-2] > 0:
+                self._load_queries(np.maximum.accumulate(_norms(keys[..., :-1]), axis=-1))
+                self._attend(done, online=False)
+            if self.finite and not done.all():
+                self._load_queries(None)
+                self._attend(done, online=True)
+            self._follow_equation(done)
 
     def _load_queries(self, longest: Any) -> None:
         """Scale the queries, and put minus the bounds of their scores into the last column."""
         job = self.job
-        query = self.query[: len(job.rows)]
-        given = job.query[self.head, as_slice(job.rows)]
-        np.multiply(given, job.scale, out=query[:, :-1], dtype=self.dtype)
+        query = self.query[: self.heads, : len(job.rows)]
+        given = job.query[:, as_slice(job.rows)]
+        np.multiply(given, job.scale, out=query[..., :-1], dtype=self.dtype)
         if longest is None:
-            query[:, -1] = 0
+            query[..., -1] = 0
         elif job.reach.right < 0:
-            np.multiply(_norms(query[:, :-1]), -longest[-1], out=query[:, -1])
+            np.multiply(_norms(query[..., :-1]), -longest[:, -1:], out=query[..., -1])
         else:
             first = job.reach.offset + job.reach.right
             last = np.arange(job.rows.start, job.rows.stop) + first
-            last = np.clip(last, 0, len(longest) - 1)
-            np.multiply(_norms(query[:, :-1]), -longest[last], out=query[:, -1])
+            last = np.clip(last, 0, longest.shape[-1] - 1)
+            np.multiply(_norms(query[..., :-1]), -longest[:, last], out=query[..., -1])
 
     def _tiles(self, done: Any) -> Iterator[tuple[range, slice]]:
         """Go through the tiles with a row to do: its rows, and their places in the arrays."""
         for start in self.job.rows[::ROWS]:
             rows = range(start, min(start + ROWS, self.job.rows.stop))
             here = slice(start - self.job.rows.start, rows.stop - self.job.rows.start)
-            if not done[here].all():
+            if not done[:, here].all():
                 yield rows, here
 
     def _attend(self, done: Any, *, online: bool) -> None:
         """Mix the values with the exponentials of the scores, and keep the rows that come out."""
-        for rows, here in self._tiles(done):
-            self._mix(rows, self.query[here], self.mixed[here], self.total[here], online)
-        mixed, total = self.mixed[: len(done)], self.total[: len(done)]
+        rows = slice(len(self.job.rows))
+        query, mixed, total = (
+            array[: self.heads, rows] for array in (self.query, self.mixed, self.total)
+        )
+        for tile, here in self._tiles(done):
+            self._mix(tile, query[:, here], mixed[:, here], total[:, here], online)
         kept = total >= LEAST_TOTAL
         if online:
             kept |= total == 0  # every key is hidden, and the mixture is 0
             total[total == 0] = 1
         else:
             kept &= np.abs(mixed).max(axis=-1, keepdims=True) >= LEAST_MIXED
-        output = self.job.output[self.head, as_slice(self.job.rows)]
+        output = self.job.output[:, as_slice(self.job.rows)]
         fresh = not done.any()  # then rows that are not kept are written over later
         mixed = np.divide(mixed, total, out=output if fresh else mixed, casting="same_kind")
         kept &= np.isfinite(mixed).all(axis=-1, keepdims=True)
@@ -130,14 +133,15 @@ class Worker:
         With its bound in the query every score is at most 0 as it comes. Without, `online`
         subtracts the largest score so far, and shrinks the sums when that grows.
         """
-        keys = self.job.reach.keys(rows, len(self.value))
+        keys = self.job.reach.keys(rows, self.length)
         largest = self.lowest
         if len(keys) == 0:
             mixed[:], total[:] = 0, 0
         for first in keys[::KEYS]:
             some = range(first, min(first + KEYS, keys.stop))
-            scores = self.scores[: len(rows) * len(some)].reshape(len(rows), len(some))
-            np.matmul(query, self.keys[as_slice(some)].T, out=scores)
+            shape = (self.heads, len(rows), len(some))
+            scores = self.scores[: math.prod(shape)].reshape(shape)
+            np.matmul(query, self.keys[: len(self.value), as_slice(some)].mT, out=scores)
             self._hide(rows, some, scores)
             if online:
                 top = np.maximum(scores.max(axis=-1, keepdims=True), self.lowest)
@@ -149,11 +153,12 @@ class Worker:
                 largest = top
                 scores -= largest
             np.exp(scores, out=scores)
+            value = self.value[:, as_slice(some)]
             if first == keys.start:
-                np.matmul(scores, self.value[as_slice(some)], out=mixed)
+                np.matmul(scores, value, out=mixed)
                 np.matmul(scores, self.ones[: len(some)], out=total)
             else:
-                mixed += scores @ self.value[as_slice(some)]
+                mixed += scores @ value
                 total += scores @ self.ones[: len(some)]
 
     def _hide(self, rows: range, keys: range, scores: Any) -> None:
@@ -164,7 +169,7 @@ class Worker:
             np.tanh(scores, out=scores)
             scores *= job.softcap
         if job.mask is not None:
-            mask = job.mask[self.head, as_slice(rows), as_slice(keys)]
+            mask = job.mask[:, as_slice(rows), as_slice(keys)]
             if mask.dtype == bool:
                 np.copyto(scores, -np.inf, where=~mask)
             else:
@@ -183,24 +188,22 @@ class Worker:
         """Put −∞ where a square of rows and keys is hidden, as far as it lies in the tile."""
         some = range(max(square.start, keys.start), square.stop)
         if len(some) > 0:
-            part = scores[:, some.start - keys.start : some.stop - keys.start]
-            hidden = hidden[: len(part), some.start - square.start : some.stop - square.start]
-            np.copyto(part, -np.inf, where=hidden)
+            part = scores[..., some.start - keys.start : some.stop - keys.start]
+            columns = slice(some.start - square.start, some.stop - square.start)
+            np.copyto(part, -np.inf, where=hidden[: scores.shape[-2], columns])
 
     def _follow_equation(self, done: Any) -> None:
         """Compute the rows that are left as the textbook form does."""
         job = self.job
         for rows, here in self._tiles(done):
-            count = len(self.value)
-            keys = job.reach.keys(rows, count) if self.finite else range(count)
+            keys = job.reach.keys(rows, self.length) if self.finite else range(self.length)
             masks = job.reach.masks(xp, None, rows, keys)
             if job.mask is not None:
-                masks.append(job.mask[self.head, as_slice(rows), as_slice(keys)])
-            query = job.query[self.head, as_slice(rows)]
-            parts = (query, job.key[as_slice(keys)], job.value[as_slice(keys)])
+                masks.append(job.mask[:, as_slice(rows), as_slice(keys)])
+            query = job.query[:, as_slice(rows)]
+            parts = (query, job.key[:, as_slice(keys)], job.value[:, as_slice(keys)])
             mixed, _ = textbook_attention(xp, *parts, masks, job.scale, job.softcap)
-            output = job.output[self.head, as_slice(rows)]
-            np.copyto(output, mixed, where=~done[here])
+            np.copyto(job.output[:, as_slice(rows)], mixed, where=~done[:, here])
 
 
 def _norms(rows: Any) -> Any:

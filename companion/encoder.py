@@ -1,8 +1,8 @@
 """A trained encoder: from sentences to vectors, each step a function of an earlier chapter."""
 
-import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from os import PathLike
 from typing import Any
 
@@ -166,9 +166,8 @@ class SentenceEncoder:
             return xp.zeros((0, self.parameters.config.width), dtype=word.dtype)
         ids = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
         order = np.argsort([-len(row) for row in ids], kind="stable")
-        starts = _with_progress(range(0, len(ids), batch_size))
         vectors = []
-        for start in starts:
+        for start in _with_progress(range(0, len(ids), batch_size)):
             vectors += self._encode_batch([ids[i] for i in order[start : start + batch_size]])
         back = xp.asarray(np.argsort(order))
         return xp.take(xp.concat(vectors), back, axis=0)
@@ -222,7 +221,7 @@ class SentenceEncoder:
             If `text` is no string, or not valid Unicode.
         """
         xp = array_namespace(word=self.parameters.embedding.word)
-        return xp.asarray(self._encoding(text).ids)
+        return xp.asarray(self._encoding(text).ids, dtype=xp.int64)
 
     def hidden_states(self, text: str) -> Any:
         """Return the embeddings of a text and what leaves each block.
@@ -298,12 +297,8 @@ def _check_text(text: Any, name: str) -> None:
         raise ValueError(f"{name} must be valid Unicode, got {error.reason}: {text!r}") from None
 
 
-def _check_batch_size(batch_size: Any) -> None:
-    try:
-        if isinstance(batch_size, bool):
-            raise TypeError
-        size = operator.index(batch_size)
-    except TypeError:
-        raise TypeError(f"batch_size must be an integer, got {batch_size!r}") from None
+def _check_batch_size(size: Any) -> None:
+    if isinstance(size, bool) or not isinstance(size, Integral):
+        raise TypeError(f"batch_size must be an integer, got {size!r}")
     if size < 1:
         raise ValueError(f"batch_size must be at least 1, got {size}")

@@ -94,7 +94,14 @@ def fast_block(x: Any, lengths: Sequence[int], parameters: BlockParameters, *, e
     Returns
     -------
     float32 NumPy array, shape (N_1 + … + N_B, d)
+
+    Raises
+    ------
+    ValueError
+        If the lengths do not add up to the rows of `x`.
     """
+    if sum(lengths) != len(x):
+        raise ValueError(f"lengths must add up to the {len(x)} rows of x, got {sum(lengths)}")
     p, network = parameters, parameters.feed_forward
     x = _add(_attend(x, lengths, p.attention), x)
     x = layer_norm(x, p.norm_1.weight, p.norm_1.bias, eps=eps)

@@ -6,7 +6,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from companion.cpu_kernel import ROWS, Job, Worker
+from companion.cpu_kernel import KEYS, ROWS, Job, Worker
 from companion.reach import Reach, as_slice, mask_part
 from companion.textbook import textbook_attention
 from companion.threads import parallel_map, thread_count
@@ -82,48 +82,58 @@ def _on_cores(
     softcap: float | None,
     threads: int | None,
 ) -> Any:
-    """Share the key heads, and parts of the rows of their queries, between the cores."""
+    """Share the heads, and parts of their rows, between the cores."""
     workers = thread_count(threads)
     batch = np.broadcast_shapes(*(array.shape[:-3] for array in (query, key, value)))
     heads, count = query.shape[-3:-1]
-    shared = key.shape[-3]
-    group = heads // shared
+    shared, length = key.shape[-3:-1]
     output = np.empty((*batch, heads, count, value.shape[-1]), query.dtype)
     query, key, value = (
         np.broadcast_to(array, (*batch, *array.shape[-3:])) for array in (query, key, value)
     )
     if attn_mask is not None:
-        attn_mask = np.broadcast_to(attn_mask, (*batch, heads, count, key.shape[-2]))
+        attn_mask = np.broadcast_to(attn_mask, (*batch, heads, count, length))
     offsets = np.broadcast_to(reach.offset, batch)
-    pieces = math.ceil(4 * workers / (math.prod(batch) * shared))
-    step = max(math.ceil(count / pieces / ROWS), 4) * ROWS
-    jobs = []
-    for start in reversed(range(0, count, step)):  # under a causal mask the last rows see most
-        for *index, j in np.ndindex(*batch, shared):
-            part = (*index, slice(j * group, (j + 1) * group))
-            jobs.append(
-                Job(
-                    query[part],
-                    key[(*index, j)],
-                    value[(*index, j)],
-                    None if attn_mask is None else attn_mask[part],
-                    reach._replace(offset=int(offsets[tuple(index)])),
-                    scale,
-                    softcap,
-                    range(start, min(start + step, count)),
-                    min(step, count),
-                    output[part],
-                )
-            )
-    idle: list[Worker] = []
+    # Short heads go together, in calls of NumPy that are long enough for the cores to work at once.
+    most = min(KEYS // length, math.ceil(math.prod(batch) * heads / (2 * workers)))
+    groups = _groups(heads, shared, max(1, most))
+    pieces = math.ceil(4 * workers / (math.prod(batch) * len(groups)))
+    step = min(count, max(math.ceil(count / pieces / ROWS), 4) * ROWS)
+    jobs = [
+        Job(
+            query[index][some],
+            key[index][keys_of_some],
+            value[index][keys_of_some],
+            None if attn_mask is None else attn_mask[index][some],
+            reach._replace(offset=int(offsets[index])),
+            scale,
+            softcap,
+            range(start, min(start + step, count)),
+            output[index][some],
+        )
+        for start in reversed(range(0, count, step))  # under a causal mask the last rows see most
+        for index in np.ndindex(*batch)
+        for some, keys_of_some in groups
+    ]
+    idle = [Worker(jobs[0], max(1, most), step) for _ in range(min(workers, len(jobs)))]
 
     def fill(job: Job) -> None:
-        try:
-            worker = idle.pop()
-        except IndexError:
-            worker = Worker(job)
+        worker = idle.pop()  # there are as many as threads
         worker.fill(job)
         idle.append(worker)
 
     parallel_map(fill, jobs, threads=workers)
     return output
+
+
+def _groups(heads: int, shared: int, most: int) -> list[tuple[slice, slice]]:
+    """Cut the heads into groups that share one key head or have one each: heads, key heads."""
+    if heads == shared:
+        groups = [slice(i, min(i + most, heads)) for i in range(0, heads, most)]
+        return [(group, group) for group in groups]
+    size = heads // shared
+    return [
+        (slice(j * size + i, j * size + min(i + most, size)), slice(j, j + 1))
+        for j in range(shared)
+        for i in range(0, size, most)
+    ]

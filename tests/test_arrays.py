@@ -10,7 +10,9 @@ import pytest
 from conftest import NUMPY, STRICT
 
 import companion
+from companion import pitfalls, rounding
 from companion.arrays import computing_dtype, require_floating, require_integer
+from companion.exercises import arrays as exercises
 
 
 def test_importing_the_library_loads_neither_cupy_nor_matplotlib():
@@ -128,10 +130,127 @@ def test_the_self_check_gives_every_line_its_verdict(capsys, monkeypatch):
 
     assert report.main() == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 10
+    assert len(lines) == 12
     assert all(line.split()[0] == "ok" for line in lines)
     monkeypatch.setattr(report.loops, "attention_loop", lambda *arrays: arrays[-1])
     assert report.main() == 1
     failed = [line for line in capsys.readouterr().out.splitlines() if "FAILED" in line]
     assert len(failed) == 1
     assert "loop against matrix" in failed[0]
+
+
+def test_numpys_root_makes_float64_of_float32():
+    rows = np.asarray([[1, 2, 2], [0, 1, 0]], dtype=np.float32)
+    right, broken = companion.scaled_scores(rows, rows), pitfalls.scores_scaled_by_numpy(rows, rows)
+    assert right.dtype == np.float32
+    assert broken.dtype == np.float64
+    wide = rows.astype(np.float64)  # where nothing gives it away
+    np.testing.assert_allclose(
+        pitfalls.scores_scaled_by_numpy(wide, wide), companion.scaled_scores(wide, wide)
+    )
+
+
+def test_a_softmax_through_the_host_forgets_its_device():
+    scores = np.asarray([[1.0, 2.0], [0.0, -1.0]])
+    there = STRICT.asarray(scores)
+    right, broken = companion.softmax(there), pitfalls.softmax_through_the_host(there)
+    assert right.device == STRICT.device
+    assert broken.device != STRICT.device
+    with pytest.raises(ValueError, match="two different devices"):
+        right + broken
+    for weights in (right, broken):
+        np.testing.assert_allclose(companion.to_numpy(weights), companion.softmax(scores))
+
+
+def test_a_wrapped_id_is_another_tokens_row(home):
+    table = home.asarray(np.arange(10.0).reshape(5, 2))
+    good, wrong = (home.asarray(np.asarray(ids)) for ids in ([2, 4], [2, 7]))
+    for embed in (companion.embed, pitfalls.embed_with_wrapped_ids):
+        np.testing.assert_array_equal(companion.to_numpy(embed(good, table)), [[4, 5], [8, 9]])
+    with pytest.raises(ValueError, match="got 7"):
+        companion.embed(wrong, table)
+    wrapped = companion.to_numpy(pitfalls.embed_with_wrapped_ids(wrong, table))
+    np.testing.assert_array_equal(wrapped, [[4, 5], [4, 5]])
+
+
+@pytest.mark.parametrize("call", [np.exp, np.asarray, lambda x: x + np.ones(2)])
+def test_a_stray_numpy_call_fails_on_the_second_device(call):
+    with pytest.raises((RuntimeError, TypeError, ValueError)):
+        call(STRICT.asarray(np.ones(2)))
+
+
+def test_few_bits_change_no_small_whole_number():
+    example = companion.running_example(NUMPY.xp)
+    arrays = companion.project_qkv(
+        example.x, example.w_q[0, ...], example.w_k[0, ...], example.w_v[0, ...]
+    )
+    for matrix in arrays:
+        np.testing.assert_array_equal(rounding.round_significand(matrix, 7), matrix)
+
+
+def said(capsys, check, attempt):
+    check(attempt)
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("check", "attempt", "part"),
+    [
+        (exercises.check_two_clocks, None, "Not attempted"),
+        (exercises.check_two_clocks, 5, "Give a pair"),
+        (exercises.check_two_clocks, (1, "x"), "Give a pair"),
+        (exercises.check_two_clocks, (10**400, 1), "Give a pair"),
+        (exercises.check_two_clocks, (5000, 5004), "Without waiting"),
+        (exercises.check_two_clocks, (800, 5000), "begin with the first command"),
+        (exercises.check_two_clocks, (800, 5800), "while the device works"),
+        (exercises.check_two_clocks, (800, 1), "who is the slower"),
+        (exercises.check_two_clocks, (800, 5004), "Right"),
+        (exercises.check_break_even, ..., "Not attempted"),
+        (exercises.check_break_even, 51.02, "whole number"),
+        (exercises.check_break_even, 50, "Nearly"),
+        (exercises.check_break_even, 51, "Too short"),
+        (exercises.check_break_even, 53, "for shorter sequences too"),
+        (exercises.check_break_even, 52, "Right"),
+        (exercises.check_stored_bits, None, "Not attempted"),
+        (exercises.check_stored_bits, "18", "whole number"),
+        (exercises.check_stored_bits, -2000, "negative"),
+        (exercises.check_stored_bits, 10**400, "one fewer"),
+        (exercises.check_stored_bits, 17, "Too few"),
+        (exercises.check_stored_bits, 3, "Too few"),
+        (exercises.check_stored_bits, 19, "one fewer"),
+        (exercises.check_stored_bits, 18, "Right"),
+        (exercises.check_portable, None, "Not attempted"),
+        (exercises.check_portable, 3, "this is int"),
+        (exercises.check_portable, lambda _x: None, "returns nothing"),
+        (exercises.check_portable, lambda _x: [1], "another library's array"),
+        (exercises.check_portable, lambda x: x[0, ...], "The shape must stay (2, 5, 3)"),
+        (exercises.check_portable, lambda x: x, "largest size in every row"),
+        (exercises.check_portable, lambda x: x / np.abs(x).max(-1)[..., None], "second device it"),
+        (
+            exercises.check_portable,
+            lambda x: x / np.float64(2) / np.ones(1),
+            "float32 goes in and float64",
+        ),
+    ],
+)
+def test_the_checkers_say_what_is_wrong(capsys, check, attempt, part):
+    assert part in said(capsys, check, attempt)
+
+
+def test_a_portable_function_is_right_and_one_that_leaves_the_device_is_not(capsys, monkeypatch):
+    def scale_rows(x):
+        xp = companion.array_namespace(x)
+        return x / xp.max(xp.abs(x), axis=-1, keepdims=True)
+
+    def through_the_host(x):
+        return companion.array_namespace(x).asarray(scale_rows(companion.to_numpy(x)))
+
+    assert "Right" in said(capsys, exercises.check_portable, scale_rows)
+    assert "on another device" in said(capsys, exercises.check_portable, through_the_host)
+    monkeypatch.setitem(sys.modules, "array_api_strict", None)
+    assert "no second device was tried" in said(capsys, exercises.check_portable, scale_rows)
+
+
+@pytest.mark.parametrize("t", [17, 18])
+def test_the_stored_bits_are_what_the_bound_says(t):
+    assert (rounding.gamma(4096, 2.0 ** -(t + 1)) <= 0.01) == (t == 18)

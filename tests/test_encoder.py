@@ -272,6 +272,13 @@ def test_vectors_are_the_published_ones(published, reference, sentences):
     assert largest_difference(vectors, reference["vectors"]) <= 2e-6
 
 
+def test_the_chapters_functions_give_the_published_vectors_too(published, reference, sentences):
+    short = [i for i, text in enumerate(sentences) if len(text) < 100]
+    ids = [to_numpy(published.token_ids(sentences[i])).tolist() for i in short]
+    vectors = published._encode_padded(ids)
+    assert largest_difference(vectors, reference["vectors"][short]) <= 2e-6
+
+
 def test_the_recorded_sentences_are_awkward(reference, sentences):
     lengths = [len(ids) for ids in json.loads(str(reference["ids"]))]
     assert sentences[1] == ""

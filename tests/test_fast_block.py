@@ -76,6 +76,15 @@ def test_scores_far_apart_do_not_overflow():
     assert_as_exact_as_the_readable_block(300 * states([5, 3], 6), [5, 3], block)
 
 
+@pytest.mark.parametrize("lengths", [[3, 3], [3, 5], []])
+def test_lengths_must_add_up_to_the_rows(lengths):
+    block = plain_block(width=6, heads=2, hidden=10)
+    with pytest.raises(
+        ValueError, match=f"lengths must add up to the 7 rows of x, got {sum(lengths)}"
+    ):
+        fast_block(states([4, 3], 6), lengths, block, eps=1e-5)
+
+
 def test_no_sentence_sees_another_and_none_is_changed():
     block = plain_block(width=6, heads=2, hidden=10)
     x = states([4, 3, 5], 6)

@@ -370,10 +370,18 @@ def test_kurtosis_by_exact_integration(d_k):
 def test_the_error_of_the_simulation_is_the_one_stated(d_k):
     """The spread of many repeated measurements, itself measured, against the formula."""
     n, repeats, rng = 100, 2_000, np.random.default_rng(d_k)
-    query, key = rng.standard_normal((2, repeats, n, d_k))
+    query, key = companion.random_normal((2, repeats, n, d_k), rng, xp=NUMPY.xp)
     estimates = np.mean(np.sum(query * key, axis=-1) ** 2, axis=-1) / d_k
     squared = (estimates - 1) ** 2
     assert abs(squared.mean() * n / (2 + 6 / d_k) - 1) < 4 * relative_error(squared)
+
+
+@pytest.mark.claim("prop-dependent-pair")
+@pytest.mark.parametrize("d_k", [1, 16])
+def test_a_normal_query_against_itself(d_k):
+    query = companion.random_normal((40_000, d_k), np.random.default_rng(d_k), xp=NUMPY.xp)
+    squares = (np.sum(query * query, axis=1) - d_k) ** 2
+    assert abs(squares.mean() / (2 * d_k) - 1) < 4 * relative_error(squares)
 
 
 @pytest.mark.claim("prop-dependent-pair")

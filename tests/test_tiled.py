@@ -90,6 +90,7 @@ def test_it_is_as_exact_as_the_textbook_for_every_tile_size(problem, rows, keys)
         patch.setattr(cpu_kernel, "ROWS", rows)
         patch.setattr(tiled, "ROWS", rows)
         patch.setattr(cpu_kernel, "KEYS", keys)
+        patch.setattr(tiled, "KEYS", 4 * keys)
         output = attend(*arrays, implementation="tiled", **options)
     assert_as_exact_as_textbook(arrays, output, **options)
 

@@ -71,13 +71,13 @@ class Canvas:
         self._axes.set_axis_off()
         self.bounds: Box = (math.inf, math.inf, -math.inf, -math.inf)
         # A map has thousands of these: each colour becomes one path, and so does all hatching.
-        self._cells: dict[str, list[Point]] = {}
+        self._cells: dict[tuple[str, str], list[Point]] = {}
         self._hatching: list[Point] = []
 
-    def cell(self, x: float, y: float, side: float, fill: str) -> None:
-        """Draw a square of a grid, below all other marks."""
+    def cell(self, x: float, y: float, side: float, fill: str, edge: str = FAINT) -> None:
+        """Draw a square of a grid, below all other marks; in a thumbnail it has no edge, "none"."""
         corners = [(x, y), (x + side, y), (x + side, y + side), (x, y + side)]
-        self._cells.setdefault(fill, []).extend(corners)
+        self._cells.setdefault((fill, edge), []).extend(corners)
         self._extend((x - 0.4, y - 0.4, x + side + 0.4, y + side + 0.4))
 
     def rectangle(
@@ -242,8 +242,8 @@ class Canvas:
 
     def finish(self, alt: str) -> Figure:
         """Return what was drawn as a figure just large enough for it."""
-        for fill, corners in self._cells.items():
-            look = {"facecolor": fill, "edgecolor": FAINT, "linewidth": 0.8, "zorder": 0.9}
+        for (fill, edge), corners in self._cells.items():
+            look = {"facecolor": fill, "edgecolor": edge, "linewidth": 0.8, "zorder": 0.9}
             self._polygons(corners, 4, look)
         self._polygons(self._hatching, 2, {"fill": False, "edgecolor": HATCH, "linewidth": 0.7})
         x0, y0, x1, y1 = self.bounds

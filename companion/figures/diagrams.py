@@ -22,12 +22,12 @@ from companion.figures.palette import (
     number_colour,
 )
 
-__all__ = ["Matrix", "equation"]
+__all__ = ["Matrix", "equation", "equations"]
 
 NAME, LABEL, LETTERS, NUMBER, SHAPE, TITLE = 15.0, 11.0, 11.5, 10.0, 10.0, 12.0
 LARGEST_CELL, LARGEST_NUMBERED_CELL, SMALLEST_CELL = 20.0, 34.0, 5.0
 MOST_CELLS = 12  # a longer side is drawn shortened and without its cells
-OPERATOR = 26.0
+OPERATOR, STEP = 26.0, 34.0
 SPOKEN = {"@": "times", "=": "equals", "+": "plus", "→": "becomes", "≈": "is close to"}
 
 
@@ -113,30 +113,95 @@ def equation(*parts: Matrix | str, title: str | None = None) -> Figure:
         If the matrices on the two sides of ``"@"`` do not fit together, if operators and matrices
         do not take turns, or if the blocks are too many for the width of a phone.
     """
-    _check_parts(parts)
-    side, write = _side(parts)
-    canvas = Canvas()
-    x = 0.0
-    for part in parts:
-        if isinstance(part, str):
-            sign = "•" if part == "@" else part
-            canvas.text(x + OPERATOR / 2, 0.0, sign, size=NAME, colour=MUTED)
-            x += OPERATOR
-        else:
-            x += _labels_width(part)
-            _draw_matrix(canvas, x, part, side, write)
-            x += part.drawn[1] * side
+    return equations(parts, title=title)
+
+
+@style()
+def equations(
+    *lines: Sequence[Matrix | str], between: str | None = None, title: str | None = None
+) -> Figure:
+    """Draw several equations below each other, on one scale, each as :func:`equation` does.
+
+    Parameters
+    ----------
+    *lines : sequence of Matrix or str
+    between : str, optional
+        Written beside an arrow from each equation to the next.
+    title : str, optional
+        Written above, and at the head of the alt text.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        As :func:`equation` does.
+    """
+    for parts in lines:
+        _check_parts(parts)
+    sides, writes = zip(*(_side(parts) for parts in lines), strict=True)
+    side, write = min(sides), all(writes)
+    canvas, middle = Canvas(), 0.0
+    for k, parts in enumerate(lines):
+        if k > 0:
+            top = canvas.bounds[3] + 6.0
+            if between is not None:
+                _draw_step(canvas, top, between)
+                top += STEP
+            middle = top + max(_above(m) + m.drawn[0] * side / 2 for m in _matrices(parts))
+        _draw_line(canvas, middle, parts, side, write)
     if title is not None:
         left, top, right, _ = canvas.bounds
         canvas.text((left + right) / 2, top - 18.0, title, size=TITLE, bold=True)
-    return canvas.finish(_alt(parts, title))
+    said = [_alt(parts, title if k == 0 else None) for k, parts in enumerate(lines)]
+    return canvas.finish(f" Then {between}: ".join(said) if between else " ".join(said))
 
 
-def _draw_matrix(canvas: Canvas, x: float, matrix: Matrix, side: float, write: bool) -> None:
-    """Draw one matrix with its left edge at x and its middle at height 0."""
+def _draw_line(
+    canvas: Canvas, middle: float, parts: Sequence[Matrix | str], side: float, write: bool
+) -> None:
+    x = 0.0
+    for part in parts:
+        if isinstance(part, str):
+            sign, width = "•" if part == "@" else part, _operator_width(part)
+            canvas.text(x + width / 2, middle, sign, size=NAME, colour=MUTED)
+            x += width
+        else:
+            x += _labels_width(part)
+            _draw_matrix(canvas, (x, middle), part, side, write)
+            x += part.drawn[1] * side
+
+
+def _draw_step(canvas: Canvas, top: float, text: str) -> None:
+    left, _, right, _ = canvas.bounds
+    x = (left + right) / 2
+    canvas.arrow([(x, top), (x, top + STEP - 6.0)])
+    canvas.text(x + 8.0, top + STEP / 2 - 3.0, text, size=LABEL, align="left")
+
+
+def _matrices(parts: Sequence[Matrix | str]) -> list[Matrix]:
+    return [part for part in parts if isinstance(part, Matrix)]
+
+
+def _operator_width(sign: str) -> float:
+    return max(OPERATOR, text_size(sign, NAME)[0] + 8.0)
+
+
+def _above(matrix: Matrix) -> float:
+    """Return how far the name of a matrix reaches above it."""
+    labels = [text_size(literal(label), LABEL, bold=True)[0] for label in matrix.column_labels]
+    return max(labels, default=0.0) + (18.0 if labels else 13.0) + NAME / 2
+
+
+def _draw_matrix(
+    canvas: Canvas, place: tuple[float, float], matrix: Matrix, side: float, write: bool
+) -> None:
+    """Draw one matrix with the middle of its left edge at a place."""
     rows, columns = matrix.drawn
     width, height = columns * side, rows * side
-    y = -height / 2
+    x, y = place[0], place[1] - height / 2
     _draw_cells(canvas, x, y, matrix, side, write)
     canvas.rectangle(x, y, width, height, edge=MUTED, line=1.2, order=2.5)
     if matrix.highlight_row is not None:
@@ -151,9 +216,7 @@ def _draw_matrix(canvas: Canvas, x: float, matrix: Matrix, side: float, write: b
         follow = j == matrix.highlight_column
         look = {"size": LABEL, "bold": follow, "colour": HIGHLIGHT if follow else INK}
         canvas.text(x + (j + 0.5) * side, y - 5.0, literal(label), align="left", angle=90.0, **look)
-    labels = [text_size(literal(label), LABEL, bold=True)[0] for label in matrix.column_labels]
-    top = y - max(labels, default=0.0) - (18.0 if labels else 13.0)
-    canvas.text(x + width / 2, top, matrix.name, size=NAME)
+    canvas.text(x + width / 2, y - _above(matrix) + NAME / 2, matrix.name, size=NAME)
     below = y + height + 13.0
     if matrix.letters:
         canvas.text(x + width / 2, below, matrix.letters, size=LETTERS)
@@ -195,8 +258,9 @@ def _labels_width(matrix: Matrix) -> float:
 
 def _side(parts: Sequence[Matrix | str]) -> tuple[float, bool]:
     """Return the largest side of a cell that fits, and whether numbers fit into the cells."""
-    matrices = [part for part in parts if isinstance(part, Matrix)]
-    taken = OPERATOR * (len(parts) - len(matrices)) + sum(_labels_width(m) for m in matrices)
+    matrices = _matrices(parts)
+    taken = sum(_operator_width(part) for part in parts if isinstance(part, str))
+    taken += sum(map(_labels_width, matrices))
     room = MAX_WIDTH - 2 * MARGIN - 3.0 - taken
     side = room / sum(matrix.drawn[1] for matrix in matrices)
     if side < SMALLEST_CELL:
@@ -235,14 +299,14 @@ def _alt(parts: Sequence[Matrix | str], title: str | None) -> str:
     said = []
     for part in parts:
         if isinstance(part, str):
-            said.append(SPOKEN.get(part, part))
+            said.append(SPOKEN.get(part, wording.spoken(part)))
         else:
             letters = f"{wording.spoken(part.letters).strip('()')}: " if part.letters else ""
             size = f"{letters}{part.shape[0]} × {part.shape[1]}"
             said.append(f"{wording.spoken(part.name)} ({size})")
     text = " ".join(said) + "."
     text = text if title is None else f"{wording.spoken(title)}: {text}"
-    matrices = [part for part in parts if isinstance(part, Matrix)]
+    matrices = _matrices(parts)
     labelled = next((m.row_labels for m in matrices if m.row_labels), ())
     if labelled:
         text += f" The rows are {', '.join(labelled)}."

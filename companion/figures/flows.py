@@ -187,6 +187,8 @@ def _checked_boxes(
 
 def _alt(boxes: Mapping[str, Box], arrows: Sequence[tuple[str, ...]], title: str | None) -> str:
     head = "Flow diagram." if title is None else f"{wording.spoken(title)}: flow diagram."
+    sources = {source for source, *_ in arrows}
+    last = {name for name, box in boxes.items() if box.shape and name not in sources}
     sentences = [head]
     for name, box in boxes.items():
         ends = [arrow for arrow in arrows if arrow[0] == name]
@@ -195,6 +197,7 @@ def _alt(boxes: Mapping[str, Box], arrows: Sequence[tuple[str, ...]], title: str
         targets = [
             wording.spoken(boxes[target].text)
             + (f" (by {wording.spoken(label[0])})" if label else "")
+            + (f", {wording.spoken(boxes[target].shape)}" if target in last else "")
             for _, target, *label in ends
         ]
         shape = f", {wording.spoken(box.shape)}," if box.shape else ""

@@ -1,21 +1,12 @@
-"""Broken on purpose: each function looks right, has the right shape, and is wrong in one place.
-
-A chapter shows what gives each one away, and a test asserts that it does. Nothing else in the
-library uses them.
-"""
+"""Broken variants of the part on one head: packing, projections, scores, softmax and masks."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import array_api_compat
 
 from companion.arrays import array_namespace
-from companion.block import BlockParameters, transformer_stack
-from companion.feed_forward import FeedForwardParameters, feed_forward, gelu
-from companion.heads import multi_head_attention
 from companion.masks import causal_mask
-from companion.norms import layer_norm
 from companion.scores import scaled_scores
 from companion.softmax import softmax, weighted_values
 
@@ -24,14 +15,8 @@ __all__ = [
     "attention_masked_after_softmax",
     "attention_with_leaking_zeros",
     "attention_with_off_by_one_mask",
-    "block_with_residual_around_the_norm",
     "embed_without_check",
-    "gelu_without_root_two",
-    "layer_norm_over_tokens",
-    "layer_norm_unbiased",
-    "linear_feed_forward",
     "mean_over_padding",
-    "merge_heads_by_reshape",
     "pack_rows_as_columns",
     "project_with_transposed_weight",
     "scores_by_reshape",
@@ -41,9 +26,7 @@ __all__ = [
     "softmax_over_queries",
     "softmax_shifted_by_global_maximum",
     "softmax_without_shift",
-    "split_heads_by_reshape",
     "split_qkv_in_wrong_order",
-    "stack_with_one_feed_forward",
 ]
 
 
@@ -163,7 +146,7 @@ def attention_with_leaking_zeros(query: Any, key: Any, value: Any) -> Any:
     """
     xp = array_namespace(query=query, key=key, value=value)
     scores = scaled_scores(query, key)
-    visible = _causal(xp, scores)
+    visible = causal_like(xp, scores)
     scores = xp.where(visible, scores, xp.zeros_like(scores))
     return weighted_values(softmax(scores), value)
 
@@ -175,7 +158,7 @@ def attention_masked_after_softmax(query: Any, key: Any, value: Any) -> Any:
     """
     xp = array_namespace(query=query, key=key, value=value)
     weights = softmax(scaled_scores(query, key))
-    weights = xp.where(_causal(xp, weights), weights, xp.zeros_like(weights))
+    weights = xp.where(causal_like(xp, weights), weights, xp.zeros_like(weights))
     return weighted_values(weights, value)
 
 
@@ -186,7 +169,7 @@ def attention_with_off_by_one_mask(query: Any, key: Any, value: Any) -> Any:
     """
     xp = array_namespace(query=query, key=key, value=value)
     scores = scaled_scores(query, key)
-    visible = _causal(xp, scores, offset=1)
+    visible = causal_like(xp, scores, offset=1)
     scores = xp.where(visible, scores, xp.full_like(scores, -xp.inf))
     return weighted_values(softmax(scores), value)
 
@@ -200,84 +183,7 @@ def additive_mask_times_infinity(mask: Any, dtype: Any) -> Any:
     return (1 - xp.astype(mask, dtype)) * -xp.inf
 
 
-def split_heads_by_reshape(x: Any, heads: int) -> Any:
-    """Cut (..., N, H·d_k) into (..., H, N, d_k) by reshape alone, which mixes tokens.
-
-    Right: :func:`companion.split_heads`.
-    """
-    xp = array_namespace(x=x)
-    *batch, length, columns = x.shape
-    return xp.reshape(x, (*batch, heads, length, columns // heads))
-
-
-def merge_heads_by_reshape(x: Any) -> Any:
-    """Lay (..., H, N, d_v) out as (..., N, H·d_v) by reshape alone, which mixes tokens.
-
-    Right: :func:`companion.merge_heads`.
-    """
-    xp = array_namespace(x=x)
-    *batch, heads, length, columns = x.shape
-    return xp.reshape(x, (*batch, length, heads * columns))
-
-
-def linear_feed_forward(x: Any, parameters: FeedForwardParameters) -> Any:
-    """Leave the activation out, so that two layers are one affine map.
-
-    Right: :func:`companion.feed_forward`.
-    """
-    return feed_forward(x, parameters, activation=lambda hidden: hidden)
-
-
-def gelu_without_root_two(x: Any) -> Any:
-    """Compute x (1 + erf(x)) / 2, where the error function's argument is x / √2.
-
-    Right: :func:`companion.gelu`.
-    """
-    return gelu(2**0.5 * x) / 2**0.5
-
-
-def layer_norm_over_tokens(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
-    """Norm every column over the tokens where every token's row is meant.
-
-    Right: :func:`companion.layer_norm`.
-    """
-    xp = array_namespace(x=x, weight=weight, bias=bias)
-    centred = x - xp.mean(x, axis=-2, keepdims=True)
-    variance = xp.mean(centred * centred, axis=-2, keepdims=True)
-    return centred / xp.sqrt(variance + eps) * weight + bias
-
-
-def layer_norm_unbiased(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
-    """Divide the sum of squares by d − 1 where d is meant.
-
-    Right: :func:`companion.layer_norm`.
-    """
-    xp = array_namespace(x=x, weight=weight, bias=bias)
-    centred = x - xp.mean(x, axis=-1, keepdims=True)
-    variance = xp.sum(centred * centred, axis=-1, keepdims=True) / (x.shape[-1] - 1)
-    return centred / xp.sqrt(variance + eps) * weight + bias
-
-
-def block_with_residual_around_the_norm(x: Any, parameters: BlockParameters) -> Any:
-    """Add the second residual from x, the block's input, where the first norm's output is meant.
-
-    Right: :func:`companion.transformer_block` with ``norm="post"``.
-    """
-    p = parameters
-    middle = layer_norm(x + multi_head_attention(x, p.attention), p.norm_1.weight, p.norm_1.bias)
-    total = x + feed_forward(middle, p.feed_forward)
-    return layer_norm(total, p.norm_2.weight, p.norm_2.bias)
-
-
-def stack_with_one_feed_forward(x: Any, blocks: Sequence[BlockParameters]) -> Any:
-    """Use the first block's feed-forward network in every layer.
-
-    Right: :func:`companion.transformer_stack`, where each block has its own.
-    """
-    shared = [replace(block, feed_forward=blocks[0].feed_forward) for block in blocks]
-    return transformer_stack(x, shared)
-
-
-def _causal(xp: Any, scores: Any, offset: int = 0) -> Any:
+def causal_like(xp: Any, scores: Any, offset: int = 0) -> Any:
+    """Return the causal mask of the scores, on their device."""
     mask = causal_mask(*scores.shape[-2:], query_offset=offset, xp=xp)
     return array_api_compat.to_device(mask, array_api_compat.device(scores))

@@ -1,0 +1,227 @@
+"""Checkers for the exercises of the chapter on a trained encoder."""
+
+import math
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from companion.arrays import array_module, to_numpy
+
+__all__ = [
+    "check_index_bytes",
+    "check_nearest",
+    "check_passes",
+    "check_squared_distance",
+    "check_tensor_names",
+]
+
+# The parameter, the layer in the file, and the words that single out its tensor there.
+NAMES = {
+    "blocks[3].attention.w_o": (3, "attention.output.dense.weight"),
+    "blocks[0].feed_forward.w_1": (0, "intermediate.dense.weight"),
+    "blocks[5].norm_2.bias": (5, "output.LayerNorm.bias"),
+}
+COSINE = 0.68
+TEXTS = 10_000
+SEED = 0  # of rows for which a cosine, a product and a distance rank differently
+
+
+class _Feedback(Exception):
+    """What is still wrong with an attempt."""
+
+
+def check_tensor_names(attempt: Any) -> None:
+    """Check the predicted names of three tensors.
+
+    Parameters
+    ----------
+    attempt : dict of parameter to name, or None
+    """
+    _say(_tensor_names, attempt)
+
+
+def _tensor_names(attempt: Any) -> str:
+    _attempted(attempt, "predict three names")
+    if not isinstance(attempt, Mapping):
+        raise _Feedback(f"A dict is asked for, and this is {type(attempt).__name__}.")
+    missing = [parameter for parameter in NAMES if attempt.get(parameter) in (None, ...)]
+    if missing:
+        raise _Feedback(f"Not attempted yet: the tensor of {missing[0]}.")
+    for parameter, (layer, tensor) in NAMES.items():
+        _tensor_name(parameter, attempt[parameter], f"encoder.layer.{layer}.", tensor)
+    return "Right: layer, part, and what it is. The whole file is named like this."
+
+
+def _tensor_name(parameter: str, name: Any, layer: str, tensor: str) -> None:
+    if not isinstance(name, str):
+        raise _Feedback(f"The name of {parameter} should be a text, not {type(name).__name__}.")
+    if not name.startswith("encoder.layer."):
+        raise _Feedback(f"The name of {parameter} should begin as the three do that you were told.")
+    if not name.startswith(layer):
+        raise _Feedback(f"The name of {parameter} leads to another layer.")
+    given = name.removeprefix(layer)
+    if given.rpartition(".")[2] != tensor.rpartition(".")[2]:
+        raise _Feedback(f"The last word of the name of {parameter} says weight or bias: which?")
+    if ("attention" in given) != ("attention" in tensor):
+        raise _Feedback(f"Is {parameter} a part of the attention or does it come behind it?")
+    if ("LayerNorm" in given) != ("LayerNorm" in tensor):
+        raise _Feedback(f"Is {parameter} of a norm or of a dense layer? The name should say so.")
+    if given != tensor:
+        raise _Feedback(
+            f"For {parameter}, ask which comes first: rows enter by way of something intermediate, "
+            "and leave by an output."
+        )
+
+
+def check_squared_distance(attempt: Any) -> None:
+    """Check the squared distance of two unit vectors whose dot product is 0.68.
+
+    Parameters
+    ----------
+    attempt : float, or None
+    """
+    _say(_squared_distance, attempt)
+
+
+def _squared_distance(attempt: Any) -> str:
+    value = _number(attempt, "give the squared distance")
+    right = 2 - 2 * COSINE
+    if abs(value - math.sqrt(right)) < 1e-3:
+        raise _Feedback("That is the distance; its square is asked for.")
+    if abs(value - (1 - COSINE)) < 1e-3:
+        raise _Feedback("Multiply out |u − v|²: both squares count, and the product counts twice.")
+    if not 0 <= value <= 4:
+        raise _Feedback("Two unit vectors are at most 2 apart: the square lies from 0 to 4.")
+    if abs(value - right) > 1e-3:
+        raise _Feedback("For equal vectors your rule should give 0, for opposite ones 4. Does it?")
+    return "Right: the two squares are 1 each, and the product is taken off twice."
+
+
+def check_nearest(attempt: Any) -> None:
+    """Check a search: the places of the k rows whose cosine with a query is largest.
+
+    Parameters
+    ----------
+    attempt : function, or None
+        Takes query (d,), vectors (n, d) of any lengths, and k; returns k integers.
+    """
+    _say(_nearest, attempt)
+
+
+def _nearest(attempt: Any) -> str:
+    _attempted(attempt, "hand over your function")
+    if not callable(attempt):
+        raise _Feedback(f"A function is asked for, and this is {type(attempt).__name__}.")
+    xp = array_module()
+    rng = np.random.default_rng(SEED)
+    vectors = rng.standard_normal((20, 5)) * rng.uniform(0.2, 5, (20, 1))
+    query = 3 * rng.standard_normal(5)
+    try:
+        result = attempt(xp.asarray(query), xp.asarray(vectors), 4)
+    except Exception as error:
+        raise _Feedback(
+            f"Your function stops with {type(error).__name__}: {str(error)[:80]}"
+        ) from None
+    _attempted(result, "your function returns nothing so far")
+    if array_api_compat.is_array_api_obj(result):
+        result = to_numpy(result)
+    places = np.asarray(result)
+    if places.dtype.kind not in "iu":
+        raise _Feedback("Places are asked for, and they are integers.")
+    if places.shape != (4,):
+        raise _Feedback(
+            f"The shape should be (4,), one place for each of k; yours is {places.shape}."
+        )
+    products = vectors @ query
+    cosines = products / np.linalg.norm(vectors, axis=1)
+    distances = ((vectors - query) ** 2).sum(axis=1)
+    for wrong, feedback in (
+        (cosines, "these are the rows least like the query."),
+        (-products, "long rows win by their length alone; a cosine forgets the length."),
+        (distances, "these are the nearest points; their directions may differ."),
+    ):
+        if np.array_equal(places, np.argsort(wrong)[:4]):
+            raise _Feedback(f"The shape is right, but {feedback}")
+    best = np.argsort(-cosines)[:4]
+    if set(places.tolist()) == set(best.tolist()) and not np.array_equal(places, best):
+        raise _Feedback("The right four; the most alike should come first.")
+    if not np.array_equal(places, best):
+        raise _Feedback("The shape is right, but another row has a larger cosine.")
+    return "Right: for unit rows it is one product and one sort."
+
+
+def check_index_bytes(attempt: Any) -> None:
+    """Check the memory that a million vectors of 384 float32 numbers take.
+
+    Parameters
+    ----------
+    attempt : int, or None
+        Bytes.
+    """
+    _say(_index_bytes, attempt)
+
+
+def _index_bytes(attempt: Any) -> str:
+    size = _number(attempt, "give a number of bytes")
+    right = 1_000_000 * 384 * 4
+    if size == right:
+        return "Right: about 1.5 GB, whatever the length of the texts."
+    if size == right // 4:
+        raise _Feedback("That many numbers it is; each of them takes several bytes.")
+    if size == 2 * right:
+        raise _Feedback("That would be float64.")
+    side = "less" if size < right else "more"
+    raise _Feedback(f"That is {side} than all the numbers take: texts, columns, bytes for each.")
+
+
+def check_passes(attempt: Any) -> None:
+    """Check how often each of two models must run to find the most alike of 10 000 texts.
+
+    Parameters
+    ----------
+    attempt : pair of int, or None
+        Passes of the encoder, and of a model that reads a pair of texts at once.
+    """
+    _say(_passes, attempt)
+
+
+def _passes(attempt: Any) -> str:
+    _attempted(attempt, "give two numbers of passes")
+    if not isinstance(attempt, tuple | list) or len(attempt) != 2:
+        raise _Feedback("Two numbers are asked for: the encoder's passes, then the other model's.")
+    alone, pairs = (_number(part, "give two numbers of passes") for part in attempt)
+    if alone != TEXTS:
+        raise _Feedback("The encoder's number is wrong: how often does it read each text?")
+    if pairs == TEXTS**2:
+        raise _Feedback("That counts each pair twice, and each text with itself.")
+    if pairs == TEXTS * (TEXTS - 1):
+        raise _Feedback("That counts each pair twice.")
+    if pairs != TEXTS * (TEXTS - 1) // 2:
+        raise _Feedback("The second number is wrong: how many pairs do 10 000 texts make?")
+    return "Right: nearly fifty million passes against ten thousand. Products are what is left."
+
+
+def _say(check: Callable[[Any], str], attempt: Any) -> None:
+    try:
+        print(check(attempt))
+    except _Feedback as trouble:
+        print(trouble)
+
+
+def _attempted(attempt: Any, what_to_do: str) -> None:
+    if attempt is None or attempt is ...:
+        raise _Feedback(f"Not attempted yet: {what_to_do}.")
+
+
+def _number(attempt: Any, what_to_do: str) -> float:
+    _attempted(attempt, what_to_do)
+    if array_api_compat.is_array_api_obj(attempt) and attempt.ndim == 0:
+        attempt = float(attempt)
+    if isinstance(attempt, bool) or not isinstance(attempt, Real):
+        raise _Feedback(f"One number is asked for, and this is {type(attempt).__name__}.")
+    if not math.isfinite(attempt):
+        raise _Feedback(f"A finite number is asked for, got {attempt}.")
+    return float(attempt)

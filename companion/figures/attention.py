@@ -1,0 +1,206 @@
+"""All of attention in one picture: its spaces, its matrices, its flow, and its numbers."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from companion.arrays import to_numpy
+from companion.figures.diagrams import Matrix, equations
+from companion.figures.figure import Figure
+from companion.figures.flows import Box, flow
+from companion.figures.wording import plain, signed
+from companion.scores import scaled_scores
+from companion.softmax import softmax, weighted_values
+
+__all__ = ["attention_flow", "matrix_form", "pipeline", "projected_spaces", "spaces_flow"]
+
+ROLES = (("Q", "query"), ("K", "key"), ("V", "value"))
+
+
+def projected_spaces(x: Any, w_q: Any, w_k: Any, w_v: Any) -> Figure:
+    """Draw one token's row against each of the three matrices, block by block, with all sizes.
+
+    Parameters
+    ----------
+    x : array, shape (d,)
+    w_q, w_k : array, shape (d, d_k)
+    w_v : array, shape (d, d_v)
+
+    Returns
+    -------
+    Figure
+    """
+    lines = []
+    for (letter, role), weight, width in zip(
+        ROLES, (w_q, w_k, w_v), ("$d_k$", "$d_k$", "$d_v$"), strict=True
+    ):
+        d, columns = weight.shape
+        row = Matrix("$x_i$", (1, d), "(1, d)", highlight_row=0, values=x[None, :])
+        matrix = Matrix(f"$W^{letter}$", (d, columns), f"(d, {width})", values=weight)
+        made = x[None, :] @ weight
+        result = Matrix(f"{role} ${letter.lower()}_i$", made.shape, f"(1, {width})", values=made)
+        lines.append((row, "@", matrix, "=", result))
+    return equations(*lines)
+
+
+def spaces_flow(x: Any, w_q: Any, w_k: Any, w_v: Any) -> Figure:
+    """Draw the way from the input space through three matrices into three spaces.
+
+    Parameters
+    ----------
+    x : array, shape (..., d)
+    w_q, w_k : array, shape (d, d_k)
+    w_v : array, shape (d, d_v)
+
+    Returns
+    -------
+    Figure
+    """
+    weights = (w_q, w_k, w_v)
+    maps, spaces, arrows = [], [], []
+    for (letter, role), weight in zip(ROLES, weights, strict=True):
+        d, columns = weight.shape
+        size = "$d_v$" if role == "value" else "$d_k$"
+        maps.append(Box(f"W{letter}", f"$W^{letter}$", f"{d} × {columns}", operation=True))
+        spaces.append(Box(role, f"{role} space", f"{size} = {columns}"))
+        arrows += [("x", f"W{letter}"), (f"W{letter}", role)]
+    return flow([[Box("x", "input space", f"d = {x.shape[-1]}")], maps, spaces], arrows)
+
+
+def attention_flow(x: Any, query: Any, key: Any, value: Any) -> Figure:
+    """Draw the way from X to the output, with the shape of every matrix.
+
+    Parameters
+    ----------
+    x : array, shape (N, d)
+    query, key : array, shape (N, d_k)
+    value : array, shape (N, d_v)
+
+    Returns
+    -------
+    Figure
+    """
+    count, columns = value.shape
+    square = f"{count} × {count}"
+    rows = [
+        [Box("x", "input $X$", f"{x.shape[0]} × {x.shape[1]}")],
+        [
+            Box("q", "queries $Q$", f"{query.shape[0]} × {query.shape[1]}"),
+            Box("k", "keys $K$", f"{key.shape[0]} × {key.shape[1]}"),
+            Box("v", "values $V$", f"{count} × {columns}"),
+        ],
+        [Box("s", r"scores $QK^\top / \sqrt{d_k}$", square, column=0.5)],
+        [Box("softmax", "softmax of each row", operation=True, column=0.5)],
+        [Box("w", "weights $W$", square, column=0.5)],
+        [Box("a", "output $A = WV$", f"{count} × {columns}", column=0.5)],
+    ]
+    arrows = [
+        ("x", "q", "$W^Q$"),
+        ("x", "k", "$W^K$"),
+        ("x", "v", "$W^V$"),
+        ("q", "s"),
+        ("k", "s"),
+        ("s", "softmax"),
+        ("softmax", "w"),
+        ("w", "a"),
+        ("v", "a"),
+    ]
+    return flow(rows, arrows)
+
+
+def matrix_form(query: Any, key: Any, value: Any, *, tokens: Sequence[str], row: int) -> Figure:
+    """Draw attention as two products of matrices with a softmax between them.
+
+    Parameters
+    ----------
+    query, key : array, shape (N, d_k)
+    value : array, shape (N, d_v)
+    tokens : sequence of N str
+    row : int
+        The row to follow, counted from 0.
+
+    Returns
+    -------
+    Figure
+    """
+    scores = scaled_scores(query, key)
+    weights = softmax(scores)
+    output = weighted_values(weights, value)
+    follow = {"highlight_row": row}
+    return equations(
+        (
+            Matrix("$Q$", query.shape, "(N, $d_k$)", tokens, values=query, **follow),
+            "@",
+            Matrix(r"$K^\top$", key.mT.shape, "($d_k$, N)", values=key.mT),
+            r"$/\sqrt{d_k}$ =",
+            Matrix("scores", scores.shape, "(N, N)", values=scores, **follow),
+        ),
+        (
+            Matrix("$W$", weights.shape, "(N, N)", tokens, values=weights, **follow),
+            "@",
+            Matrix("$V$", value.shape, "(N, $d_v$)", values=value),
+            "=",
+            Matrix("$A$", output.shape, "(N, $d_v$)", values=output, **follow),
+        ),
+        between="softmax of each row",
+    )
+
+
+def pipeline(x: Any, query: Any, key: Any, value: Any, *, token: str, follow: int = 2) -> Figure:
+    """Draw every step from one token's row to its output, with the numbers, the scale marked.
+
+    Parameters
+    ----------
+    x : array, shape (N, d)
+    query, key : array, shape (N, d_k)
+    value : array, shape (N, d_v)
+    token : str
+        The token that is followed.
+    follow : int
+        Its row, counted from 0.
+
+    Returns
+    -------
+    Figure
+    """
+    count, d_k = key.shape
+    products = scaled_scores(query, key, scale=1.0)
+    scores = scaled_scores(query, key)
+    weights = softmax(scores)
+    output = weighted_values(weights, value)
+    i, scale = follow + 1, f"divide by $\\sqrt{{d_k}}$ = {d_k**0.5:.2f}"
+    rows = [
+        [
+            Box("x", f"$x_{i}$, the row of {token}", f"1 × {x.shape[1]}", column=0.1),
+            Box("X", "all rows $x_j$", f"{count} × {x.shape[1]}", column=1.5),
+        ],
+        [
+            Box("q", f"query $q_{i}$", _numbers(query[follow, :]), column=0.1),
+            Box("k", "keys $k_j$", f"{count} × {d_k}", column=1.1),
+            Box("v", "values $v_j$", f"{count} × {value.shape[1]}", column=1.9),
+        ],
+        [
+            Box(
+                "s",
+                f"$q_{i} \\cdot k_j$",
+                "  ".join(map(plain, to_numpy(products[follow, :]))),
+                column=0.5,
+            )
+        ],
+        [Box("d", scale, operation=True, highlight=True, column=0.5)],
+        [Box("r", "scores", _numbers(scores[follow, :]), column=0.5)],
+        [Box("e", "softmax", operation=True, column=0.5)],
+        [Box("w", f"weights $w_{{{i}j}}$", _numbers(weights[follow, :]), column=0.5)],
+        [Box("m", f"sum of $w_{{{i}j}} v_j$", operation=True, column=0.5)],
+        [Box("a", f"output $a_{i}$", _numbers(output[follow, :]), column=0.5)],
+    ]
+    steps = ["s", "d", "r", "e", "w", "m", "a"]
+    arrows = [("x", "q", "$W^Q$"), ("X", "k", "$W^K$"), ("X", "v", "$W^V$"), ("q", "s"), ("k", "s")]
+    arrows += [*pairwise(steps), ("v", "m")]
+    return flow(rows, arrows)
+
+
+def _numbers(row: Any) -> str:
+    return "  ".join(signed(number) for number in to_numpy(row).astype(np.float64))

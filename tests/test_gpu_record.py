@@ -1,0 +1,273 @@
+"""The record of a GPU: what is compared in it, how it is read, and what the page says of it."""
+
+import copy
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import array_api_compat.numpy
+import jax
+import jax.numpy
+import numpy as np
+import pytest
+from conftest import STRICT
+
+import companion
+from companion import gpu_record
+
+ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT))  # at the end: a copy of the library may stand before it
+
+from benchmarks import agreement, gpu  # noqa: E402
+
+jax.config.update("jax_enable_x64", True)
+
+NUMPY = array_api_compat.numpy
+# SciPy's error function takes NumPy's and CuPy's arrays alone.
+WITH_ERFC = {"gelu", "feed_forward", "token_states", "transformer_block", "transformer_stack"}
+ELSEWHERE = {name: case for name, case in agreement.CASES.items() if name not in WITH_ERFC}
+
+
+def spread(seconds):
+    return {"seconds": seconds, "low": seconds, "high": seconds}
+
+
+def attention_row(length, host, device, moved):
+    return {
+        "length": length,
+        "implementation": "textbook",
+        "host": spread(host),
+        "device": spread(device),
+        "device_and_transfers": spread(moved),
+        "unsynchronised": spread(1e-5),
+    }
+
+
+RECORD = {
+    "date": "2020-02-01",
+    "device": {"name": "Made-up card", "compute_capability": "0.0", "memory_bytes": 1},
+    "versions": {"cupy": "0.0", "numpy": "0.0"},
+    "sources": gpu_record.source_digests(),
+    "agreement": [
+        {"function": "softmax", "dtype": "float32", "agrees": True},
+        {"function": "gelu", "dtype": "float64", "agrees": False},
+    ],
+    "attention": [attention_row(64, 1e-3, 2e-3, 3e-3), attention_row(256, 9e-3, 2e-3, 4e-3)],
+    "transfers": [
+        {"bytes": 2**20, "to_device_bytes_per_second": 1e9, "to_host_bytes_per_second": 1e9},
+        {"bytes": 2**22, "to_device_bytes_per_second": 5e9, "to_host_bytes_per_second": 4e9},
+    ],
+    "precision": [
+        {"format": "tf32", "error": 3e-4},
+        {"format": "bfloat16", "error": None, "reason": "TypeError: no"},
+    ],
+    "break_even_length": 256,
+}
+
+
+def test_every_public_function_is_compared_or_listed_as_computing_no_array():
+    functions = {
+        name
+        for name in companion.__all__
+        if callable(getattr(companion, name)) and not isinstance(getattr(companion, name), type)
+    }
+    compared = {name.split()[0] for name in agreement.CASES}  # a form of it may stand behind
+    assert functions == compared | agreement.NOT_COMPARED
+    assert not compared & agreement.NOT_COMPARED
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_function_agrees_with_itself_on_the_strict_second_device(dtype):
+    rows = list(agreement.compare(NUMPY, STRICT.xp, dtype, device=STRICT.device, cases=ELSEWHERE))
+    assert [row["function"] for row in rows] == list(ELSEWHERE)
+    assert all(row["agrees"] for row in rows)
+
+
+def test_other_kernels_differ_and_stay_within_the_tolerance():
+    names = ("project", "softmax", "weighted_values")
+    cases = {name: agreement.CASES[name] for name in names}
+    rows = list(agreement.compare(NUMPY, jax.numpy, "float32", cases=cases))
+    assert all(row["agrees"] for row in rows)
+    assert any(row["difference"] > 0 for row in rows)
+
+
+def test_all_functions_run_in_both_precisions_and_tolerances_follow_them():
+    single, double = (list(agreement.compare(NUMPY, NUMPY, d)) for d in ("float32", "float64"))
+    assert len(single) == len(agreement.CASES)
+    for low, high in zip(single, double, strict=True):
+        assert low["difference"] == high["difference"] == 0
+        if low["reason"] == "exact":
+            assert low["tolerance"] == 0
+        else:
+            assert 1e-10 < high["tolerance"] / low["tolerance"] < 1e-8
+            assert low["tolerance"] < 0.02
+
+
+def test_a_small_fault_is_noticed():
+    def wrong(name, change):
+        case, calls = agreement.CASES[name], []
+
+        def call(inputs):
+            calls.append(name)
+            result = case.call(inputs)
+            return change(result) if len(calls) == 2 else result  # the second module's
+
+        (row,) = agreement.compare(
+            NUMPY, NUMPY, "float32", cases={name: replace(case, call=call, proved=False)}
+        )
+        return row
+
+    assert wrong("softmax", lambda x: x)["agrees"]
+    tf32 = wrong("softmax", lambda x: companion.rounding.round_significand(x, 10))
+    assert not tf32["agrees"]
+    assert not wrong("relu", lambda x: np.nextafter(x, np.float32(9)))["agrees"]
+    assert wrong("softmax", lambda x: x.astype(np.float64))["difference"] == np.inf
+    assert wrong("softmax", lambda x: x[:-1])["difference"] == np.inf
+    assert wrong("softmax", lambda x: x * np.nan)["difference"] == np.inf
+    assert wrong("mask_scores", lambda x: np.maximum(x, -9))["difference"] == np.inf
+
+
+def test_the_recorded_break_even_is_where_the_device_stays_faster():
+    rows = [attention_row(n, host, 0.0, moved) for n, host, moved in [(1, 5, 4), (2, 5, 6)]]
+    assert gpu.break_even(rows) is None
+    rows += [attention_row(4, 9, 0.0, 8), attention_row(8, 20, 0.0, 9)]
+    assert gpu.break_even(rows) == 4
+    better_host = attention_row(8, 7, 0.0, 30) | {"implementation": "tiled"}
+    assert gpu.break_even([*rows, better_host]) is None
+    assert gpu.break_even([]) is None
+
+
+def test_the_hosts_clock_times_what_it_is_told():
+    calls = []
+    result = gpu.host_seconds(
+        lambda: calls.append("call"),
+        wait=lambda: calls.append("wait"),
+        between=lambda: calls.append("between"),
+    )
+    assert calls[:4] == ["between", "call", "wait", "between"]
+    assert calls.count("call") == gpu.REPEATS + 2
+    assert 0 <= result["low"] <= result["seconds"] <= result["high"] < 1
+
+
+def test_a_record_is_strict_json_and_comes_back(tmp_path):
+    path = tmp_path / "results" / "gpu.json"
+    record = RECORD | {"agreement": [{"difference": float("inf"), "agrees": False}]}
+    gpu.write(record, path)
+    back = gpu_record.read_gpu_record(path)
+    assert back["agreement"] == [{"difference": None, "agrees": False}]
+    assert back["attention"] == RECORD["attention"]
+
+
+def test_a_format_that_is_not_there_leaves_its_reason():
+    def fails():
+        raise TypeError("no such dtype")
+
+    assert gpu._outcome(fails) == {"error": None, "reason": "TypeError: no such dtype"}
+    assert gpu._outcome(lambda: 0.5) == {"error": 0.5}
+
+
+def test_no_record_is_said_plainly(tmp_path):
+    assert gpu_record.read_gpu_record(tmp_path / "gpu.json") is None
+    assert gpu_record.describe(None).startswith("No run on a GPU is recorded; python -m benchmarks")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("{", "gpu.json must be JSON"),
+        ("[]", "must hold an object, got list"),
+        (json.dumps(RECORD | {"attention": {}}), "must hold 'attention' of the right kind"),
+        (json.dumps({k: v for k, v in RECORD.items() if k != "sources"}), "'sources'.*NoneType"),
+    ],
+)
+def test_a_damaged_record_is_refused(text, part, tmp_path):
+    path = tmp_path / "gpu.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=part):
+        gpu_record.read_gpu_record(path)
+
+
+def test_the_committed_record_if_there_is_one_can_be_read():
+    record = gpu_record.read_gpu_record(gpu.RESULT)
+    assert record is None or gpu_record.describe(record)
+
+
+def test_a_record_says_what_was_measured_and_whether_the_code_has_moved_on():
+    said = gpu_record.describe(RECORD)
+    assert "Made-up card, 1 February 2020; cupy 0.0, numpy 0.0" in said
+    assert "1 of 2 comparisons are within their tolerance; not: gelu (float64)" in said
+    assert "faster one from 256 tokens on" in said
+    assert "\n4 MiB over the bus: 5.0 GB/s to the device, 4.0 GB/s back\n" in said
+    assert "\nrelative error of a product: tf32 3.0e-04\n" in said
+    assert "\nno product in bfloat16 (TypeError: no)\n" in said
+    assert said.endswith("The code is still the one that ran.")
+    nothing = {"break_even_length": None, "transfers": [], "precision": []}
+    older = copy.deepcopy(RECORD) | nothing
+    older["sources"]["softmax.py"] = "0"
+    older["sources"]["gone.py"] = "1"
+    del older["sources"]["heads.py"]
+    assert gpu_record.changed_sources(older) == ["gone.py", "heads.py", "softmax.py"]
+    said = gpu_record.describe(older)
+    assert said.endswith("older than the code: gone.py, heads.py, softmax.py changed since.")
+    assert "not faster at any recorded length" in said
+    assert "bus:" not in said
+    assert "product" not in said
+
+
+def test_a_digest_is_of_the_text_of_every_room(tmp_path, monkeypatch):
+    package = tmp_path / "companion"
+    package.mkdir()
+    (package / "a.py").write_bytes(b"x = 1\r\n")
+    monkeypatch.setattr(gpu_record, "__file__", str(package / "gpu_record.py"))
+    first = gpu_record.source_digests()
+    (package / "a.py").write_bytes(b"x = 1\n")
+    assert gpu_record.source_digests() == first
+    (package / "a.py").write_bytes(b"x = 2\n")
+    assert gpu_record.source_digests() != first
+    assert set(first) == {"a.py"}
+
+
+def stand_in_for_cupy():
+    """Give NumPy the few names that the recorder uses of CuPy's own."""
+    event = SimpleNamespace(record=lambda: None, synchronize=lambda: None)
+    properties = {"name": b"Made-up card", "major": 9, "minor": 0, "totalGlobalMem": 2**30}
+    runtime = SimpleNamespace(
+        getDeviceProperties=lambda _number: properties,
+        driverGetVersion=lambda: 12040,
+        runtimeGetVersion=lambda: 12090,
+    )
+    cuda = SimpleNamespace(
+        Event=lambda: event,
+        get_elapsed_time=lambda _start, _end: 2.0,
+        get_current_stream=lambda: event,
+        Device=lambda: SimpleNamespace(id=0),
+        runtime=runtime,
+    )
+    names = {name: getattr(np, name) for name in ("asarray", "float64", "mean", "sqrt")}
+    return SimpleNamespace(**names, __version__="0.0", cuda=cuda)
+
+
+def test_the_recorder_writes_what_the_page_reads(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "cupy", stand_in_for_cupy())
+    monkeypatch.setattr(companion, "array_module", lambda _name: NUMPY)
+    monkeypatch.setattr(sys, "argv", ["gpu"])
+    monkeypatch.setattr(gpu, "TF32_PROGRAM", "raise SystemExit('no device')")
+    for name, small in {"LENGTHS": (8, 16), "MEBIBYTES": (1,), "PRODUCT": 64, "REPEATS": 3}.items():
+        monkeypatch.setattr(gpu, name, small)
+    monkeypatch.setattr(gpu, "RESULT", tmp_path / "gpu.json")
+    assert gpu.main() == 0
+    assert "agree" in capsys.readouterr().out
+    record = gpu_record.read_gpu_record(tmp_path / "gpu.json")
+    assert len(record["agreement"]) == 2 * len(agreement.CASES)
+    assert {row["length"] for row in record["attention"]} == {8, 16}
+    assert all(row["device"]["seconds"] == 0.002 for row in record["attention"])
+    assert record["versions"]["CUDA runtime"] == "12.9"
+    errors = {row["format"]: row["error"] for row in record["precision"]}
+    assert errors["tf32"] is None
+    assert errors["float64"] < 1e-14 < errors["float32"] < 1e-6 < errors["float16"] < 1e-3
+    said = gpu_record.describe(record)
+    assert said.startswith("Made-up card")
+    assert "no product in" in said
+    assert said.endswith("The code is still the one that ran.")

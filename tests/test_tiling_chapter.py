@@ -1,0 +1,483 @@
+"""What the chapter on tiles states, what it shows to be broken, its exercises and its drawings."""
+
+import math
+from fractions import Fraction
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import companion
+from companion import cpu_kernel, memory_trace, pitfalls
+from companion.arrays import to_numpy
+from companion.exercises import tiled as exercises
+from companion.figures import tiling as figures
+
+attend = companion.scaled_dot_product_attention
+textbook = partial(attend, implementation="textbook")
+
+
+def draw(seed, *shapes, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+
+
+# States
+
+
+@pytest.mark.claim("eq-softmax-state")
+def test_a_state_is_what_the_equation_says_row_by_row(home):
+    scores, value = draw(1, (3, 5), (5, 2))
+    scores[1, 2:] = scores[2, :] = -np.inf
+    state = companion.softmax_state(home.asarray(scores), home.asarray(value))
+    maximum, total, weighted = (to_numpy(a) for a in state)
+    for i, row in enumerate(scores.tolist()):
+        seen = [j for j in range(5) if row[j] > -math.inf]
+        m = max(row) if seen else -math.inf
+        assert maximum[i, 0] == m
+        assert total[i, 0] == pytest.approx(sum(math.exp(row[j] - m) for j in seen), rel=1e-14)
+        for c in range(2):
+            u = sum(math.exp(row[j] - m) * float(value[j, c]) for j in seen)
+            assert weighted[i, c] == pytest.approx(u, rel=1e-13, abs=1e-14)
+
+
+@pytest.mark.claim("eq-softmax-merge")
+def test_merging_shrinks_the_side_with_the_smaller_maximum():
+    first = companion.SoftmaxState(*(np.array([a]) for a in ([0.0], [2.0], [2.0, 0.0])))
+    second = companion.SoftmaxState(*(np.array([a]) for a in ([math.log(4)], [1.0], [0.0, 4.0])))
+    for merged in (companion.merge_states(*pair) for pair in ((first, second), (second, first))):
+        assert merged.maximum[0, 0] == math.log(4)
+        assert merged.total[0, 0] == pytest.approx(1.5, rel=1e-15)
+        np.testing.assert_allclose(merged.weighted, [[0.5, 4.0]], rtol=1e-15)
+
+
+@st.composite
+def cut_keys(draw_from):
+    """Draw a number of keys and a random cut of them into blocks, in random order."""
+    count = draw_from(st.integers(1, 12))
+    labels = draw_from(st.lists(st.integers(0, 4), min_size=count, max_size=count))
+    blocks = [[j for j in range(count) if labels[j] == label] for label in sorted(set(labels))]
+    return count, draw_from(st.permutations(blocks))
+
+
+@pytest.mark.claim("cor-any-blocks", "thm-softmax-merge")
+@given(cut=cut_keys(), seed=st.integers(0, 2**32 - 1), spread=st.sampled_from([0.1, 5.0, 400.0]))
+def test_blocks_of_any_keys_merge_in_any_order_and_grouping(cut, seed, spread):
+    count, blocks = cut
+    rng = np.random.default_rng(seed)
+    scores, value = spread * rng.standard_normal((4, count)), rng.standard_normal((count, 3))
+    scores[rng.random((4, count)) < 0.3] = -np.inf
+    states = [companion.softmax_state(scores[:, b], value[b]) for b in blocks]
+    assert sum(math.prod(a.shape[1:]) for a in states[0]) == 3 + 2  # d_v + 2 a query
+    while len(states) > 1:  # merge a random pair of neighbours: any grouping
+        i = int(rng.integers(len(states) - 1))
+        states[i : i + 2] = [companion.merge_states(*states[i : i + 2])]
+    blind = np.all(scores == -np.inf, axis=-1, keepdims=True)
+    expected = np.where(blind, 0, companion.softmax(scores) @ value)
+    np.testing.assert_allclose(companion.state_output(states[0]), expected, atol=1e-12)
+    whole = companion.softmax_state(scores, value)
+    np.testing.assert_array_equal(states[0].maximum, whole.maximum)
+    np.testing.assert_allclose(states[0].total, whole.total, rtol=1e-12)
+
+
+def test_rounded_merges_commute_to_the_bit_and_associate_only_nearly():
+    blocks = [draw(2 + i, (1000, n), (n, 4), dtype=np.float32) for i, n in enumerate((7, 9, 8))]
+    a, b, c = (companion.softmax_state(*block) for block in blocks)
+    merge = companion.merge_states
+    for x, y in zip(merge(a, b), merge(b, a), strict=True):
+        np.testing.assert_array_equal(x, y)
+    left, right = merge(merge(a, b), c), merge(a, merge(b, c))
+    assert np.any(left.total != right.total)
+    np.testing.assert_allclose(left.total, right.total, rtol=4 * np.finfo(np.float32).eps)
+
+
+# Traffic
+
+SHAPES = st.tuples(*[st.integers(1, 40)] * 2, *[st.integers(1, 9)] * 2)
+
+
+@pytest.mark.claim("prop-tile-traffic")
+@given(shape=SHAPES, room=st.integers(0, 400), block_size=st.integers(1, 6))
+def test_the_tiled_form_moves_what_the_formula_says(shape, room, block_size):
+    count, length, d_k, d_v = shape
+    query, key, value = draw(3, (count, d_k), (length, d_k), (length, d_v))
+    least = block_size * (d_k + d_v) + d_k + 2 * (d_v + 2) + block_size
+    output, moved = memory_trace.trace_tiled(query, key, value, least + room, block_size=block_size)
+    rows = memory_trace.tile_rows(least + room, d_k, d_v, block_size=block_size)
+    needed = rows * (d_k + 2 * (d_v + 2) + block_size) + block_size * (d_k + d_v)
+    assert needed <= least + room < needed + d_k + 2 * (d_v + 2) + block_size
+    assert moved == (d_k + d_v) * (count + math.ceil(count / rows) * length)
+    np.testing.assert_allclose(output, textbook(query, key, value), atol=1e-12)
+
+
+@pytest.mark.claim("prop-tile-traffic")
+@pytest.mark.parametrize("width", [5, 8])
+@pytest.mark.parametrize("factor", [16, 17, 40, 333])
+def test_the_tiled_form_moves_no_more_than_the_bound(width, factor):
+    arrays = draw(4, *[(48, width)] * 3)
+    room = factor * width
+    _, moved = memory_trace.trace_tiled(*arrays, room)
+    assert moved <= 4 * 48 * width + 16 * 48**2 * width**2 / room
+
+
+@pytest.mark.claim("prop-tile-traffic")
+@given(shape=SHAPES, room=st.integers(0, 5000))
+def test_the_textbook_form_moves_the_scores_four_times_whatever_the_room(shape, room):
+    count, length, d_k, d_v = shape
+    query, key, value = draw(5, (count, d_k), (length, d_k), (length, d_v))
+    capacity = max(length, 1 + 2 * max(d_k, d_v)) + room
+    output, moved = memory_trace.trace_textbook(query, key, value, capacity)
+    np.testing.assert_allclose(output, textbook(query, key, value), atol=1e-12)
+    side = math.isqrt(capacity + max(d_k, d_v) ** 2) - max(d_k, d_v)
+    tiles = math.ceil(count / side)
+    ends = count * (d_k + d_v) + tiles * length * (d_k + d_v)
+    assert moved == 4 * count * length + ends
+
+
+def test_the_tracers_follow_their_arrays(home):
+    arrays = [home.asarray(a) for a in draw(6, (7, 3), (9, 3), (9, 4))]
+    expected = to_numpy(textbook(*arrays))
+    for trace in (memory_trace.trace_textbook, memory_trace.trace_tiled):
+        output, _ = trace(*arrays, 60)
+        assert type(output) is type(arrays[0])
+        np.testing.assert_allclose(to_numpy(output), expected, atol=1e-12)
+
+
+def test_a_fast_memory_holds_no_more_than_it_has_room_for():
+    fast = memory_trace.FastMemory(6)
+    array = fast.load(np.zeros((2, 2)))
+    fast.hold(np.zeros(2))
+    with pytest.raises(MemoryError, match="7 numbers held, and capacity is 6"):
+        fast.hold(np.zeros(1))
+    fast = memory_trace.FastMemory(4)
+    fast.store(fast.load(array))
+    assert (fast.held, fast.moved) == (0, 8)
+
+
+@pytest.mark.parametrize("trace", [memory_trace.trace_textbook, memory_trace.trace_tiled])
+@pytest.mark.parametrize(
+    ("error", "shapes", "dtype", "capacity", "names"),
+    [
+        (ValueError, [(4, 3), (5, 3), (5, 2)], "float64", 4, "capacity"),
+        (ValueError, [(0, 3), (5, 3), (5, 2)], "float64", 99, "query"),
+        (ValueError, [(4, 3), (0, 3), (0, 2)], "float64", 99, "key"),
+        (ValueError, [(4, 3), (5, 2), (5, 2)], "float64", 99, "key"),
+        (ValueError, [(4, 3), (5, 3), (4, 2)], "float64", 99, "value"),
+        (TypeError, [(4, 3), (5, 3), (5, 2)], "int64", 99, "query"),
+    ],
+)
+def test_the_tracers_say_what_is_wrong(trace, error, shapes, dtype, capacity, names):
+    with pytest.raises(error, match=names):
+        trace(*(np.ones(shape, dtype) for shape in shapes), capacity)
+
+
+def test_a_block_has_a_key():
+    with pytest.raises(ValueError, match="block_size=0"):
+        memory_trace.tile_rows(100, 3, 4, block_size=0)
+
+
+# The bound
+
+
+def shifted_scores(query, key, *, is_causal):
+    """Return what the kernel exponentiates first: scores below their bounds, −∞ where hidden."""
+    seen, exp = [], np.exp
+
+    def record(scores, *arguments, **options):
+        seen.append(np.array(scores))
+        return exp(scores, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(np, "exp", record)
+        options = {"scale": 1.0, "implementation": "tiled", "threads": 1}
+        attend(query, key, key, is_causal=is_causal, **options)
+    return seen[0][0]  # of the one head
+
+
+@pytest.mark.claim("prop-softmax-bound", "eq-bound-product")
+@pytest.mark.parametrize("is_causal", [True, False])
+@pytest.mark.parametrize("spread", [0.1, 1.0, 30.0])
+def test_the_kernel_exponentiates_scores_below_their_bounds(is_causal, spread):
+    query, key = draw(7, (40, 6), (40, 6))
+    key *= spread * np.linspace(0.1, 3, 40)[:, None]
+    query[39] = key[39]  # the bound is met, or nearly
+    visible = np.tri(40, dtype=bool) if is_causal else np.ones((40, 40), bool)
+    norms = np.linalg.norm(query, axis=1)[:, None] * np.linalg.norm(key, axis=1)
+    bound = np.where(visible, norms, 0).max(axis=1, keepdims=True)
+    shifted = shifted_scores(query, key, is_causal=is_causal)
+    expected = np.where(visible, query @ key.T - bound, -np.inf)
+    longer_query = np.concatenate([query, -bound], axis=1)
+    longer_key = np.concatenate([key, np.ones((40, 1))], axis=1)
+    close = {"rtol": 0, "atol": 1e-13 * bound.max()}
+    np.testing.assert_allclose(shifted, expected, **close)
+    np.testing.assert_allclose((longer_query @ longer_key.T)[visible], shifted[visible], **close)
+    assert np.all(shifted <= 1e-13 * bound)
+    assert np.all(np.exp(shifted).sum(axis=1) <= visible.sum(axis=1) + 1e-12)
+
+
+@pytest.mark.claim("prop-softmax-bound")
+@given(
+    st.lists(st.integers(-9, 9), min_size=3, max_size=3),
+    st.lists(st.lists(st.integers(-9, 9), min_size=3, max_size=3), min_size=1, max_size=6),
+)
+def test_no_product_exceeds_the_product_of_the_norms(query, keys):
+    squares = max(sum(a * a for a in key) for key in keys) * sum(a * a for a in query)
+    for key in keys:
+        product = sum(a * b for a, b in zip(query, key, strict=True))
+        assert product <= 0 or product**2 <= squares  # exact, in integers
+
+
+@pytest.mark.claim("prop-softmax-bound")
+@pytest.mark.parametrize("shift", [-30.0, 0.5, 40.0])
+def test_any_shift_gives_the_same_weights(shift):
+    (scores,) = draw(8, (4, 7))
+    powers = np.exp(scores - shift)
+    weights = powers / powers.sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(weights, companion.softmax(scores), rtol=1e-13)
+
+
+@pytest.mark.claim("prop-softmax-bound")
+def test_a_bound_comes_from_visible_keys_alone():
+    query, key = draw(9, (30, 5), (30, 5), dtype=np.float32)
+    before = shifted_scores(query, key, is_causal=True)
+    key[20] *= 1000
+    after = shifted_scores(query, key, is_causal=True)
+    np.testing.assert_array_equal(after[:20], before[:20])
+    assert np.all(after[20:, :20] < before[20:, :20])
+
+
+@pytest.mark.claim("prop-least-total")
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=30), st.integers(0, 60))
+def test_what_is_lost_below_a_large_enough_total_does_not_count(exponents, largest):
+    powers = [Fraction(1, 2**e) for e in [*exponents, largest]]
+    kept = [p if p >= Fraction(1, 2**126) else Fraction(0) for p in powers]
+    total, rest = sum(powers), sum(kept)
+    assert rest >= Fraction(1, 2**60)
+    difference = sum(abs(k / rest - p / total) for k, p in zip(kept, powers, strict=True))
+    assert difference <= len(powers) * Fraction(1, 2**65)
+    assert difference == 2 * (total - rest) / total
+
+
+@pytest.mark.claim("prop-least-total")
+def test_the_kernel_asks_for_a_large_enough_total():
+    assert cpu_kernel.LEAST_TOTAL >= 2.0**-60
+    assert np.finfo(np.float32).tiny == 2.0**-126
+    longest = 2**20
+    assert longest * 2.0**-126 / cpu_kernel.LEAST_TOTAL < 2.0**-20 * np.finfo(np.float32).eps
+
+
+def test_a_row_keeps_its_bits_whatever_its_neighbours_need():
+    arrays = draw(10, *[(300, 16)] * 3, dtype=np.float32)
+    for factor in (3.0, 1e6):
+        for which in (0, 1):
+            before = attend(*arrays, is_causal=True, implementation="tiled")
+            changed = [a.copy() for a in arrays]
+            changed[which][299] *= np.float32(factor)
+            after = attend(*changed, is_causal=True, implementation="tiled")
+            np.testing.assert_array_equal(after[:299], before[:299])
+            assert np.any(after[299] != before[299])
+
+
+# What breaks
+
+
+def in_blocks(merge, scores, value, size):
+    states = [
+        companion.softmax_state(scores[:, i : i + size], value[i : i + size, :])
+        for i in range(0, scores.shape[1], size)
+    ]
+    joined = states[0]
+    for state in states[1:]:
+        joined = merge(joined, state)
+    return companion.state_output(joined)
+
+
+def test_a_merge_without_rescaling_depends_on_the_blocks(home):
+    scores, value = (home.asarray(a) for a in draw(11, (4, 6), (6, 3)))
+    expected = to_numpy(companion.softmax(scores) @ value)
+    for merge, right in (
+        (companion.merge_states, True),
+        (pitfalls.merge_without_rescaling, False),
+    ):
+        assert np.allclose(to_numpy(in_blocks(merge, scores, value, 6)), expected)
+        assert np.allclose(to_numpy(in_blocks(merge, scores, value, 2)), expected) == right
+
+
+def test_averaging_blocks_silences_the_queries(home):
+    query, key, value = (home.asarray(a) for a in draw(12, (4, 3), (6, 3), (6, 2)))
+    whole = pitfalls.attention_averaged_over_blocks(query, key, value, block_size=6)
+    expected = to_numpy(attend(query, key, value))
+    np.testing.assert_allclose(to_numpy(whole), expected, atol=1e-14)
+    single = pitfalls.attention_averaged_over_blocks(query, key, value, block_size=1)
+    mean = np.broadcast_to(to_numpy(value).mean(axis=0), (4, 2))
+    np.testing.assert_allclose(to_numpy(single), mean, atol=1e-14)
+    assert np.abs(mean - expected).max() > 0.1
+    uneven = pitfalls.attention_averaged_over_blocks(query, key, value, block_size=4)
+    assert np.abs(to_numpy(uneven) - expected).max() > 0.01
+
+
+def test_a_bound_over_all_keys_lets_the_future_in(home):
+    arrays = draw(13, *[(300, 16)] * 3, dtype=np.float32)
+
+    def bounded(*arrays):
+        return to_numpy(pitfalls.attention_bounded_by_all_keys(*map(home.asarray, arrays)))
+
+    before = bounded(*arrays)
+    np.testing.assert_allclose(before, attend(*arrays, is_causal=True), atol=1e-5)
+    longer = arrays[1].copy()
+    longer[299] *= 3
+    assert np.any(bounded(arrays[0], longer, arrays[2])[:299] != before[:299])
+    with np.errstate(all="ignore"):  # NumPy warns of 0/0 and of overflow, rightly
+        longer[299] *= 1000
+        assert np.isnan(bounded(arrays[0], longer, arrays[2])).all()
+        small, large = arrays[0] * np.float32(1e-20), arrays[1] * np.float32(1e20)
+        assert np.isnan(bounded(small, large, arrays[2])).all()
+    assert np.isfinite(attend(small, large, arrays[2], is_causal=True)).all()
+
+
+# Exercises
+
+
+def merged_logs(log_1, output_1, log_2, output_2):
+    log = np.logaddexp(log_1, log_2)
+    return log, np.exp(log_1 - log) * output_1 + np.exp(log_2 - log) * output_2
+
+
+def naive_logs(log_1, output_1, log_2, output_2):
+    total = np.exp(log_1) + np.exp(log_2)
+    return np.log(total), (np.exp(log_1) * output_1 + np.exp(log_2) * output_2) / total
+
+
+def averaged_logs(log_1, output_1, log_2, output_2):
+    return np.logaddexp(log_1, log_2), (output_1 + output_2) / 2
+
+
+def largest_norm(key, mask):
+    return np.where(mask > -np.inf, np.linalg.norm(key, axis=1), 0).max(axis=1)
+
+
+def bound_with_mask(query, key, mask):
+    return np.linalg.norm(query, axis=1) * largest_norm(key, mask) + mask.max(axis=1)
+
+
+def bound_by_all_keys(query, key, mask):
+    norms = np.linalg.norm(query, axis=1), np.linalg.norm(key, axis=1)
+    return norms[0] * norms[1].max() + mask.max(axis=1)
+
+
+def bound_without_mask(query, key, mask):
+    return np.linalg.norm(query, axis=1) * largest_norm(key, mask)
+
+
+def bound_by_one_mask(query, key, mask):
+    return np.linalg.norm(query, axis=1) * largest_norm(key, mask) + mask.max()
+
+
+@pytest.mark.parametrize(
+    ("check", "attempt", "says"),
+    [
+        (exercises.check_merged_output, None, "Not attempted"),
+        (exercises.check_merged_output, ..., "Not attempted"),
+        (exercises.check_merged_output, (1 / 3, 8 / 3), "Right"),
+        (exercises.check_merged_output, np.array([1 / 3, 8 / 3]), "Right"),
+        (exercises.check_merged_output, (2 / 3, 4 / 3), "different maxima"),
+        (exercises.check_merged_output, (0.5, 4), "divided"),
+        (exercises.check_merged_output, (8 / 9, 4 / 9), "shrinks the state"),
+        (exercises.check_merged_output, (0.5, 2), "averages"),
+        (exercises.check_merged_output, (7, 7), "which factor"),
+        (exercises.check_merged_output, 3, "2 numbers asked for, got 1"),
+        (exercises.check_merged_output, "no", "Numbers are asked for"),
+        (exercises.check_merged_output, (math.nan, 1), "Finite"),
+        (exercises.check_merge_logs, None, "Not attempted"),
+        (exercises.check_merge_logs, merged_logs, "Right"),
+        (exercises.check_merge_logs, naive_logs, "not finite for scores around 2000"),
+        (exercises.check_merge_logs, averaged_logs, "output is wrong for scores around 0"),
+        (exercises.check_merge_logs, lambda *a: (a[0], a[1]), "logarithm is wrong"),
+        (exercises.check_merge_logs, lambda *a: a[0], "two arrays"),
+        (exercises.check_merge_logs, lambda *_: (1.0, 2.0), "An array is asked for"),
+        (exercises.check_merge_logs, lambda *a: (a[1], a[0]), "Expected shape (3, 1)"),
+        (exercises.check_merge_logs, lambda *a: (np.ones((3, 1), int), a[1]), "Floating"),
+        (exercises.check_merge_logs, lambda *_: None, "returns nothing"),
+        (exercises.check_merge_logs, lambda: None, "stops with TypeError"),
+        (exercises.check_merge_logs, 3, "A function is asked for"),
+        (exercises.check_causal_tiles, None, "Not attempted"),
+        (exercises.check_causal_tiles, 288, "Right"),
+        (exercises.check_causal_tiles, 512, "all tiles"),
+        (exercises.check_causal_tiles, 256, "diagonal"),
+        (exercises.check_causal_tiles, 100, "Too few"),
+        (exercises.check_causal_tiles, 300, "Too many"),
+        (exercises.check_causal_tiles, True, "Numbers are asked for"),
+        (exercises.check_bound_with_mask, None, "Not attempted"),
+        (exercises.check_bound_with_mask, bound_with_mask, "Right"),
+        (exercises.check_bound_with_mask, bound_by_all_keys, "row 1 does not see"),
+        (exercises.check_bound_with_mask, bound_without_mask, "above its bound"),
+        (exercises.check_bound_with_mask, bound_by_one_mask, "looser than need be"),
+        (exercises.check_bound_with_mask, lambda q, k, c: (q @ k.T + c).max(1), "maxima"),
+        (exercises.check_bound_with_mask, lambda q, *_: q[:, 0] * np.inf, "not finite"),
+        (exercises.check_bound_with_mask, lambda q, *_: q, "Expected shape (6,)"),
+    ],
+)
+def test_the_checkers(check, attempt, says, capsys):
+    check(attempt)
+    said = capsys.readouterr().out
+    assert says in said
+    assert said.count("\n") == 1
+
+
+# Drawings
+
+
+def test_a_tile_sweep_says_who_meets_whom():
+    tokens = companion.running_example(np).tokens
+    drawn = figures.tile_sweep(tokens, rows=2, keys=2, row=2, block=1)
+    assert "queries 3 to 4, with row 3 (cat) in it, meets keys 3 to 4" in drawn.alt
+    assert "3 by 3 tiles" in drawn.alt
+    drawn = figures.tile_sweep(tokens, rows=2, keys=2, row=4, block=2)
+    assert "queries 5 to 5, with row 5 (quickly) in it, meets keys 5 to 5" in drawn.alt
+
+
+@pytest.mark.parametrize(("count", "rows", "keys"), [(12, 2, 4), (7, 3, 2), (5, 1, 1)])
+def test_a_causal_tile_sweep_hatches_what_no_row_of_a_tile_sees(count, rows, keys):
+    drawn = figures.tile_sweep(
+        [str(i) for i in range(count)], rows=rows, keys=keys, row=0, block=0, is_causal=True
+    )
+    visible = np.tri(count, dtype=bool)
+    starts = [(i, j) for i in range(0, count, rows) for j in range(0, count, keys)]
+    hidden = sum(not visible[i : i + rows, j : j + keys].any() for i, j in starts)
+    assert f"{hidden} tiles behind the diagonal" in drawn.alt
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"tokens": []}, "tokens"),
+        ({"tokens": ["a"] * 25}, "tokens"),
+        ({"rows": 0}, "rows"),
+        ({"keys": 6}, "keys"),
+        ({"row": 5}, "row"),
+        ({"block": 3}, "block"),
+    ],
+)
+def test_a_tile_sweep_says_what_does_not_fit(change, names):
+    options = {"tokens": list("abcde"), "rows": 2, "keys": 2, "row": 2, "block": 1} | change
+    with pytest.raises(ValueError, match=names):
+        figures.tile_sweep(options.pop("tokens"), **options)
+
+
+@pytest.mark.parametrize(
+    ("product", "elementwise", "heads", "cores", "shared", "own"),
+    [(2, 2, 4, 2, 16, 12), (2, 2, 3, 2, 12, 12), (3, 1, 3, 3, 9, 7), (1, 4, 1, 2, 5, 6)],
+)
+def test_the_two_time_tables_end_when_they_should(product, elementwise, heads, cores, shared, own):
+    drawn = figures.core_schedule(
+        product=product, elementwise=elementwise, heads=heads, cores=cores
+    )
+    assert f"on one core, all is done after {shared}." in drawn.alt
+    assert f"own head, all is done after {own}." in drawn.alt
+
+
+def test_time_tables_need_times():
+    with pytest.raises(ValueError, match="product=0"):
+        figures.core_schedule(product=0, elementwise=1, heads=1)
