@@ -5,6 +5,7 @@ that it names, one of the tests marked with that claim must fail there; a break 
 speaks names its tests. Words on the command line choose the mutations that contain one of them.
 """
 
+import functools
 import os
 import shutil
 import subprocess
@@ -30,9 +31,14 @@ def mutated(mutation: dict[str, Any]) -> str:
     return text.replace(mutation["old"], mutation["new"])
 
 
+@functools.cache
+def _marked_tests() -> list[claims.Label]:
+    return claims.marked_tests(ROOT)
+
+
 def watchers(mutation: dict[str, Any]) -> dict[str, list[str]]:
     """Return the tests of each claim that the mutation breaks, and those that it names itself."""
-    marked = claims.marked_tests(ROOT)
+    marked = _marked_tests()
     found = {
         label: [test.where for test in marked if test.name == label]
         for label in mutation.get("claims", ())

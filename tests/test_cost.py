@@ -282,7 +282,7 @@ def recurrent(x, w, u):
 
 @pytest.mark.claim("eq-recurrence")
 def test_a_recurrent_network_is_counted():
-    n, d = 50, 16
+    n, d = 100, 64
     x, w, u = draw(n, d), draw(d, d, seed=2), draw(d, d, seed=3)
     predicted = cost.total(cost.recurrence(n, Sizes(width=d)))
     flops, moved = counted(recurrent, x, w.view(Counted), u.view(Counted))

@@ -96,7 +96,7 @@ def test_004_s7():
     assert np.abs(p["q"][0] - start["q"]).max() > 1e-3  # learned, and the same twice
     stacks = (np.asarray(p[name]) for name in "qkv")
     whole = AttentionParameters(*stacks, np.concatenate(p["o"]))
-    parts = companion.head_contributions(x.astype(np.float32), whole)
+    parts = companion.head_contributions(x.astype(whole.w_q.dtype), whole)
     np.testing.assert_allclose(parts[0], parts[1], rtol=1e-5)
 
 
