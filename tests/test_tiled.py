@@ -159,11 +159,11 @@ HOSTILE = {
         np.full_like(value, 1e38),
     ),
     **{
-        f"bound too high by 40, values of {x:g}": lambda query, key, value, x=x: (
-            *with_scores_below_the_bound(40)(query, key, value)[:2],
+        f"bound too high by {gap}, values of {x:g}": lambda query, key, value, gap=gap, x=x: (
+            *with_scores_below_the_bound(gap)(query, key, value)[:2],
             value * np.float32(x),
         )
-        for x in (1e-10, 1e-20, 1e-25, 1e-28, 1e-32)
+        for gap, x in ((40, 1e-10), (40, 1e-20), (40, 1e-28), (40, 1e-32), (95, 1e15), (98, 1e15))
     },
     "values near the largest float": lambda query, key, value: (
         query,
