@@ -1,7 +1,7 @@
 """Checkers for the exercises of the chapter on the transformer block."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from companion.arrays import array_module, to_numpy
 from companion.block import BlockParameters, transformer_block
+from companion.exercises.feedback import Feedback, attempted, number, say
 from companion.feed_forward import feed_forward
 from companion.heads import multi_head_attention
 from companion.norms import layer_norm
@@ -24,10 +25,6 @@ __all__ = [
 ROW = (2.0, 4.0, 4.0, 6.0)
 
 
-class _Feedback(Exception):
-    """What is still wrong with an attempt."""
-
-
 def check_normed_row(attempt: Any) -> None:
     """Check the layer norm of the row (2, 4, 4, 6) with weight 1, bias 0 and eps 0.
 
@@ -35,28 +32,28 @@ def check_normed_row(attempt: Any) -> None:
     ----------
     attempt : sequence of four numbers, or None
     """
-    _say(_normed_row, attempt)
+    say(_normed_row, attempt)
 
 
 def _normed_row(attempt: Any) -> str:
-    _attempted(attempt, "give the four numbers of the normed row")
+    attempted(attempt, "give the four numbers of the normed row")
     if array_api_compat.is_array_api_obj(attempt):
         attempt = to_numpy(attempt).tolist()
     if not isinstance(attempt, Sequence) or isinstance(attempt, str):
-        raise _Feedback(f"Four numbers are asked for, and this is {type(attempt).__name__}.")
+        raise Feedback(f"Four numbers are asked for, and this is {type(attempt).__name__}.")
     if len(attempt) != 4 or not all(isinstance(entry, Real) for entry in attempt):
-        raise _Feedback("Four numbers are asked for, one for each column of the row.")
+        raise Feedback("Four numbers are asked for, one for each column of the row.")
     row = np.asarray(attempt, dtype=np.float64)
     if not abs(row.mean()) < 1e-3:
-        raise _Feedback(f"The mean of your row should be 0, and it is {row.mean():.4f}.")
+        raise Feedback(f"The mean of your row should be 0, and it is {row.mean():.4f}.")
     square = float((row**2).mean())
     if abs(square - 0.75) < 1e-3:
-        raise _Feedback("Your row has mean square 3/4: you divided by d − 1, the unbiased way.")
+        raise Feedback("Your row has mean square 3/4: you divided by d − 1, the unbiased way.")
     if not abs(square - 1) < 1e-3:
-        raise _Feedback(f"The mean square of your row should be 1, and it is {square:.4f}.")
+        raise Feedback(f"The mean square of your row should be 1, and it is {square:.4f}.")
     given = np.asarray(ROW) - np.mean(ROW)
     if not np.allclose(row, given / math.sqrt((given**2).mean()), atol=1e-3):
-        raise _Feedback("Mean and mean square are right, but the entries changed their shape.")
+        raise Feedback("Mean and mean square are right, but the entries changed their shape.")
     return "Right: mean 0, mean square 1, and a positive multiple of the centred row."
 
 
@@ -68,13 +65,13 @@ def check_parallel_block(attempt: Any) -> None:
     attempt : function, or None
         Takes x (N, d) and BlockParameters and returns (N, d).
     """
-    _say(_parallel_block, attempt)
+    say(_parallel_block, attempt)
 
 
 def _parallel_block(attempt: Any) -> str:
-    _attempted(attempt, "hand over your function")
+    attempted(attempt, "hand over your function")
     if not callable(attempt):
-        raise _Feedback(f"A function is asked for, and this is {type(attempt).__name__}.")
+        raise Feedback(f"A function is asked for, and this is {type(attempt).__name__}.")
     xp = array_module()
     rng = np.random.default_rng(6)
     p = BlockParameters.random(rng, width=6, heads=2, hidden=10, xp=xp, dtype=xp.float64)
@@ -82,14 +79,14 @@ def _parallel_block(attempt: Any) -> str:
     try:
         result = attempt(x, p)
     except Exception as error:
-        raise _Feedback(
+        raise Feedback(
             f"Your function stops with {type(error).__name__}: {str(error)[:80]}"
         ) from None
-    _attempted(result, "your function returns nothing so far")
+    attempted(result, "your function returns nothing so far")
     if not array_api_compat.is_array_api_obj(result):
-        raise _Feedback(f"An array is asked for, and this is {type(result).__name__}.")
+        raise Feedback(f"An array is asked for, and this is {type(result).__name__}.")
     if result.shape != (5, 6):
-        raise _Feedback(f"The shape should be (5, 6), tokens by width; yours is {result.shape}.")
+        raise Feedback(f"The shape should be (5, 6), tokens by width; yours is {result.shape}.")
     normed = layer_norm(x, p.norm_1.weight, p.norm_1.bias)
     brought = multi_head_attention(normed, p.attention) + feed_forward(normed, p.feed_forward)
     raw = multi_head_attention(x, p.attention) + feed_forward(x, p.feed_forward)
@@ -100,9 +97,9 @@ def _parallel_block(attempt: Any) -> str:
         (x + raw, "the parts read x itself; they should read the normed rows."),
     ):
         if _close(result, wrong):
-            raise _Feedback(f"The shape is right, but {feedback}")
+            raise Feedback(f"The shape is right, but {feedback}")
     if not _close(result, x + brought):
-        raise _Feedback("The shape is right, but result − x is not the sum of both parts.")
+        raise Feedback("The shape is right, but result − x is not the sum of both parts.")
     return "Right: one norm, two readers, one sum. Neither part waits for the other."
 
 
@@ -114,15 +111,15 @@ def check_break_even_length(attempt: Any) -> None:
     attempt : int, or None
         The number of tokens N.
     """
-    _say(_break_even_length, attempt)
+    say(_break_even_length, attempt)
 
 
 def _break_even_length(attempt: Any) -> str:
-    length = _number(attempt, "give a number of tokens")
+    length = number(attempt, "give a number of tokens")
     per_token, weights = 2 * length * 768, 12 * 768**2
     if per_token != weights:
         side = "less" if per_token < weights else "more"
-        raise _Feedback(
+        raise Feedback(
             f"With {length:,.0f} tokens, scores and mixtures take {per_token / weights:.2f} times "
             f"what the weights take: {side} than as much."
         )
@@ -137,40 +134,17 @@ def check_branch_scale(attempt: Any) -> None:
     attempt : float, or None
         The factor before each of the 48 contributions.
     """
-    _say(_branch_scale, attempt)
+    say(_branch_scale, attempt)
 
 
 def _branch_scale(attempt: Any) -> str:
-    scale = _number(attempt, "give the factor")
+    scale = number(attempt, "give the factor")
     if not scale > 0:
-        raise _Feedback(f"A positive factor is asked for, got {scale:g}.")
+        raise Feedback(f"A positive factor is asked for, got {scale:g}.")
     variance = 1 + 48 * scale**2
     if abs(variance - 2) > 0.01:
-        raise _Feedback(f"With {scale:.4f} the variance goes from 1 to {variance:.2f}, not to 2.")
+        raise Feedback(f"With {scale:.4f} the variance goes from 1 to {variance:.2f}, not to 2.")
     return "Right: the factor falls with the root of the number of contributions."
-
-
-def _say(check: Callable[[Any], str], attempt: Any) -> None:
-    try:
-        print(check(attempt))
-    except _Feedback as trouble:
-        print(trouble)
-
-
-def _attempted(attempt: Any, what_to_do: str) -> None:
-    if attempt is None or attempt is ...:
-        raise _Feedback(f"Not attempted yet: {what_to_do}.")
-
-
-def _number(attempt: Any, what_to_do: str) -> float:
-    _attempted(attempt, what_to_do)
-    if array_api_compat.is_array_api_obj(attempt) and attempt.ndim == 0:
-        attempt = float(attempt)
-    if isinstance(attempt, bool) or not isinstance(attempt, Real):
-        raise _Feedback(f"One number is asked for, and this is {type(attempt).__name__}.")
-    if not math.isfinite(attempt):
-        raise _Feedback(f"A finite number is asked for, got {attempt}.")
-    return float(attempt)
 
 
 def _close(got: Any, wanted: Any) -> bool:

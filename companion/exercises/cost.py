@@ -1,11 +1,10 @@
 """Checkers for the exercises of the chapter on what attention costs."""
 
 import math
-from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
-import array_api_compat
+from companion.exercises.feedback import Feedback, attempted, number, say
 
 __all__ = [
     "check_cache_heads",
@@ -13,10 +12,6 @@ __all__ = [
     "check_weights_bytes",
     "check_window_pairs",
 ]
-
-
-class _Feedback(Exception):
-    """What is still wrong with an attempt."""
 
 
 def check_weights_bytes(attempt: Any) -> None:
@@ -27,11 +22,11 @@ def check_weights_bytes(attempt: Any) -> None:
     attempt : float, or None
         A number of gibibytes, 2**30 bytes each.
     """
-    _say(_weights_bytes, attempt)
+    say(_weights_bytes, attempt)
 
 
 def _weights_bytes(attempt: Any) -> str:
-    size = _number(attempt, "give a number of gibibytes")
+    size = number(attempt, "give a number of gibibytes")
     right = 2 * 32 * 32768**2 / 2**30
     for wrong, why in (
         (right / 32, "that is one head; there are 32."),
@@ -40,9 +35,9 @@ def _weights_bytes(attempt: Any) -> str:
         (right * 2**30, "that is bytes; divide by 2**30."),
     ):
         if math.isclose(size, wrong, rel_tol=0.01):
-            raise _Feedback(f"Close: {why}")
+            raise Feedback(f"Close: {why}")
     if not math.isclose(size, right, rel_tol=0.01):
-        raise _Feedback("Count the numbers first: a square for every head. Then bytes a number.")
+        raise Feedback("Count the numbers first: a square for every head. Then bytes a number.")
     return "Right: for one layer, and for numbers that are used once."
 
 
@@ -54,28 +49,28 @@ def check_window_pairs(attempt: Any) -> None:
     attempt : function, or None
         Takes N and how many tokens back a token sees, and returns the number of pairs.
     """
-    _say(_window_pairs, attempt)
+    say(_window_pairs, attempt)
 
 
 def _window_pairs(attempt: Any) -> str:
-    _attempted(attempt, "hand over your function of length and left")
+    attempted(attempt, "hand over your function of length and left")
     if not callable(attempt):
-        raise _Feedback(f"A function is asked for, and this is {type(attempt).__name__}.")
+        raise Feedback(f"A function is asked for, and this is {type(attempt).__name__}.")
     for length, left in ((1, 0), (9, 0), (9, 3), (9, 8), (3, 9), (1000, 64)):
         try:
             got = attempt(length, left)
         except Exception as error:
-            raise _Feedback(
+            raise Feedback(
                 f"Your function stops with {type(error).__name__}: {str(error)[:80]}"
             ) from None
-        _attempted(got, "your function returns nothing so far")
+        attempted(got, "your function returns nothing so far")
         case = f"for N = {length} and {left} tokens back"
         if isinstance(got, bool) or not isinstance(got, Real):
-            raise _Feedback(f"A number is asked for, and {case} it is {type(got).__name__}.")
+            raise Feedback(f"A number is asked for, and {case} it is {type(got).__name__}.")
         pairs = sum(min(i, left) + 1 for i in range(length))
         if got != pairs:
             side = "many" if got > pairs else "few"
-            raise _Feedback(
+            raise Feedback(
                 f"Too {side} pairs {case}. Does every token see itself, and the first ones fewer?"
             )
     return "Right: also where the window is longer than the text."
@@ -89,17 +84,17 @@ def check_decoding_batch(attempt: Any) -> None:
     attempt : int, or None
         For products with large weights in two bytes a number.
     """
-    _say(_decoding_batch, attempt)
+    say(_decoding_batch, attempt)
 
 
 def _decoding_batch(attempt: Any) -> str:
-    rows = _number(attempt, "give a number of sequences")
+    rows = number(attempt, "give a number of sequences")
     if rows <= 0:
-        raise _Feedback(f"A positive number of sequences is asked for, got {rows:g}.")
+        raise Feedback(f"A positive number of sequences is asked for, got {rows:g}.")
     intensity = 2 * rows / 2
     if not math.isclose(rows, 300, rel_tol=0.01):
         side = "too few" if rows < 300 else "more than it takes"
-        raise _Feedback(
+        raise Feedback(
             f"With {rows:g} rows a weight of two bytes gives {intensity:g} FLOPs: {side}."
         )
     return "Right: as many rows as the machine does FLOPs a byte, because 2 FLOPs meet 2 bytes."
@@ -113,42 +108,16 @@ def check_cache_heads(attempt: Any) -> None:
     attempt : int, or None
         For 32 layers, 32,768 tokens, d_k = d_v = 128 and two bytes a number.
     """
-    _say(_cache_heads, attempt)
+    say(_cache_heads, attempt)
 
 
 def _cache_heads(attempt: Any) -> str:
-    heads = _number(attempt, "give a number of key/value heads")
+    heads = number(attempt, "give a number of key/value heads")
     if heads != int(heads) or heads < 1:
-        raise _Feedback(f"A whole number of heads is asked for, got {heads:g}.")
+        raise Feedback(f"A whole number of heads is asked for, got {heads:g}.")
     size = 32 * 32768 * heads * (128 + 128) * 2 / 2**30
     if size > 4:
-        raise _Feedback(f"{heads:g} heads take {size:g} GiB.")
+        raise Feedback(f"{heads:g} heads take {size:g} GiB.")
     if size < 4:
-        raise _Feedback(f"{heads:g} heads take {size:g} GiB; there is room for more.")
+        raise Feedback(f"{heads:g} heads take {size:g} GiB; there is room for more.")
     return "Right: 4 GiB to the byte. With 32 query heads, four of them share each."
-
-
-def _say(check: Callable[[Any], str], attempt: Any) -> None:
-    try:
-        print(check(attempt))
-    except _Feedback as trouble:
-        print(trouble)
-
-
-def _attempted(attempt: Any, what_to_do: str) -> None:
-    if attempt is None or attempt is ...:
-        raise _Feedback(f"Not attempted yet: {what_to_do}.")
-
-
-def _number(attempt: Any, what_to_do: str) -> float:
-    _attempted(attempt, what_to_do)
-    scalar = array_api_compat.is_array_api_obj(attempt) and attempt.ndim == 0
-    if isinstance(attempt, bool) or not (scalar or isinstance(attempt, Real)):
-        raise _Feedback(f"One number is asked for, and this is {type(attempt).__name__}.")
-    try:
-        number = float(attempt)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise _Feedback(f"One number of ordinary size is asked for: {error}.") from None
-    if not math.isfinite(number):
-        raise _Feedback(f"A finite number is asked for, got {number}.")
-    return number

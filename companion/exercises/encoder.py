@@ -1,14 +1,14 @@
 """Checkers for the exercises of the chapter on a trained encoder."""
 
 import math
-from collections.abc import Callable, Mapping
-from numbers import Real
+from collections.abc import Mapping
 from typing import Any
 
 import array_api_compat
 import numpy as np
 
 from companion.arrays import array_module, to_numpy
+from companion.exercises.feedback import Feedback, attempted, number, say
 
 __all__ = [
     "check_index_bytes",
@@ -29,10 +29,6 @@ TEXTS = 10_000
 SEED = 0  # of rows for which a cosine, a product and a distance rank differently
 
 
-class _Feedback(Exception):
-    """What is still wrong with an attempt."""
-
-
 def check_tensor_names(attempt: Any) -> None:
     """Check the predicted names of three tensors.
 
@@ -40,16 +36,16 @@ def check_tensor_names(attempt: Any) -> None:
     ----------
     attempt : dict of parameter to name, or None
     """
-    _say(_tensor_names, attempt)
+    say(_tensor_names, attempt)
 
 
 def _tensor_names(attempt: Any) -> str:
-    _attempted(attempt, "predict three names")
+    attempted(attempt, "predict three names")
     if not isinstance(attempt, Mapping):
-        raise _Feedback(f"A dict is asked for, and this is {type(attempt).__name__}.")
+        raise Feedback(f"A dict is asked for, and this is {type(attempt).__name__}.")
     missing = [parameter for parameter in NAMES if attempt.get(parameter) in (None, ...)]
     if missing:
-        raise _Feedback(f"Not attempted yet: the tensor of {missing[0]}.")
+        raise Feedback(f"Not attempted yet: the tensor of {missing[0]}.")
     for parameter, (layer, tensor) in NAMES.items():
         _tensor_name(parameter, attempt[parameter], f"encoder.layer.{layer}.", tensor)
     return "Right: layer, part, and what it is. The whole file is named like this."
@@ -57,20 +53,20 @@ def _tensor_names(attempt: Any) -> str:
 
 def _tensor_name(parameter: str, name: Any, layer: str, tensor: str) -> None:
     if not isinstance(name, str):
-        raise _Feedback(f"The name of {parameter} should be a text, not {type(name).__name__}.")
+        raise Feedback(f"The name of {parameter} should be a text, not {type(name).__name__}.")
     if not name.startswith("encoder.layer."):
-        raise _Feedback(f"The name of {parameter} should begin as the three do that you were told.")
+        raise Feedback(f"The name of {parameter} should begin as the three do that you were told.")
     if not name.startswith(layer):
-        raise _Feedback(f"The name of {parameter} leads to another layer.")
+        raise Feedback(f"The name of {parameter} leads to another layer.")
     given = name.removeprefix(layer)
     if given.rpartition(".")[2] != tensor.rpartition(".")[2]:
-        raise _Feedback(f"The last word of the name of {parameter} says weight or bias: which?")
+        raise Feedback(f"The last word of the name of {parameter} says weight or bias: which?")
     if ("attention" in given) != ("attention" in tensor):
-        raise _Feedback(f"Is {parameter} a part of the attention or does it come behind it?")
+        raise Feedback(f"Is {parameter} a part of the attention or does it come behind it?")
     if ("LayerNorm" in given) != ("LayerNorm" in tensor):
-        raise _Feedback(f"Is {parameter} of a norm or of a dense layer? The name should say so.")
+        raise Feedback(f"Is {parameter} of a norm or of a dense layer? The name should say so.")
     if given != tensor:
-        raise _Feedback(
+        raise Feedback(
             f"For {parameter}, ask which comes first: rows enter by way of something intermediate, "
             "and leave by an output."
         )
@@ -83,20 +79,20 @@ def check_squared_distance(attempt: Any) -> None:
     ----------
     attempt : float, or None
     """
-    _say(_squared_distance, attempt)
+    say(_squared_distance, attempt)
 
 
 def _squared_distance(attempt: Any) -> str:
-    value = _number(attempt, "give the squared distance")
+    value = number(attempt, "give the squared distance")
     right = 2 - 2 * COSINE
     if abs(value - math.sqrt(right)) < 1e-3:
-        raise _Feedback("That is the distance; its square is asked for.")
+        raise Feedback("That is the distance; its square is asked for.")
     if abs(value - (1 - COSINE)) < 1e-3:
-        raise _Feedback("Multiply out |u − v|²: both squares count, and the product counts twice.")
+        raise Feedback("Multiply out |u − v|²: both squares count, and the product counts twice.")
     if not 0 <= value <= 4:
-        raise _Feedback("Two unit vectors are at most 2 apart: the square lies from 0 to 4.")
+        raise Feedback("Two unit vectors are at most 2 apart: the square lies from 0 to 4.")
     if abs(value - right) > 1e-3:
-        raise _Feedback("For equal vectors your rule should give 0, for opposite ones 4. Does it?")
+        raise Feedback("For equal vectors your rule should give 0, for opposite ones 4. Does it?")
     return "Right: the two squares are 1 each, and the product is taken off twice."
 
 
@@ -108,13 +104,13 @@ def check_nearest(attempt: Any) -> None:
     attempt : function, or None
         Takes query (d,), vectors (n, d) of any lengths, and k; returns k integers.
     """
-    _say(_nearest, attempt)
+    say(_nearest, attempt)
 
 
 def _nearest(attempt: Any) -> str:
-    _attempted(attempt, "hand over your function")
+    attempted(attempt, "hand over your function")
     if not callable(attempt):
-        raise _Feedback(f"A function is asked for, and this is {type(attempt).__name__}.")
+        raise Feedback(f"A function is asked for, and this is {type(attempt).__name__}.")
     xp = array_module()
     rng = np.random.default_rng(SEED)
     vectors = rng.standard_normal((20, 5)) * rng.uniform(0.2, 5, (20, 1))
@@ -122,17 +118,17 @@ def _nearest(attempt: Any) -> str:
     try:
         result = attempt(xp.asarray(query), xp.asarray(vectors), 4)
     except Exception as error:
-        raise _Feedback(
+        raise Feedback(
             f"Your function stops with {type(error).__name__}: {str(error)[:80]}"
         ) from None
-    _attempted(result, "your function returns nothing so far")
+    attempted(result, "your function returns nothing so far")
     if array_api_compat.is_array_api_obj(result):
         result = to_numpy(result)
     places = np.asarray(result)
     if places.dtype.kind not in "iu":
-        raise _Feedback("Places are asked for, and they are integers.")
+        raise Feedback("Places are asked for, and they are integers.")
     if places.shape != (4,):
-        raise _Feedback(
+        raise Feedback(
             f"The shape should be (4,), one place for each of k; yours is {places.shape}."
         )
     products = vectors @ query
@@ -144,12 +140,12 @@ def _nearest(attempt: Any) -> str:
         (distances, "these are the nearest points; their directions may differ."),
     ):
         if np.array_equal(places, np.argsort(wrong)[:4]):
-            raise _Feedback(f"The shape is right, but {feedback}")
+            raise Feedback(f"The shape is right, but {feedback}")
     best = np.argsort(-cosines)[:4]
     if set(places.tolist()) == set(best.tolist()) and not np.array_equal(places, best):
-        raise _Feedback("The right four; the most alike should come first.")
+        raise Feedback("The right four; the most alike should come first.")
     if not np.array_equal(places, best):
-        raise _Feedback("The shape is right, but another row has a larger cosine.")
+        raise Feedback("The shape is right, but another row has a larger cosine.")
     return "Right: for unit rows it is one product and one sort."
 
 
@@ -161,20 +157,20 @@ def check_index_bytes(attempt: Any) -> None:
     attempt : int, or None
         Bytes.
     """
-    _say(_index_bytes, attempt)
+    say(_index_bytes, attempt)
 
 
 def _index_bytes(attempt: Any) -> str:
-    size = _number(attempt, "give a number of bytes")
+    size = number(attempt, "give a number of bytes")
     right = 1_000_000 * 384 * 4
     if size == right:
         return "Right: about 1.5 GB, whatever the length of the texts."
     if size == right // 4:
-        raise _Feedback("That many numbers it is; each of them takes several bytes.")
+        raise Feedback("That many numbers it is; each of them takes several bytes.")
     if size == 2 * right:
-        raise _Feedback("That would be float64.")
+        raise Feedback("That would be float64.")
     side = "less" if size < right else "more"
-    raise _Feedback(f"That is {side} than all the numbers take: texts, columns, bytes for each.")
+    raise Feedback(f"That is {side} than all the numbers take: texts, columns, bytes for each.")
 
 
 def check_passes(attempt: Any) -> None:
@@ -185,43 +181,20 @@ def check_passes(attempt: Any) -> None:
     attempt : pair of int, or None
         Passes of the encoder, and of a model that reads a pair of texts at once.
     """
-    _say(_passes, attempt)
+    say(_passes, attempt)
 
 
 def _passes(attempt: Any) -> str:
-    _attempted(attempt, "give two numbers of passes")
+    attempted(attempt, "give two numbers of passes")
     if not isinstance(attempt, tuple | list) or len(attempt) != 2:
-        raise _Feedback("Two numbers are asked for: the encoder's passes, then the other model's.")
-    alone, pairs = (_number(part, "give two numbers of passes") for part in attempt)
+        raise Feedback("Two numbers are asked for: the encoder's passes, then the other model's.")
+    alone, pairs = (number(part, "give two numbers of passes") for part in attempt)
     if alone != TEXTS:
-        raise _Feedback("The encoder's number is wrong: how often does it read each text?")
+        raise Feedback("The encoder's number is wrong: how often does it read each text?")
     if pairs == TEXTS**2:
-        raise _Feedback("That counts each pair twice, and each text with itself.")
+        raise Feedback("That counts each pair twice, and each text with itself.")
     if pairs == TEXTS * (TEXTS - 1):
-        raise _Feedback("That counts each pair twice.")
+        raise Feedback("That counts each pair twice.")
     if pairs != TEXTS * (TEXTS - 1) // 2:
-        raise _Feedback("The second number is wrong: how many pairs do 10 000 texts make?")
+        raise Feedback("The second number is wrong: how many pairs do 10 000 texts make?")
     return "Right: nearly fifty million passes against ten thousand. Products are what is left."
-
-
-def _say(check: Callable[[Any], str], attempt: Any) -> None:
-    try:
-        print(check(attempt))
-    except _Feedback as trouble:
-        print(trouble)
-
-
-def _attempted(attempt: Any, what_to_do: str) -> None:
-    if attempt is None or attempt is ...:
-        raise _Feedback(f"Not attempted yet: {what_to_do}.")
-
-
-def _number(attempt: Any, what_to_do: str) -> float:
-    _attempted(attempt, what_to_do)
-    if array_api_compat.is_array_api_obj(attempt) and attempt.ndim == 0:
-        attempt = float(attempt)
-    if isinstance(attempt, bool) or not isinstance(attempt, Real):
-        raise _Feedback(f"One number is asked for, and this is {type(attempt).__name__}.")
-    if not math.isfinite(attempt):
-        raise _Feedback(f"A finite number is asked for, got {attempt}.")
-    return float(attempt)

@@ -9,6 +9,7 @@ import array_api_compat
 import numpy as np
 
 from companion.arrays import array_module, to_numpy
+from companion.exercises.feedback import Feedback, attempted, say
 from companion.projections import project_qkv
 from companion.running_example import running_example
 from companion.scores import scaled_scores
@@ -24,10 +25,6 @@ __all__ = [
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
 
 
-class _Feedback(Exception):
-    """What is still wrong with an attempt."""
-
-
 def check_rising_tokens(attempt: Any) -> None:
     """Check which of the five tokens get more weight from *cat* when all its scores double.
 
@@ -36,18 +33,18 @@ def check_rising_tokens(attempt: Any) -> None:
     attempt : collection of str, or None
         The tokens.
     """
-    _say(_rising_tokens, attempt)
+    say(_rising_tokens, attempt)
 
 
 def _rising_tokens(attempt: Any) -> str:
-    _attempted(attempt, "name tokens, such as {'the', 'ran'}")
+    attempted(attempt, "name tokens, such as {'the', 'ran'}")
     example = running_example(xp=array_module())
     if not isinstance(attempt, (set, frozenset, list, tuple)):
         kind = type(attempt).__name__
-        raise _Feedback(f"A set of tokens is asked for, and this is of the kind {kind}.")
+        raise Feedback(f"A set of tokens is asked for, and this is of the kind {kind}.")
     strangers = [token for token in attempt if token not in example.tokens]
     if strangers:
-        raise _Feedback(f"{strangers[0]!r} is none of the tokens {', '.join(example.tokens)}.")
+        raise Feedback(f"{strangers[0]!r} is none of the tokens {', '.join(example.tokens)}.")
     matrices = (weight[0, ...] for weight in (example.w_q, example.w_k, example.w_v))
     query, key, _ = project_qkv(example.x, *matrices)
     scores = scaled_scores(query, key)[2, :]
@@ -55,12 +52,12 @@ def _rising_tokens(attempt: Any) -> str:
     rising = {token for token, more in zip(example.tokens, rises, strict=True) if more}
     falling = set(attempt) - rising
     if falling:
-        raise _Feedback(
+        raise Feedback(
             f"Tokens you name that get less weight: {len(falling)}. Doubling favours a score only "
             "if it lies above the average score, taken with the weights."
         )
     if set(attempt) != rising:
-        raise _Feedback("A token that gains is missing: the weights still sum to one.")
+        raise Feedback("A token that gains is missing: the weights still sum to one.")
     return "Right: no other score lies above the mean that the weights make."
 
 
@@ -73,7 +70,7 @@ def check_jacobian_product(attempt: Any) -> None:
         Takes weights (..., n) and a gradient by the weights (..., n), and returns the gradient by
         the scores (..., n).
     """
-    _say(_jacobian_product, attempt)
+    say(_jacobian_product, attempt)
 
 
 def _jacobian_product(attempt: Any) -> str:
@@ -84,14 +81,14 @@ def _jacobian_product(attempt: Any) -> str:
     w, g = to_numpy(weights), to_numpy(gradient)
     sums = np.abs(got.sum(axis=-1))
     if np.max(sums) > 1e-9:
-        raise _Feedback(
+        raise Feedback(
             f"Row {int(np.argmax(sums))} does not sum to zero, but adding one number to all scores "
             "of a row changes no weight."
         )
     right = w * (g - (w * g).sum(axis=-1, keepdims=True))
     if not np.allclose(got, right, **CLOSE):
         row = int(np.argmax(np.abs(got - right).max(axis=-1)))
-        raise _Feedback(f"Row {row} sums to zero, but is not the Jacobian times its gradient.")
+        raise Feedback(f"Row {row} sums to zero, but is not the Jacobian times its gradient.")
     return "Right. If you formed J on the way, ask what it costs for n = 100,000."
 
 
@@ -103,7 +100,7 @@ def check_quiet_softmax(attempt: Any) -> None:
     attempt : function, or None
         Takes scores (..., n) and returns weights (..., n).
     """
-    _say(_quiet_softmax, attempt)
+    say(_quiet_softmax, attempt)
 
 
 def _quiet_softmax(attempt: Any) -> str:
@@ -111,16 +108,16 @@ def _quiet_softmax(attempt: Any) -> str:
     shape = ((3, 4), "3 rows, each with 4 scores")
     got = _call(attempt, (scores,), *shape)
     if np.allclose(got.sum(axis=-1), 1.0):
-        raise _Feedback("Every row sums to one: nothing is left for saying nothing.")
+        raise Feedback("Every row sums to one: nothing is left for saying nothing.")
     powers = np.exp(to_numpy(scores))
     if not np.allclose(got, powers / (1 + powers.sum(axis=-1, keepdims=True)), **CLOSE):
-        raise _Feedback("For small scores the weights are not exp(s_j) / (1 + Σ exp(s_l)).")
+        raise Feedback("For small scores the weights are not exp(s_j) / (1 + Σ exp(s_l)).")
     loud = _call(attempt, (scores + 1000.0,), *shape)
     if not np.allclose(loud, to_numpy(softmax(scores)), **CLOSE):
-        raise _Feedback("Right for small scores; with 1000 added to each, something overflows.")
+        raise Feedback("Right for small scores; with 1000 added to each, something overflows.")
     silent = _call(attempt, (scores - 1000.0,), *shape)
     if not np.allclose(silent, 0.0, **CLOSE):
-        raise _Feedback(
+        raise Feedback(
             "Right for small and for large scores; with 1000 taken from each, the weights should "
             f"all but vanish, and row 0 sums to {silent[0].sum():.2f}."
         )
@@ -135,7 +132,7 @@ def check_needed_lead(attempt: Any) -> None:
     attempt : function, or None
         Takes n and p and returns a number.
     """
-    _say(_needed_lead, attempt)
+    say(_needed_lead, attempt)
 
 
 def _needed_lead(attempt: Any) -> str:
@@ -144,45 +141,33 @@ def _needed_lead(attempt: Any) -> str:
     for n, p in ((2, 0.5), (2, 0.9), (10, 0.5), (1000, 0.25), (100_000, 0.99)):
         lead = _returned(attempt, (n, p))
         if not isinstance(lead, Real) and not array_api_compat.is_array_api_obj(lead):
-            raise _Feedback(f"One number is asked for, and this is {type(lead).__name__}.")
+            raise Feedback(f"One number is asked for, and this is {type(lead).__name__}.")
         lead = float(lead) if getattr(lead, "ndim", 0) == 0 else math.nan
         if not math.isfinite(lead):
-            raise _Feedback(f"For n = {n} and p = {p} one finite number is asked for.")
+            raise Feedback(f"For n = {n} and p = {p} one finite number is asked for.")
         row = xp.zeros(n, dtype=xp.float64)
         weight = float(softmax(xp.where(xp.arange(n) == 0, row + lead, row))[0])
         if abs(weight - p) > 1e-9:
-            raise _Feedback(
+            raise Feedback(
                 f"For n = {n} and p = {p} your lead gives the one token the weight {weight:.4f}."
             )
     return "Right: the needed lead grows like the logarithm of the length."
 
 
-def _say(check: Callable[[Any], str], attempt: Any) -> None:
-    try:
-        print(check(attempt))
-    except _Feedback as trouble:
-        print(trouble)
-
-
-def _attempted(attempt: Any, what_to_do: str) -> None:
-    if attempt is None or attempt is ...:
-        raise _Feedback(f"Not attempted yet: {what_to_do}.")
-
-
 def _check_function(attempt: Any) -> None:
-    _attempted(attempt, "hand over your function")
+    attempted(attempt, "hand over your function")
     if not callable(attempt):
-        raise _Feedback(f"A function is asked for, and this is {type(attempt).__name__}.")
+        raise Feedback(f"A function is asked for, and this is {type(attempt).__name__}.")
 
 
 def _returned(attempt: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     try:
         result = attempt(*arguments)
     except Exception as error:
-        raise _Feedback(
+        raise Feedback(
             f"Your function stops with {type(error).__name__}: {str(error)[:80]}"
         ) from None
-    _attempted(result, "your function returns nothing so far")
+    attempted(result, "your function returns nothing so far")
     return result
 
 
@@ -193,9 +178,9 @@ def _call(
     _check_function(attempt)
     result = _returned(attempt, arguments)
     if not array_api_compat.is_array_api_obj(result):
-        raise _Feedback(f"An array is asked for, and this is {type(result).__name__}.")
+        raise Feedback(f"An array is asked for, and this is {type(result).__name__}.")
     if result.shape != shape:
-        raise _Feedback(f"The shape should be {shape}, {meaning}; yours is {result.shape}.")
+        raise Feedback(f"The shape should be {shape}, {meaning}; yours is {result.shape}.")
     return to_numpy(result)
 
 

@@ -1,7 +1,7 @@
 """Checkers for the exercises of the chapter on tiles and the online softmax."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from numbers import Real
 from typing import Any
 
@@ -9,6 +9,7 @@ import array_api_compat
 import numpy as np
 
 from companion.arrays import to_numpy
+from companion.exercises.feedback import Feedback, attempted, say
 
 __all__ = [
     "check_bound_with_mask",
@@ -16,10 +17,6 @@ __all__ = [
     "check_merge_logs",
     "check_merged_output",
 ]
-
-
-class _Feedback(Exception):
-    """What is still wrong with an attempt."""
 
 
 def check_merged_output(attempt: Any) -> None:
@@ -30,7 +27,7 @@ def check_merged_output(attempt: Any) -> None:
     attempt : two numbers, or None
         The merged weighted values over the merged total.
     """
-    _say(_merged_output, attempt)
+    say(_merged_output, attempt)
 
 
 def _merged_output(attempt: Any) -> str:
@@ -42,9 +39,9 @@ def _merged_output(attempt: Any) -> str:
         ((0.5, 2), "that averages two outputs, as if both states had the same weight."),
     ):
         if np.allclose(got, wrong, atol=0.01):
-            raise _Feedback(f"Close: {why}")
+            raise Feedback(f"Close: {why}")
     if not np.allclose(got, (1 / 3, 8 / 3), atol=0.01):
-        raise _Feedback("The larger maximum stays. By which factor does the other state shrink?")
+        raise Feedback("The larger maximum stays. By which factor does the other state shrink?")
     return "Right: the first state counts a quarter of what it did, and both sums know it."
 
 
@@ -57,7 +54,7 @@ def check_merge_logs(attempt: Any) -> None:
         Takes NumPy's (log_1, output_1, log_2, output_2), shapes (T, 1) and (T, d_v) twice,
         and returns the merged (log, output).
     """
-    _say(_merge_logs, attempt)
+    say(_merge_logs, attempt)
 
 
 def _merge_logs(attempt: Any) -> str:
@@ -73,13 +70,13 @@ def _merge_logs(attempt: Any) -> str:
         with np.errstate(all="ignore"):
             got = _called(attempt, *first, *second)
         if not isinstance(got, Iterable) or len(got := tuple(got)) != 2:
-            raise _Feedback("Your function must return two arrays: the logarithm, the output.")
+            raise Feedback("Your function must return two arrays: the logarithm, the output.")
         for name, array, right in zip(("logarithm", "output"), got, expected, strict=True):
             array = _array(array, right.shape, f"the {name}")
             if not np.all(np.isfinite(array)):
-                raise _Feedback(f"The {name} is not finite {case}. Which number can you subtract?")
+                raise Feedback(f"The {name} is not finite {case}. Which number can you subtract?")
             if not np.allclose(array, right, rtol=1e-9, atol=1e-9):
-                raise _Feedback(f"The {name} is wrong {case}. How much weight has each side?")
+                raise Feedback(f"The {name} is wrong {case}. How much weight has each side?")
     return "Right: two arrays are enough, and no exponential is larger than 1."
 
 
@@ -98,19 +95,19 @@ def check_causal_tiles(attempt: Any) -> None:
     attempt : int, or None
         The tiles with at least one visible score.
     """
-    _say(_causal_tiles, attempt)
+    say(_causal_tiles, attempt)
 
 
 def _causal_tiles(attempt: Any) -> str:
     tiles = float(_numbers(attempt, 1, "give a number of tiles")[0])
     if tiles == 512:
-        raise _Feedback("Close: those are all tiles. Which of them does the mask hide whole?")
+        raise Feedback("Close: those are all tiles. Which of them does the mask hide whole?")
     if tiles == 256:
-        raise _Feedback("Close: half of them, but a tile on the diagonal has visible scores too.")
+        raise Feedback("Close: half of them, but a tile on the diagonal has visible scores too.")
     right = sum(math.ceil((start + 128) / 1024) for start in range(0, 8192, 128))
     if tiles != right:
         side = "few" if tiles < right else "many"
-        raise _Feedback(f"Too {side}. How many blocks does a tile need that ends at row r?")
+        raise Feedback(f"Too {side}. How many blocks does a tile need that ends at row r?")
     return "Right: a little more than half of all, because a tile on the diagonal counts whole."
 
 
@@ -123,7 +120,7 @@ def check_bound_with_mask(attempt: Any) -> None:
         Takes NumPy's query (T, d_k), already scaled, key (S, d_k) and a float mask (T, S), where −∞
         hides, and returns T numbers. Every row sees a key.
     """
-    _say(_bound_with_mask, attempt)
+    say(_bound_with_mask, attempt)
 
 
 def _bound_with_mask(attempt: Any) -> str:
@@ -136,71 +133,59 @@ def _bound_with_mask(attempt: Any) -> str:
     mask[4] = np.where(mask[4] > -np.inf, -30.0, -np.inf)  # a bound that forgets the mask is loose
     bound = _array(_called(attempt, query, key, mask), (6,), "the bounds")
     if not np.all(np.isfinite(bound)):
-        raise _Feedback("A bound is not finite, although every row sees a key.")
+        raise Feedback("A bound is not finite, although every row sees a key.")
     low = np.flatnonzero(bound < (query @ key.T + mask).max(axis=-1) - 1e-12)
     if low.size:
-        raise _Feedback(f"Row {low[0] + 1} has a score above its bound.")
+        raise Feedback(f"Row {low[0] + 1} has a score above its bound.")
     if np.allclose(bound, (query @ key.T + mask).max(axis=-1)):
-        raise _Feedback("Those are the maxima themselves. Bound them before there are any scores.")
+        raise Feedback("Those are the maxima themselves. Bound them before there are any scores.")
     longer = key.copy()
     longer[7] *= 100
     moved = _array(_called(attempt, query, longer, mask), (6,), "the bounds")
     if np.any(moved[:3] != bound[:3]):
-        raise _Feedback("A key changed that row 1 does not see, and its bound changed with it.")
+        raise Feedback("A key changed that row 1 does not see, and its bound changed with it.")
     norms = np.linalg.norm(query, axis=1), np.linalg.norm(key, axis=1)
     seen = np.where(mask > -np.inf, norms[1], 0).max(axis=1)
     loose = np.flatnonzero(bound > norms[0] * seen + mask.max(axis=-1) + 1e-9)
     if loose.size:
-        raise _Feedback(f"Safe, but looser than need be in row {loose[0] + 1}. What lowers it?")
+        raise Feedback(f"Safe, but looser than need be in row {loose[0] + 1}. What lowers it?")
     return "Right: from visible keys alone, known before any score, and never below one."
 
 
-def _say(check: Callable[[Any], str], attempt: Any) -> None:
-    try:
-        print(check(attempt))
-    except _Feedback as trouble:
-        print(trouble)
-
-
-def _attempted(attempt: Any, what_to_do: str) -> None:
-    if attempt is None or attempt is ...:
-        raise _Feedback(f"Not attempted yet: {what_to_do}.")
-
-
 def _numbers(attempt: Any, count: int, what_to_do: str) -> np.ndarray:
-    _attempted(attempt, what_to_do)
+    attempted(attempt, what_to_do)
     if array_api_compat.is_array_api_obj(attempt):
         attempt = to_numpy(attempt)
     given = list(attempt) if isinstance(attempt, Iterable) else [attempt]
     if any(isinstance(a, bool | np.bool_) or not isinstance(a, Real) for a in given):
-        raise _Feedback(f"Numbers are asked for, and this is {type(attempt).__name__}.")
+        raise Feedback(f"Numbers are asked for, and this is {type(attempt).__name__}.")
     if len(given) != count:
-        raise _Feedback(f"{count} number{'s' * (count > 1)} asked for, got {len(given)}.")
+        raise Feedback(f"{count} number{'s' * (count > 1)} asked for, got {len(given)}.")
     if not all(math.isfinite(a) for a in given):
-        raise _Feedback("Finite numbers are asked for.")
+        raise Feedback("Finite numbers are asked for.")
     return np.asarray(given, dtype=np.float64)
 
 
 def _called(attempt: Any, *arrays: np.ndarray) -> Any:
-    _attempted(attempt, "hand over your function")
+    attempted(attempt, "hand over your function")
     if not callable(attempt):
-        raise _Feedback(f"A function is asked for, and this is {type(attempt).__name__}.")
+        raise Feedback(f"A function is asked for, and this is {type(attempt).__name__}.")
     try:
         got = attempt(*arrays)
     except Exception as error:
-        raise _Feedback(
+        raise Feedback(
             f"Your function stops with {type(error).__name__}: {str(error)[:80]}"
         ) from None
-    _attempted(got, "your function returns nothing so far")
+    attempted(got, "your function returns nothing so far")
     return got
 
 
 def _array(attempt: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
     if not array_api_compat.is_array_api_obj(attempt):
-        raise _Feedback(f"An array is asked for, and {name} is {type(attempt).__name__}.")
+        raise Feedback(f"An array is asked for, and {name} is {type(attempt).__name__}.")
     got = to_numpy(attempt)
     if got.dtype.kind != "f":
-        raise _Feedback(f"Floating numbers are asked for, and {name} holds {got.dtype}.")
+        raise Feedback(f"Floating numbers are asked for, and {name} holds {got.dtype}.")
     if got.shape != shape:
-        raise _Feedback(f"Expected shape {shape} of {name}, a row a query, got {got.shape}.")
+        raise Feedback(f"Expected shape {shape} of {name}, a row a query, got {got.shape}.")
     return got.astype(np.float64)
