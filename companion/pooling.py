@@ -76,6 +76,11 @@ def unit_rows(x: Any) -> Any:
     if x.ndim < 1:
         raise ValueError(f"x must be (..., d), got shape {x.shape}")
     wide = xp.astype(x, computing_dtype(xp, x.dtype), copy=False)
+    if wide.shape[-1] == 0:
+        return x
+    largest = xp.max(xp.abs(wide), axis=-1, keepdims=True)
+    # Squares of the numbers themselves could leave the range of the floats.
+    wide = wide / xp.where(largest == 0, xp.ones_like(largest), largest)
     length = xp.sqrt(xp.sum(wide * wide, axis=-1, keepdims=True))
     units = wide / xp.where(length == 0, xp.ones_like(length), length)
     return xp.astype(units, x.dtype, copy=False)

@@ -86,34 +86,25 @@ def _on_cores(
     workers = thread_count(threads)
     batch = np.broadcast_shapes(*(array.shape[:-3] for array in (query, key, value)))
     heads, count = query.shape[-3:-1]
-    shared, length = key.shape[-3:-1]
+    length = key.shape[-2]
     output = np.empty((*batch, heads, count, value.shape[-1]), query.dtype)
     query, key, value = (
         np.broadcast_to(array, (*batch, *array.shape[-3:])) for array in (query, key, value)
     )
     if attn_mask is not None:
         attn_mask = np.broadcast_to(attn_mask, (*batch, heads, count, length))
-    offsets = np.broadcast_to(reach.offset, batch)
+    reach = reach._replace(offset=np.broadcast_to(reach.offset, batch))
     # Short heads go together, in calls of NumPy that are long enough for the cores to work at once.
     most = min(KEYS // length, math.ceil(math.prod(batch) * heads / (2 * workers)))
-    groups = _groups(heads, shared, max(1, most))
+    groups = _groups(heads, key.shape[-3], max(1, most))
     pieces = math.ceil(4 * workers / (math.prod(batch) * len(groups)))
     step = min(count, max(math.ceil(count / pieces / ROWS), 4) * ROWS)
+    whole = Job(query, key, value, attn_mask, reach, scale, softcap, range(count), output)
     jobs = [
-        Job(
-            query[index][some],
-            key[index][keys_of_some],
-            value[index][keys_of_some],
-            None if attn_mask is None else attn_mask[index][some],
-            reach._replace(offset=int(offsets[index])),
-            scale,
-            softcap,
-            range(start, min(start + step, count)),
-            output[index][some],
-        )
+        _part(whole, index, *group, range(start, min(start + step, count)))
         for start in reversed(range(0, count, step))  # under a causal mask the last rows see most
         for index in np.ndindex(*batch)
-        for some, keys_of_some in groups
+        for group in groups
     ]
     idle = [Worker(jobs[0], max(1, most), step) for _ in range(min(workers, len(jobs)))]
 
@@ -124,6 +115,19 @@ def _on_cores(
 
     parallel_map(fill, jobs, threads=workers)
     return output
+
+
+def _part(job: Job, index: tuple[int, ...], heads: slice, shared: slice, rows: range) -> Job:
+    """Cut one job out of the job of a whole batch: some heads of one of its members."""
+    return job._replace(
+        query=job.query[index][heads],
+        key=job.key[index][shared],
+        value=job.value[index][shared],
+        mask=None if job.mask is None else job.mask[index][heads],
+        reach=job.reach._replace(offset=int(job.reach.offset[index])),
+        rows=rows,
+        output=job.output[index][heads],
+    )
 
 
 def _groups(heads: int, shared: int, most: int) -> list[tuple[slice, slice]]:

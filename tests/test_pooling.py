@@ -53,3 +53,14 @@ def test_rows_of_length_one_keep_their_direction(home):
 def test_a_row_of_zeros_stays(home):
     units = unit_rows(home.asarray(np.asarray([[3.0, 4.0], [0.0, 0.0]])))
     np.testing.assert_allclose(to_numpy(units), [[0.6, 0.8], [0.0, 0.0]], rtol=1e-15)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-20, 1e20, 1e38])
+def test_squares_that_leave_the_range_of_the_floats_do_no_harm(home, size):
+    x = (size * np.asarray([[0.6, -0.8], [1.0, 0.0]])).astype(np.float32)
+    units = to_numpy(unit_rows(home.asarray(x)))
+    np.testing.assert_allclose(units, [[0.6, -0.8], [1.0, 0.0]], rtol=1e-6)
+
+
+def test_rows_without_numbers_stay(home):
+    assert unit_rows(home.asarray(np.zeros((3, 0)))).shape == (3, 0)
