@@ -197,9 +197,9 @@ def said(capsys, check, attempt):
     ("check", "attempt", "part"),
     [
         (exercises.check_two_clocks, None, "Not attempted"),
-        (exercises.check_two_clocks, 5, "Give a pair"),
-        (exercises.check_two_clocks, (1, "x"), "Give a pair"),
-        (exercises.check_two_clocks, (10**400, 1), "Give a pair"),
+        (exercises.check_two_clocks, 5, "this is int: give a pair"),
+        (exercises.check_two_clocks, (1, "x"), "A number is asked for, and this is str"),
+        (exercises.check_two_clocks, (10**400, 1), "A number of ordinary size"),
         (exercises.check_two_clocks, (5000, 5004), "Without waiting"),
         (exercises.check_two_clocks, (800, 5000), "begin with the first command"),
         (exercises.check_two_clocks, (800, 5800), "while the device works"),
@@ -223,9 +223,13 @@ def said(capsys, check, attempt):
         (exercises.check_portable, 3, "this is int"),
         (exercises.check_portable, lambda _x: None, "returns nothing"),
         (exercises.check_portable, lambda _x: [1], "another library's array"),
-        (exercises.check_portable, lambda x: x[0, ...], "The shape must stay (2, 5, 3)"),
+        (exercises.check_portable, lambda x: x[0, ...], "The shape should be (2, 5, 3)"),
         (exercises.check_portable, lambda x: x, "largest size in every row"),
-        (exercises.check_portable, lambda x: x / np.abs(x).max(-1)[..., None], "second device it"),
+        (
+            exercises.check_portable,
+            lambda x: x / np.abs(x).max(-1)[..., None],
+            "stops on the second device",
+        ),
         (
             exercises.check_portable,
             lambda x: x / np.float64(2) / np.ones(1),

@@ -567,9 +567,9 @@ def said(capsys, check, *attempt):
     [
         (None, "Not attempted"),
         (..., "Not attempted"),
-        (3, "a pair of whole numbers"),
-        ((3, 4, 5), "a pair of whole numbers"),
-        ((3.0, 4), "a pair of whole numbers"),
+        (3, "this is int: give a pair (row, column)"),
+        ((3, 4, 5), "this is tuple of length 3"),
+        ((3.0, 4), "A whole number is asked for, and this is float"),
         ((0, 4), "rows 1 to 5 and columns 1 to 6"),
         ((4, 4), "a reshape alone"),
         ((2, 4), "Another token's row"),
@@ -596,7 +596,7 @@ def test_the_single_head_is_checked(capsys, home):
     attempts = [
         (right, "Right"),
         (replace(right, w_v=wide[..., ::-1].copy()), "the output differs"),
-        (replace(right, w_o=twins.w_o[:, :5]), "must have shape (7, 6)"),
+        (replace(right, w_o=twins.w_o[:, :5]), "should be (7, 6)"),
         (twins, "must hold one head"),
         (
             AttentionParameters(w_q[:1], w_k[:1], wide[..., :4], twins.w_o[:4]),
@@ -610,7 +610,10 @@ def test_the_single_head_is_checked(capsys, home):
     for attempt, part in attempts:
         answer = said(capsys, exercises.check_single_head, on(home, attempt), on(home, twins))
         assert part in answer
-    for attempt, part in ((None, "Not attempted"), (3, "Give an AttentionParameters; got int")):
+    for attempt, part in (
+        (None, "Not attempted"),
+        (3, "An AttentionParameters is asked for, and this is int"),
+    ):
         assert part in said(capsys, exercises.check_single_head, attempt, twins)
 
 
@@ -639,7 +642,7 @@ def test_the_unrolled_heads_are_checked(capsys, home):
     ("attempt", "part"),
     [
         (None, "Not attempted"),
-        ("1 GiB", "a whole number of bytes"),
+        ("1 GiB", "A whole number is asked for, and this is str"),
         (2**30, "Right"),
         (2**30 // 32, "one layer"),
         (2**29, "keys and values, and two bytes"),

@@ -592,8 +592,8 @@ def said(capsys, check, *attempt, **options):
     [
         (None, "Not attempted"),
         (..., "Not attempted"),
-        (3, "a set of whole numbers"),
-        ({"cat"}, "a set of whole numbers"),
+        (3, "A set of row numbers is asked for, and this is int"),
+        ({"cat"}, "A whole number is asked for, and this is str"),
         ({0, 1}, "rows 1 to 5"),
         ({1, 2, 3}, "before black"),
         ({2, 3, 4}, "does not reach back"),
@@ -629,13 +629,13 @@ def test_the_streaming_mask_is_checked(capsys, home):
         (causal, "neither in its window nor the first"),
         (np.ones((8, 8), bool), "later token"),
         (np.eye(8, dtype=bool) | first, "does not see itself and the 2 tokens"),
-        (causal[:5], "shape (5, 8)"),
+        (causal[:5], "yours is (5, 8)"),
         (causal.astype(np.float64), "boolean; got"),
     ]
     for attempt, part in attempts:
         assert part in said(capsys, exercises.check_streaming_mask, home.asarray(attempt))
     assert "Not attempted" in said(capsys, exercises.check_streaming_mask, None)
-    assert "must be an array" in said(capsys, exercises.check_streaming_mask, [[True]])
+    assert "An array is asked for" in said(capsys, exercises.check_streaming_mask, [[True]])
 
 
 def test_the_exposing_change_is_checked(capsys, home):
@@ -650,22 +650,22 @@ def test_the_exposing_change_is_checked(capsys, home):
         ((key, plus(value, 4)), "keep every bit"),
         ((plus(key, 0), value), "Only the last row may change: changed_key"),
         ((key, plus(value, 2)), "Only the last row may change: changed_value"),
-        ((key, value.T), "must have the shape of value, (5, 4)"),
+        ((key, value.T), "should be (5, 4), that of value"),
         ((np.where(plus(key, 4) == key, key, np.nan), value), "must be finite"),
     ]
     for attempt, part in attempts:
         arrays = tuple(home.asarray(a) for a in attempt)
         assert part in said(capsys, exercises.check_exposing_change, arrays)
     assert "Not attempted" in said(capsys, exercises.check_exposing_change, None)
-    assert "Give a pair" in said(capsys, exercises.check_exposing_change, 3)
-    assert "must be an array" in said(capsys, exercises.check_exposing_change, (key, 3))
+    assert "give a pair (changed_key" in said(capsys, exercises.check_exposing_change, 3)
+    assert "An array is asked for" in said(capsys, exercises.check_exposing_change, (key, 3))
 
 
 @pytest.mark.parametrize(
     ("attempt", "part"),
     [
         (None, "Not attempted"),
-        (127.5, "as a whole number"),
+        (127.5, "A whole number is asked for, and this is float"),
         (127, "Too small"),
         (129, "a smaller one does too"),
         (128, "Right"),
@@ -679,7 +679,7 @@ def test_the_smallest_window_is_checked(capsys, attempt, part):
     ("attempt", "part"),
     [
         (None, "Not attempted"),
-        ("many", "as a whole number"),
+        ("many", "A whole number is asked for, and this is str"),
         (4096**2, "more than a causal mask"),
         (4096 * 129, "the first rows"),
         (4096 * 128, "count the token itself"),

@@ -601,7 +601,7 @@ def fails(*_):
     [
         (exercises.check_rising_tokens, None, "Not attempted"),
         (exercises.check_rising_tokens, ..., "Not attempted"),
-        (exercises.check_rising_tokens, "black", "of the kind str"),
+        (exercises.check_rising_tokens, "black", "A set of tokens is asked for, and this is str"),
         (exercises.check_rising_tokens, {"dog"}, "'dog' is none of the tokens"),
         (exercises.check_rising_tokens, {"black", "quickly"}, "get less weight: 1"),
         (exercises.check_rising_tokens, set(), "is missing"),
@@ -625,8 +625,12 @@ def fails(*_):
         (exercises.check_needed_lead, None, "Not attempted"),
         (exercises.check_needed_lead, lambda *_: None, "returns nothing"),
         (exercises.check_needed_lead, lambda *_: "far", "this is str"),
-        (exercises.check_needed_lead, lambda *_: math.inf, "one finite number"),
-        (exercises.check_needed_lead, lambda *_: np.ones(2), "one finite number"),
+        (exercises.check_needed_lead, lambda *_: math.inf, "A finite number"),
+        (
+            exercises.check_needed_lead,
+            lambda *_: np.ones(2),
+            "A number is asked for, and this is ndarray",
+        ),
         (exercises.check_needed_lead, lambda n, _: math.log(n), "the weight 0.6667"),
         (exercises.check_needed_lead, needed_lead, "Right"),
     ],

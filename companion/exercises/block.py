@@ -1,16 +1,13 @@
 """Checkers for the exercises of the chapter on the transformer block."""
 
 import math
-from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
 from companion.arrays import array_module, to_numpy
 from companion.block import BlockParameters, transformer_block
-from companion.exercises.feedback import Feedback, attempted, number, say
+from companion.exercises.feedback import Feedback, floats, function, number, numbers, result, say
 from companion.feed_forward import feed_forward
 from companion.heads import multi_head_attention
 from companion.norms import layer_norm
@@ -26,24 +23,12 @@ ROW = (2.0, 4.0, 4.0, 6.0)
 
 
 def check_normed_row(attempt: Any) -> None:
-    """Check the layer norm of the row (2, 4, 4, 6) with weight 1, bias 0 and eps 0.
-
-    Parameters
-    ----------
-    attempt : sequence of four numbers, or None
-    """
+    """Check the layer norm of the row (2, 4, 4, 6) with weight 1, bias 0 and eps 0."""
     say(_normed_row, attempt)
 
 
 def _normed_row(attempt: Any) -> str:
-    attempted(attempt, "give the four numbers of the normed row")
-    if array_api_compat.is_array_api_obj(attempt):
-        attempt = to_numpy(attempt).tolist()
-    if not isinstance(attempt, Sequence) or isinstance(attempt, str):
-        raise Feedback(f"Four numbers are asked for, and this is {type(attempt).__name__}.")
-    if len(attempt) != 4 or not all(isinstance(entry, Real) for entry in attempt):
-        raise Feedback("Four numbers are asked for, one for each column of the row.")
-    row = np.asarray(attempt, dtype=np.float64)
+    row = numbers(attempt, 4, "give the four numbers of the normed row")
     if not abs(row.mean()) < 1e-3:
         raise Feedback(f"The mean of your row should be 0, and it is {row.mean():.4f}.")
     square = float((row**2).mean())
@@ -58,35 +43,17 @@ def _normed_row(attempt: Any) -> str:
 
 
 def check_parallel_block(attempt: Any) -> None:
-    """Check a block whose attention and feed-forward network both read the first norm.
-
-    Parameters
-    ----------
-    attempt : function, or None
-        Takes x (N, d) and BlockParameters and returns (N, d).
-    """
+    """Check a block (x (N, d), parameters) → (N, d) whose two parts both read the first norm."""
     say(_parallel_block, attempt)
 
 
 def _parallel_block(attempt: Any) -> str:
-    attempted(attempt, "hand over your function")
-    if not callable(attempt):
-        raise Feedback(f"A function is asked for, and this is {type(attempt).__name__}.")
+    block = function(attempt)
     xp = array_module()
     rng = np.random.default_rng(6)
     p = BlockParameters.random(rng, width=6, heads=2, hidden=10, xp=xp, dtype=xp.float64)
     x = xp.asarray(rng.standard_normal((5, 6)) + 1, dtype=xp.float64)
-    try:
-        result = attempt(x, p)
-    except Exception as error:
-        raise Feedback(
-            f"Your function stops with {type(error).__name__}: {str(error)[:80]}"
-        ) from None
-    attempted(result, "your function returns nothing so far")
-    if not array_api_compat.is_array_api_obj(result):
-        raise Feedback(f"An array is asked for, and this is {type(result).__name__}.")
-    if result.shape != (5, 6):
-        raise Feedback(f"The shape should be (5, 6), tokens by width; yours is {result.shape}.")
+    got = floats(result(block, x, p), (5, 6), "tokens by width")
     normed = layer_norm(x, p.norm_1.weight, p.norm_1.bias)
     brought = multi_head_attention(normed, p.attention) + feed_forward(normed, p.feed_forward)
     raw = multi_head_attention(x, p.attention) + feed_forward(x, p.feed_forward)
@@ -96,21 +63,15 @@ def _parallel_block(attempt: Any) -> str:
         (normed + brought, "the residual must start at x, not behind the norm."),
         (x + raw, "the parts read x itself; they should read the normed rows."),
     ):
-        if _close(result, wrong):
+        if _close(got, wrong):
             raise Feedback(f"The shape is right, but {feedback}")
-    if not _close(result, x + brought):
+    if not _close(got, x + brought):
         raise Feedback("The shape is right, but result − x is not the sum of both parts.")
     return "Right: one norm, two readers, one sum. Neither part waits for the other."
 
 
 def check_break_even_length(attempt: Any) -> None:
-    """Check how long a text is whose attention costs as much as all else, for d = 768.
-
-    Parameters
-    ----------
-    attempt : int, or None
-        The number of tokens N.
-    """
+    """Check the number of tokens whose attention costs as much as all else, for d = 768."""
     say(_break_even_length, attempt)
 
 
@@ -127,13 +88,7 @@ def _break_even_length(attempt: Any) -> str:
 
 
 def check_branch_scale(attempt: Any) -> None:
-    """Check the factor that lets 24 pre-norm blocks double the variance of the stream, no more.
-
-    Parameters
-    ----------
-    attempt : float, or None
-        The factor before each of the 48 contributions.
-    """
+    """Check the factor before 48 contributions that lets 24 pre-norm blocks double the variance."""
     say(_branch_scale, attempt)
 
 
@@ -147,5 +102,5 @@ def _branch_scale(attempt: Any) -> str:
     return "Right: the factor falls with the root of the number of contributions."
 
 
-def _close(got: Any, wanted: Any) -> bool:
-    return np.allclose(to_numpy(got), to_numpy(wanted), rtol=0, atol=1e-6)
+def _close(got: np.ndarray, wanted: Any) -> bool:
+    return np.allclose(got, to_numpy(wanted), rtol=0, atol=1e-6)

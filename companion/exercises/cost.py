@@ -1,10 +1,9 @@
 """Checkers for the exercises of the chapter on what attention costs."""
 
 import math
-from numbers import Real
 from typing import Any
 
-from companion.exercises.feedback import Feedback, attempted, number, say
+from companion.exercises.feedback import Feedback, function, number, result, say
 
 __all__ = [
     "check_cache_heads",
@@ -15,13 +14,7 @@ __all__ = [
 
 
 def check_weights_bytes(attempt: Any) -> None:
-    """Check the gibibytes of all weights of 32 heads over 32,768 tokens in float16.
-
-    Parameters
-    ----------
-    attempt : float, or None
-        A number of gibibytes, 2**30 bytes each.
-    """
+    """Check the gibibytes of all weights of 32 heads over 32,768 tokens in float16."""
     say(_weights_bytes, attempt)
 
 
@@ -42,48 +35,26 @@ def _weights_bytes(attempt: Any) -> str:
 
 
 def check_window_pairs(attempt: Any) -> None:
-    """Check a function that counts the pairs of a causal window.
-
-    Parameters
-    ----------
-    attempt : function, or None
-        Takes N and how many tokens back a token sees, and returns the number of pairs.
-    """
+    """Check a function (length, left) → number of pairs in a causal window."""
     say(_window_pairs, attempt)
 
 
 def _window_pairs(attempt: Any) -> str:
-    attempted(attempt, "hand over your function of length and left")
-    if not callable(attempt):
-        raise Feedback(f"A function is asked for, and this is {type(attempt).__name__}.")
+    count = function(attempt, "hand over your function of length and left")
     for length, left in ((1, 0), (9, 0), (9, 3), (9, 8), (3, 9), (1000, 64)):
-        try:
-            got = attempt(length, left)
-        except Exception as error:
-            raise Feedback(
-                f"Your function stops with {type(error).__name__}: {str(error)[:80]}"
-            ) from None
-        attempted(got, "your function returns nothing so far")
-        case = f"for N = {length} and {left} tokens back"
-        if isinstance(got, bool) or not isinstance(got, Real):
-            raise Feedback(f"A number is asked for, and {case} it is {type(got).__name__}.")
+        case = f" for N = {length} and {left} tokens back"
+        got = number(result(count, length, left, case=case), "return the number of pairs")
         pairs = sum(min(i, left) + 1 for i in range(length))
         if got != pairs:
             side = "many" if got > pairs else "few"
             raise Feedback(
-                f"Too {side} pairs {case}. Does every token see itself, and the first ones fewer?"
+                f"Too {side} pairs{case}. Does every token see itself, and the first ones fewer?"
             )
     return "Right: also where the window is longer than the text."
 
 
 def check_decoding_batch(attempt: Any) -> None:
-    """Check how many sequences must be decoded together to reach 300 FLOPs a byte.
-
-    Parameters
-    ----------
-    attempt : int, or None
-        For products with large weights in two bytes a number.
-    """
+    """Check how many sequences must be decoded together to reach 300 FLOPs a byte."""
     say(_decoding_batch, attempt)
 
 
@@ -101,13 +72,7 @@ def _decoding_batch(attempt: Any) -> str:
 
 
 def check_cache_heads(attempt: Any) -> None:
-    """Check how many key/value heads fit a cache of 4 GiB.
-
-    Parameters
-    ----------
-    attempt : int, or None
-        For 32 layers, 32,768 tokens, d_k = d_v = 128 and two bytes a number.
-    """
+    """Check how many key/value heads a cache of 4 GiB holds for 32 layers and 32,768 tokens."""
     say(_cache_heads, attempt)
 
 

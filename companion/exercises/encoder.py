@@ -4,11 +4,20 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
-from companion.arrays import array_module, to_numpy
-from companion.exercises.feedback import Feedback, attempted, number, say
+from companion.arrays import array_module
+from companion.exercises.feedback import (
+    Feedback,
+    attempted,
+    function,
+    mismatch,
+    number,
+    numbers,
+    result,
+    say,
+    whole_numbers,
+)
 
 __all__ = [
     "check_index_bytes",
@@ -30,19 +39,14 @@ SEED = 0  # of rows for which a cosine, a product and a distance rank differentl
 
 
 def check_tensor_names(attempt: Any) -> None:
-    """Check the predicted names of three tensors.
-
-    Parameters
-    ----------
-    attempt : dict of parameter to name, or None
-    """
+    """Check a dict from three parameters to the predicted names of their tensors."""
     say(_tensor_names, attempt)
 
 
 def _tensor_names(attempt: Any) -> str:
     attempted(attempt, "predict three names")
     if not isinstance(attempt, Mapping):
-        raise Feedback(f"A dict is asked for, and this is {type(attempt).__name__}.")
+        raise mismatch("A dict", attempt)
     missing = [parameter for parameter in NAMES if attempt.get(parameter) in (None, ...)]
     if missing:
         raise Feedback(f"Not attempted yet: the tensor of {missing[0]}.")
@@ -73,12 +77,7 @@ def _tensor_name(parameter: str, name: Any, layer: str, tensor: str) -> None:
 
 
 def check_squared_distance(attempt: Any) -> None:
-    """Check the squared distance of two unit vectors whose dot product is 0.68.
-
-    Parameters
-    ----------
-    attempt : float, or None
-    """
+    """Check the squared distance of two unit vectors whose dot product is 0.68."""
     say(_squared_distance, attempt)
 
 
@@ -97,40 +96,18 @@ def _squared_distance(attempt: Any) -> str:
 
 
 def check_nearest(attempt: Any) -> None:
-    """Check a search: the places of the k rows whose cosine with a query is largest.
-
-    Parameters
-    ----------
-    attempt : function, or None
-        Takes query (d,), vectors (n, d) of any lengths, and k; returns k integers.
-    """
+    """Check a search (query (d,), vectors (n, d), k) → places of the k rows of largest cosine."""
     say(_nearest, attempt)
 
 
 def _nearest(attempt: Any) -> str:
-    attempted(attempt, "hand over your function")
-    if not callable(attempt):
-        raise Feedback(f"A function is asked for, and this is {type(attempt).__name__}.")
+    search = function(attempt)
     xp = array_module()
     rng = np.random.default_rng(SEED)
     vectors = rng.standard_normal((20, 5)) * rng.uniform(0.2, 5, (20, 1))
     query = 3 * rng.standard_normal(5)
-    try:
-        result = attempt(xp.asarray(query), xp.asarray(vectors), 4)
-    except Exception as error:
-        raise Feedback(
-            f"Your function stops with {type(error).__name__}: {str(error)[:80]}"
-        ) from None
-    attempted(result, "your function returns nothing so far")
-    if array_api_compat.is_array_api_obj(result):
-        result = to_numpy(result)
-    places = np.asarray(result)
-    if places.dtype.kind not in "iu":
-        raise Feedback("Places are asked for, and they are integers.")
-    if places.shape != (4,):
-        raise Feedback(
-            f"The shape should be (4,), one place for each of k; yours is {places.shape}."
-        )
+    found = result(search, xp.asarray(query), xp.asarray(vectors), 4)
+    places = np.asarray(whole_numbers(found, 4, "return k places"))
     products = vectors @ query
     cosines = products / np.linalg.norm(vectors, axis=1)
     distances = ((vectors - query) ** 2).sum(axis=1)
@@ -150,13 +127,7 @@ def _nearest(attempt: Any) -> str:
 
 
 def check_index_bytes(attempt: Any) -> None:
-    """Check the memory that a million vectors of 384 float32 numbers take.
-
-    Parameters
-    ----------
-    attempt : int, or None
-        Bytes.
-    """
+    """Check the bytes that a million vectors of 384 float32 numbers take."""
     say(_index_bytes, attempt)
 
 
@@ -174,21 +145,12 @@ def _index_bytes(attempt: Any) -> str:
 
 
 def check_passes(attempt: Any) -> None:
-    """Check how often each of two models must run to find the most alike of 10 000 texts.
-
-    Parameters
-    ----------
-    attempt : pair of int, or None
-        Passes of the encoder, and of a model that reads a pair of texts at once.
-    """
+    """Check the passes (encoder, reader of pairs) that find the most alike of 10 000 texts."""
     say(_passes, attempt)
 
 
 def _passes(attempt: Any) -> str:
-    attempted(attempt, "give two numbers of passes")
-    if not isinstance(attempt, tuple | list) or len(attempt) != 2:
-        raise Feedback("Two numbers are asked for: the encoder's passes, then the other model's.")
-    alone, pairs = (number(part, "give two numbers of passes") for part in attempt)
+    alone, pairs = numbers(attempt, 2, "give two numbers of passes")
     if alone != TEXTS:
         raise Feedback("The encoder's number is wrong: how often does it read each text?")
     if pairs == TEXTS**2:

@@ -1,15 +1,20 @@
 """Checkers for the exercises of the chapter on softmax and weighted values."""
 
-import math
-from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
 from companion.arrays import array_module, to_numpy
-from companion.exercises.feedback import Feedback, attempted, say
+from companion.exercises.feedback import (
+    Feedback,
+    attempted,
+    floats,
+    function,
+    mismatch,
+    number,
+    result,
+    say,
+)
 from companion.projections import project_qkv
 from companion.running_example import running_example
 from companion.scores import scaled_scores
@@ -26,22 +31,15 @@ CLOSE = {"rtol": 1e-9, "atol": 1e-12}
 
 
 def check_rising_tokens(attempt: Any) -> None:
-    """Check which of the five tokens get more weight from *cat* when all its scores double.
-
-    Parameters
-    ----------
-    attempt : collection of str, or None
-        The tokens.
-    """
+    """Check which of the five tokens get more weight from *cat* when all its scores double."""
     say(_rising_tokens, attempt)
 
 
 def _rising_tokens(attempt: Any) -> str:
     attempted(attempt, "name tokens, such as {'the', 'ran'}")
     example = running_example(xp=array_module())
-    if not isinstance(attempt, (set, frozenset, list, tuple)):
-        kind = type(attempt).__name__
-        raise Feedback(f"A set of tokens is asked for, and this is of the kind {kind}.")
+    if not isinstance(attempt, set | frozenset | list | tuple):
+        raise mismatch("A set of tokens", attempt)
     strangers = [token for token in attempt if token not in example.tokens]
     if strangers:
         raise Feedback(f"{strangers[0]!r} is none of the tokens {', '.join(example.tokens)}.")
@@ -62,22 +60,16 @@ def _rising_tokens(attempt: Any) -> str:
 
 
 def check_jacobian_product(attempt: Any) -> None:
-    """Check a function that takes a gradient by the weights back to one by the scores.
-
-    Parameters
-    ----------
-    attempt : function, or None
-        Takes weights (..., n) and a gradient by the weights (..., n), and returns the gradient by
-        the scores (..., n).
-    """
+    """Check a function (weights, gradient by them) → gradient by the scores, all (..., n)."""
     say(_jacobian_product, attempt)
 
 
 def _jacobian_product(attempt: Any) -> str:
+    back = function(attempt)
     scores = _numbers((3, 7), seed=1)
     gradient = _numbers((3, 7), seed=2)
     weights = softmax(scores)
-    got = _call(attempt, (weights, gradient), (3, 7), "3 rows, each with 7 scores")
+    got = floats(result(back, weights, gradient), (3, 7), "3 rows, each with 7 scores")
     w, g = to_numpy(weights), to_numpy(gradient)
     sums = np.abs(got.sum(axis=-1))
     if np.max(sums) > 1e-9:
@@ -93,29 +85,24 @@ def _jacobian_product(attempt: Any) -> str:
 
 
 def check_quiet_softmax(attempt: Any) -> None:
-    """Check a softmax whose row may also say nothing: exp(s_j) / (1 + the sum of exp(s_l)).
-
-    Parameters
-    ----------
-    attempt : function, or None
-        Takes scores (..., n) and returns weights (..., n).
-    """
+    """Check a softmax whose row may also say nothing: exp(s_j) / (1 + the sum of exp(s_l))."""
     say(_quiet_softmax, attempt)
 
 
 def _quiet_softmax(attempt: Any) -> str:
+    quiet = function(attempt)
     scores = _numbers((3, 4), seed=3)
     shape = ((3, 4), "3 rows, each with 4 scores")
-    got = _call(attempt, (scores,), *shape)
+    got = floats(result(quiet, scores), *shape)
     if np.allclose(got.sum(axis=-1), 1.0):
         raise Feedback("Every row sums to one: nothing is left for saying nothing.")
     powers = np.exp(to_numpy(scores))
     if not np.allclose(got, powers / (1 + powers.sum(axis=-1, keepdims=True)), **CLOSE):
         raise Feedback("For small scores the weights are not exp(s_j) / (1 + Σ exp(s_l)).")
-    loud = _call(attempt, (scores + 1000.0,), *shape)
+    loud = floats(result(quiet, scores + 1000.0), *shape)
     if not np.allclose(loud, to_numpy(softmax(scores)), **CLOSE):
         raise Feedback("Right for small scores; with 1000 added to each, something overflows.")
-    silent = _call(attempt, (scores - 1000.0,), *shape)
+    silent = floats(result(quiet, scores - 1000.0), *shape)
     if not np.allclose(silent, 0.0, **CLOSE):
         raise Feedback(
             "Right for small and for large scores; with 1000 taken from each, the weights should "
@@ -125,63 +112,21 @@ def _quiet_softmax(attempt: Any) -> str:
 
 
 def check_needed_lead(attempt: Any) -> None:
-    """Check how far one score must stand above n − 1 equal ones to get the weight p.
-
-    Parameters
-    ----------
-    attempt : function, or None
-        Takes n and p and returns a number.
-    """
+    """Check a function (n, p) → lead of one score over n − 1 equal ones that makes its weight p."""
     say(_needed_lead, attempt)
 
 
 def _needed_lead(attempt: Any) -> str:
-    _check_function(attempt)
+    needed_lead = function(attempt)
     xp = array_module()
     for n, p in ((2, 0.5), (2, 0.9), (10, 0.5), (1000, 0.25), (100_000, 0.99)):
-        lead = _returned(attempt, (n, p))
-        if not isinstance(lead, Real) and not array_api_compat.is_array_api_obj(lead):
-            raise Feedback(f"One number is asked for, and this is {type(lead).__name__}.")
-        lead = float(lead) if getattr(lead, "ndim", 0) == 0 else math.nan
-        if not math.isfinite(lead):
-            raise Feedback(f"For n = {n} and p = {p} one finite number is asked for.")
+        case = f" for n = {n} and p = {p}"
+        lead = number(result(needed_lead, n, p, case=case), "return the lead")
         row = xp.zeros(n, dtype=xp.float64)
         weight = float(softmax(xp.where(xp.arange(n) == 0, row + lead, row))[0])
         if abs(weight - p) > 1e-9:
-            raise Feedback(
-                f"For n = {n} and p = {p} your lead gives the one token the weight {weight:.4f}."
-            )
+            raise Feedback(f"Your lead{case} gives the one token the weight {weight:.4f}.")
     return "Right: the needed lead grows like the logarithm of the length."
-
-
-def _check_function(attempt: Any) -> None:
-    attempted(attempt, "hand over your function")
-    if not callable(attempt):
-        raise Feedback(f"A function is asked for, and this is {type(attempt).__name__}.")
-
-
-def _returned(attempt: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    try:
-        result = attempt(*arguments)
-    except Exception as error:
-        raise Feedback(
-            f"Your function stops with {type(error).__name__}: {str(error)[:80]}"
-        ) from None
-    attempted(result, "your function returns nothing so far")
-    return result
-
-
-def _call(
-    attempt: Any, arguments: tuple[Any, ...], shape: tuple[int, ...], meaning: str
-) -> np.ndarray:
-    """Return what the attempt makes of the arguments, on the host, once its shape is right."""
-    _check_function(attempt)
-    result = _returned(attempt, arguments)
-    if not array_api_compat.is_array_api_obj(result):
-        raise Feedback(f"An array is asked for, and this is {type(result).__name__}.")
-    if result.shape != shape:
-        raise Feedback(f"The shape should be {shape}, {meaning}; yours is {result.shape}.")
-    return to_numpy(result)
 
 
 def _numbers(shape: tuple[int, ...], *, seed: int) -> Any:
