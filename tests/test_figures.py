@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
@@ -29,6 +30,7 @@ from companion.figures import (
     plots,
     style,
 )
+from companion.figures import figure as figure_module
 from companion.figures.axis import choose_axis, tick_texts
 from companion.figures.canvas import _broken, text_size
 
@@ -157,9 +159,9 @@ def drawn(draw) -> Drawn:
             left = x - {"left": 0.0, "center": width / 2, "right": width}[align]
             writings.append((text, size, (left, y - size / 2, left + width, y + size / 2)))
 
-    def spy_finish(self, alt):
+    def spy_finish(self, alt, tables=()):
         bounds.append(self.bounds)
-        return finish(self, alt)
+        return finish(self, alt, tables)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Canvas, "text", spy_text)
@@ -223,6 +225,32 @@ def test_svg_is_narrow_self_contained_and_without_fonts(draw):
     }
 
 
+@pytest.mark.parametrize("kind", ["weights", "causal", "curves", "numbered product", "flow"])
+def test_rounding_moves_nothing_that_an_eye_could_see(kind, monkeypatch):
+    rounded = FIGURES[kind]().svg
+    monkeypatch.setattr(figure_module, "_rounded", lambda svg: svg)
+    exact = FIGURES[kind]().svg
+    assert len(rounded) < len(exact)
+    places = {"d", "x", "y", "width", "height", "viewBox"}
+    for before, after in zip(
+        *(ElementTree.fromstring(s).iter() for s in (exact, rounded)), strict=True
+    ):
+        assert (before.tag, before.text, set(before.attrib)) == (
+            after.tag,
+            after.text,
+            set(after.attrib),
+        )
+        for name, value in before.attrib.items():
+            if name == "transform":
+                shift = r"translate\([^)]*\)"
+                assert re.sub(shift, "", value) == re.sub(shift, "", after.get(name))
+            elif name not in places:
+                assert value == after.get(name)
+            compared = [re.findall(r"-?[\d.]+|[^-\d.]+", text) for text in (value, after.get(name))]
+            for one, other in zip(*compared, strict=True):
+                assert one == other or float(one) == pytest.approx(float(other), abs=0.00501)
+
+
 def test_background_is_transparent(draw):
     first_path = re.search(r'<path d="[^"]*"[^>]*style="([^"]*)"', drawn(draw).figure.svg)[1]
     assert first_path == "fill: none"
@@ -247,8 +275,8 @@ def test_nothing_is_cut_off(draw):
 def test_drawing_is_as_large_as_its_marks_and_a_margin(draw):
     x0, y0, x1, y1 = drawn(draw).bounds
     size = re.match(r'<svg[^>]* width="([\d.]+)pt" height="([\d.]+)pt"', drawn(draw).figure.svg)
-    assert float(size[1]) == pytest.approx(x1 - x0 + 4.0, abs=1e-3)
-    assert float(size[2]) == pytest.approx(y1 - y0 + 4.0, abs=1e-3)
+    assert float(size[1]) == pytest.approx(x1 - x0 + 4.0, abs=0.006)
+    assert float(size[2]) == pytest.approx(y1 - y0 + 4.0, abs=0.006)
 
 
 def test_settings_are_back_after_an_error():

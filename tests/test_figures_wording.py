@@ -1,6 +1,7 @@
 """The alt texts: they say what the data say."""
 
 import numpy as np
+import pytest
 
 from companion.figures import (
     Box,
@@ -12,6 +13,7 @@ from companion.figures import (
     heat_map,
     heat_maps,
     mask_map,
+    wording,
 )
 
 TOKENS = ["the", "black", "cat", "ran", "quickly"]
@@ -118,6 +120,46 @@ def test_alt_text_of_curves():
         "median, with a band of error: from 0.5 at 1 to 1 at 4, highest 3 at 2. "
         "d_k (reference): 2 throughout."
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        *[(0.0, "0"), (-0.0, "0"), (-7.0, "−7"), (16384.0, "16384"), (262144.0, "262144")],
+        *[(0.125, "0.125"), (0.03125, "0.03125"), (12345.6, "12350"), (2.0 / 3.0, "0.6667")],
+        *[(-4.79e-5, "−4.79·10⁻⁵"), (1.87e8, "1.87·10⁸"), (np.inf, "inf")],
+    ],
+)
+def test_numbers_are_written_plainly(value, written):
+    assert wording.plain(value) == written
+
+
+def test_a_tie_is_rounded_alike_whatever_its_last_bit():
+    for tie in (0.125, 2.375, -0.625):
+        near = [np.nextafter(np.float32(tie), np.float32(end)) for end in (-9.0, 9.0)]
+        assert len({wording.signed(value) for value in (tie, *near)}) == 1
+
+
+def test_alt_text_finds_where_a_sampled_curve_turns():
+    titles = {"x_title": "x", "y_title": "y"}
+    x = np.linspace(-4.0, 3.0, 141)
+    assert curves(x, {"SiLU": x / (1.0 + np.exp(-x))}, **titles).alt.endswith(
+        "lowest −0.278 at −1.28."
+    )
+    x = 2.0 ** np.linspace(-3.0, 3.0, 40)
+    bell = {"bell": np.exp(-(np.log(x / 1.3) ** 2))}
+    assert "highest 1 at 1.3." in curves(x, bell, x_log=True, **titles).alt
+
+
+def test_alt_text_of_measured_points_names_one_of_them():
+    titles = {"x_title": "x", "y_title": "y"}
+    x = np.arange(5.0)
+    y = np.array([0.0, 3.0, 2.9, 0.0, 0.0])
+    for few in (x, 0.5 * x):
+        assert f"highest 3 at {few[1]:g}." in curves(few, {"y": y}, **titles).alt
+    many = np.arange(20.0)
+    y = np.where(many == 4.0, 3.0, np.where(many == 5.0, 2.9, 0.0))
+    assert "highest 3 at 4." in curves(many, {"y": y}, **titles).alt
 
 
 def test_alt_text_of_an_equation():

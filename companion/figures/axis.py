@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Axis", "choose_axis", "tick_texts"]
+__all__ = ["Axis", "choose_axis", "power_of_ten", "tick_texts"]
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MOST_TICKS = 7
@@ -69,9 +69,14 @@ def _tick_text(value: float, powers: bool) -> str:
     if powers and value not in (0.0, 1.0):
         exponent = math.floor(math.log10(abs(value)) + 1e-9)
         factor = f"{value / 10.0**exponent:.3g}".replace("-", "−")
-        power = f"10{str(exponent).translate(_SUPERSCRIPTS)}"
+        power = power_of_ten(exponent)
         return power if factor == "1" else f"{factor}·{power}"
     return f"{value:.10g}".replace("-", "−")
+
+
+def power_of_ten(exponent: int) -> str:
+    """Write a power of ten with its exponent raised."""
+    return f"10{str(exponent).translate(_SUPERSCRIPTS)}"
 
 
 def _linear_ticks(low: float, high: float) -> list[float]:

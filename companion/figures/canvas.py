@@ -4,11 +4,11 @@ Every mark, text included, is measured when it is drawn, so that nothing is ever
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
-from companion.figures.figure import FONT, MATH_FONT, Figure
+from companion.figures.figure import FONT, MATH_FONT, Figure, Table
 from companion.figures.palette import FAINT, HATCH, INK, MUTED
 
 __all__ = ["Canvas", "literal", "text_size"]
@@ -240,7 +240,7 @@ class Canvas:
         self._place(Circle((x, y), radius, facecolor=fill, linewidth=0, zorder=order))
         self._extend((x - radius, y - radius, x + radius, y + radius))
 
-    def finish(self, alt: str) -> Figure:
+    def finish(self, alt: str, tables: Iterable[Table] = ()) -> Figure:
         """Return what was drawn as a figure just large enough for it."""
         for (fill, edge), corners in self._cells.items():
             look = {"facecolor": fill, "edgecolor": edge, "linewidth": 0.8, "zorder": 0.9}
@@ -251,7 +251,7 @@ class Canvas:
         self._figure.set_size_inches((x1 - x0) / 72, (y1 - y0) / 72)
         self._axes.set_xlim(x0, x1)
         self._axes.set_ylim(y1, y0)
-        return Figure.from_matplotlib(self._figure, alt)
+        return Figure.from_matplotlib(self._figure, alt, tuple(tables))
 
     def _polygons(self, corners: list[Point], count: int, look: dict[str, Any]) -> None:
         """Draw many polygons of `count` corners each, or lines where it is 2, as one path."""

@@ -7,9 +7,10 @@ import numpy as np
 
 from companion.arrays import to_numpy
 from companion.figures.canvas import Canvas
-from companion.figures.figure import MAX_WIDTH, Figure, style
+from companion.figures.figure import MAX_WIDTH, Figure, Table, style
 from companion.figures.flows import Box, flow
 from companion.figures.palette import FAINT, MUTED, map_colour
+from companion.figures.tables import by_head
 
 __all__ = ["all_heads", "text_to_vector"]
 
@@ -88,7 +89,7 @@ def all_heads(weights: Any, tokens: Sequence[str]) -> Figure:
             _thumbnail(canvas, x, y, side, values[layer, head])
             if layer == 0:
                 canvas.text(x + (apart - BETWEEN) / 2, -8.0, str(head), size=11.0, bold=True)
-    return canvas.finish(_told(values, tokens))
+    return canvas.finish(_told(values, tokens), _habits(values, tokens))
 
 
 def _thumbnail(canvas: Canvas, x: float, y: float, side: float, weights: np.ndarray) -> None:
@@ -99,11 +100,30 @@ def _thumbnail(canvas: Canvas, x: float, y: float, side: float, weights: np.ndar
     canvas.rectangle(x, y, side * len(weights), side * len(weights), edge=FAINT, order=1.5)
 
 
+def _habits(values: np.ndarray, tokens: Sequence[str]) -> list[Table]:
+    """Return what the thumbnails are looked at for, a number a head: all weights are too many."""
+    habits = {
+        f"average weight on {tokens[0]} from the other tokens": _resting(values),
+        "average weight on the token before": _looking_back(values),
+    }
+    return [
+        by_head({str(layer): heads for layer, heads in enumerate(numbers)}, title)
+        for title, numbers in habits.items()
+    ]
+
+
+def _resting(values: np.ndarray) -> np.ndarray:
+    return values[:, :, 1:, 0].mean(axis=2)  # its own row says nothing about the others
+
+
+def _looking_back(values: np.ndarray) -> np.ndarray:
+    return np.diagonal(values, offset=-1, axis1=2, axis2=3).mean(axis=2)
+
+
 def _told(values: np.ndarray, tokens: Sequence[str]) -> str:
     """Say of each layer how much its heads rest on the first token, and which head looks back."""
     layers, heads, n = values.shape[:3]
-    first = values[:, :, 1:, 0].mean(axis=(1, 2))  # its own row says nothing about the others
-    back = np.round(np.diagonal(values, offset=-1, axis1=2, axis2=3).mean(axis=2), 2)
+    first, back = _resting(values).mean(axis=1), np.round(_looking_back(values), 2)
     said = [
         f"layer {layer}: {100 * first[layer]:.0f} % and head {back[layer].argmax()}, "
         f"{100 * back[layer].max():.0f} %"

@@ -1,5 +1,6 @@
-"""A figure: its drawing as SVG, and the text that says the same to who cannot see it."""
+"""A figure: its drawing as SVG, and words and numbers that say the same to who cannot see it."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,10 @@ from typing import Any
 
 from companion.figures.palette import FAINT, INK, MUTED
 
-__all__ = ["FONT", "MATH_FONT", "MAX_WIDTH", "Figure", "style"]
+__all__ = ["FONT", "MATH_FONT", "MAX_WIDTH", "TABLES", "Figure", "Table", "style"]
+
+#: How a notebook names the numbers that it stores beside a drawing.
+TABLES = "application/vnd.attention-companion.tables+json"
 
 #: Both come with matplotlib, so that a figure is the same on every machine.
 FONT, MATH_FONT = "DejaVu Sans", "dejavusans"
@@ -62,9 +66,44 @@ def style() -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True)
+class Table:
+    """A matrix of a drawing, its numbers written as they are read.
+
+    Attributes
+    ----------
+    title : str
+        What the numbers are.
+    row_title, column_title : str
+        What rows and columns are.
+    row_labels, column_labels : tuple of str
+        R and C names.
+    rows : tuple of R tuples of C str
+        The numbers, "" where there is none.
+    """
+
+    title: str
+    row_title: str
+    column_title: str
+    row_labels: tuple[str, ...]
+    column_labels: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the table as a notebook stores it: the labels and each row on a line with tabs."""
+        lines = [("", *self.column_labels)]
+        lines += [(name, *row) for name, row in zip(self.row_labels, self.rows, strict=True)]
+        return {
+            "title": self.title,
+            "rows": self.row_title,
+            "columns": self.column_title,
+            "lines": ["\t".join(line) for line in lines],
+        }
+
+
 @dataclass(frozen=True, repr=False)
 class Figure:
-    """A drawing and its alt text.
+    """A drawing, its alt text, and its numbers.
 
     Attributes
     ----------
@@ -72,13 +111,16 @@ class Figure:
         The drawing: text as paths, transparent background, the same bytes for the same data.
     alt : str
         What the drawing shows, in words made from the data.
+    tables : tuple of Table
+        The numbers of the matrices that are drawn.
     """
 
     svg: str
     alt: str
+    tables: tuple[Table, ...] = ()
 
     @classmethod
-    def from_matplotlib(cls, figure: Any, alt: str) -> "Figure":
+    def from_matplotlib(cls, figure: Any, alt: str, tables: tuple[Table, ...] = ()) -> "Figure":
         """Make a figure of a ``matplotlib.figure.Figure``; call it within :func:`style`.
 
         Raises
@@ -100,14 +142,32 @@ class Figure:
         unrecorded = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         FigureCanvasSVG(figure).print_svg(text, metadata=unrecorded)
         svg = text.getvalue()
-        return cls(svg[svg.index("<svg") :], alt)
+        return cls(_rounded(svg[svg.index("<svg") :]), alt, tables)
 
     def save(self, path: str | Path) -> None:
         """Write the drawing to an SVG file."""
         Path(path).write_text(self.svg, encoding="utf-8", newline="\n")
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"image/svg+xml": self.svg, "text/plain": self.alt}
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        shown: dict[str, Any] = {"image/svg+xml": self.svg, "text/plain": self.alt}
+        if self.tables:
+            shown[TABLES] = {"tables": [table.as_json() for table in self.tables]}
+        return shown
 
     def __repr__(self) -> str:
         return self.alt
+
+
+#: What places a mark: an attribute of coordinates or a shift, but no turn, no scale and no id.
+_PLACES = re.compile(r'(?<= )(?:d|x|y|width|height|viewBox)="[^"]*"|translate\([^)]*\)')
+_NUMBER = re.compile(r"-?\d+\.\d+")
+
+
+def _rounded(svg: str) -> str:
+    """Round every place to a hundredth of a point: no eye sees less, and other machines agree."""
+    return _PLACES.sub(lambda place: _NUMBER.sub(_hundredths, place[0]), svg)
+
+
+def _hundredths(number: re.Match[str]) -> str:
+    text = f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text

@@ -1,6 +1,7 @@
 """The drawings of the chapter on many heads."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -138,10 +139,10 @@ def head_gallery(weights: Any, tokens: Sequence[str], *, layer: int) -> Figure:
         f"{name}: {100 * first:.0f} % and {100 * ahead:.0f} %"
         for name, first, ahead in zip(names, *shares, strict=True)
     ]
-    return Figure(
-        drawn.svg,
-        f"Thumbnails of {len(names)} heads over {n} tokens, rows queries, columns keys. Average "
-        f"weight of the rows after the first on {tokens[0]}, and on later tokens: "
+    return replace(
+        drawn,
+        alt=f"Thumbnails of {len(names)} heads over {n} tokens, rows queries, columns keys. "
+        f"Average weight of the rows after the first on {tokens[0]}, and on later tokens: "
         f"{'; '.join(said)}.",
     )
 
@@ -181,8 +182,8 @@ def contribution_sizes(sizes: Any, tokens: Sequence[str], *, layer: int) -> Figu
         f"{name}: {row.mean():.2f} on average, longest at {tokens[row.argmax()]}, {row.max():.2f}"
         for name, row in zip(names, rounded, strict=True)
     ]
-    return Figure(
-        drawn.svg,
-        f"Heat map of lengths with {len(names)} rows (head) and {len(tokens)} columns (token). "
+    return replace(
+        drawn,
+        alt=f"Heat map of lengths with {len(names)} rows (head) and {len(tokens)} columns (token). "
         f"{'; '.join(said)}.",
     )

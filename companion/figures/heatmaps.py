@@ -15,6 +15,7 @@ from companion.figures.figure import Figure, style
 from companion.figures.grid import PaintCell, checked_frame, draw_grids, draw_key, lay_out
 from companion.figures.map_data import Maps, checked_maps, checked_matrix
 from companion.figures.palette import map_colour, number_colour
+from companion.figures.tables import map_tables, mask_table
 
 __all__ = ["heat_map", "heat_maps", "mask_map"]
 
@@ -130,7 +131,7 @@ def heat_maps(
     hatched = "hidden by the mask" if not all(seen.all() for seen in maps.visible) else None
     scale = None if write else _scale(maps.limits)
     draw_key(canvas, layout.left, bottom, scale=scale, hatched=hatched)
-    return canvas.finish(wording.maps(maps))
+    return canvas.finish(wording.maps(maps), map_tables(maps))
 
 
 @style()
@@ -179,7 +180,15 @@ def mask_map(
     bottom = draw_grids(canvas, frame, layout, [paint], titles, columns=1)
     filled = [(map_colour(0.45), "may attend")]
     draw_key(canvas, layout.left, bottom, swatches=filled, hatched="may not")
-    return canvas.finish(wording.mask(frame, seen, title))
+    numbers = mask_table(
+        seen,
+        title or "mask",
+        row_labels=row_labels,
+        column_labels=column_labels,
+        row_title=row_title,
+        column_title=column_title,
+    )
+    return canvas.finish(wording.mask(frame, seen, title), [numbers])
 
 
 def _painter(maps: Maps, k: int, write: bool) -> PaintCell:

@@ -1,6 +1,7 @@
 """The drawings of the chapter on causal masks."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from companion.figures.figure import MAX_WIDTH, Figure, style
 from companion.figures.grid import PaintCell, checked_frame, draw_grids, draw_key, lay_out
 from companion.figures.heatmaps import heat_map, heat_maps
 from companion.figures.palette import FAINT, INK, LINES, MUTED, map_colour
+from companion.figures.tables import by_head, mask_table
 
 __all__ = ["causal_beside_bidirectional", "mask_gallery", "score_triangle", "weight_on_the_future"]
 
@@ -46,7 +48,7 @@ def score_triangle(
     above = np.array_equal(hidden, np.triu(np.ones_like(hidden), 1))
     where = ", all those above the diagonal and no others" if above else ""
     cells = f"{hidden.sum()} of {hidden.size} cells hold −∞{where}."
-    return Figure(drawn.svg, f"{drawn.alt} {cells}")
+    return replace(drawn, alt=f"{drawn.alt} {cells}")
 
 
 def causal_beside_bidirectional(
@@ -88,7 +90,7 @@ def causal_beside_bidirectional(
         for i in np.flatnonzero(before > np.arange(len(tokens)))
     ]
     said = f"The mask hides the largest weight of {', and of '.join(lost)}." if lost else ""
-    return Figure(drawn.svg, f"{drawn.alt} {said}".strip())
+    return replace(drawn, alt=f"{drawn.alt} {said}".strip())
 
 
 @style()
@@ -136,7 +138,8 @@ def mask_gallery(masks: Mapping[str, Any], *, highlight_row: int) -> Figure:
         f"{len(seen)} masks over {rows} queries and {columns} keys, {rows * columns} pairs each, "
         f"row {highlight_row + 1} outlined. {'; '.join(said)}."
     )
-    return canvas.finish(alt)
+    labels = {"row_labels": frame.row_labels, "column_labels": frame.column_labels}
+    return canvas.finish(alt, [mask_table(mask, title, **labels) for title, mask in seen.items()])
 
 
 def _mask_painter(visible: np.ndarray) -> PaintCell:
@@ -186,7 +189,7 @@ def weight_on_the_future(shares: Mapping[str, Any]) -> Figure:
         for name, share in drawn.items()
     ]
     alt = f"Bars for {len(share)} heads in each of {len(drawn)} layers. {'; '.join(said)}."
-    return canvas.finish(alt)
+    return canvas.finish(alt, [by_head(drawn, "share of the weight on later tokens")])
 
 
 def _bars(

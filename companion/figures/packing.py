@@ -1,6 +1,7 @@
 """Drawings of the chapter on packing: from words to rows, positions, batches, and likeness."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from companion.figures.grid import draw_key
 from companion.figures.heatmaps import heat_map
 from companion.figures.palette import FAINT, HIGHLIGHT, INK, MUTED, map_colour, number_colour
 from companion.figures.plots import curves
-from companion.figures.wording import signed
+from companion.figures.tables import table
+from companion.figures.wording import plain, signed
 from companion.packing import token_ids
 from companion.running_example import RunningExample
 
@@ -44,34 +46,44 @@ def words_to_rows(example: RunningExample, *, follow: int = 2) -> Figure:
     """
     ids = to_numpy(token_ids(example.tokens, example.vocabulary))
     length = len(ids)
-    table, x = to_numpy(example.embedding), to_numpy(example.x)
+    embedding, x = to_numpy(example.embedding), to_numpy(example.x)
     positions = to_numpy(example.positions)[:length]
-    width = table.shape[1] * CELL
+    width = embedding.shape[1] * CELL
     left, second = 42.0, 42.0 + width + 18.0
     below = length * LINE + 46.0
     canvas = Canvas()
     _tokens_and_ids(canvas, example.tokens, ids, below, follow)
     for j, feature in enumerate(example.features):
         canvas.text(left + (j + 0.5) * CELL, -6.0, feature, size=NUMBER, align="left", angle=45.0)
-    _matrix(canvas, left, 0.0, table, int(ids[follow]))
+    _matrix(canvas, left, 0.0, embedding, int(ids[follow]))
     canvas.text(left + width + 9.0, length * LINE / 2, "+", size=15.0)
     _matrix(canvas, second, 0.0, positions, follow)
     _matrix(canvas, left, below, x, follow)
     canvas.text(left / 2, below + length * LINE / 2, "=", size=15.0)
     under = length * LINE + 13.0
-    _title(canvas, left, under, "table E", table.shape)
+    _title(canvas, left, under, "table E", embedding.shape)
     _title(canvas, second, under, "positions P", positions.shape)
     _title(canvas, left, below + under, "X", x.shape)
     row, turn = (follow + 0.5) * LINE, second + width + 12.0
     path = [(turn - 9.0, row), (turn, row), (turn, below + row), (left + width + 4.0, below + row)]
     canvas.arrow(path, colour=HIGHLIGHT)
+    words = sorted(example.vocabulary, key=example.vocabulary.__getitem__)
+    numbers = [
+        table(matrix, title, row_labels=names, column_labels=example.features, write=plain)
+        for matrix, title, names in (
+            (embedding, "embedding table E", words),
+            (positions, "positions P", [str(i) for i in range(length)]),
+            (x, "X", example.tokens),
+        )
+    ]
     added, sums = _written(positions[follow]), _written(x[follow])
     return canvas.finish(
         f"{length} tokens, {' '.join(example.tokens)}, with the ids {_written(ids)}. Each id picks "
-        f"a row of the embedding table E, {_size(table)}; the position's row of P is added, and "
-        f"the sum is a row of X, {_size(x)}. Outlined: row {follow + 1}, "
-        f"{example.tokens[follow]}, id {ids[follow]}. Embedding {_written(table[ids[follow]])} "
-        f"plus position {added} is {sums}."
+        f"a row of the embedding table E, {_size(embedding)}; the position's row of P is added, "
+        f"and the sum is a row of X, {_size(x)}. Outlined: row {follow + 1}, "
+        f"{example.tokens[follow]}, id {ids[follow]}. Embedding {_written(embedding[ids[follow]])} "
+        f"plus position {added} is {sums}.",
+        numbers,
     )
 
 
@@ -136,9 +148,9 @@ def position_table(positions: Any) -> Figure:
         annotate=False,
     )
     turns = (np.diff(np.sign(np.round(host, 6)), axis=0) != 0).sum(axis=0)
-    return Figure(
-        drawn.svg,
-        f"Heat map with {length} rows, the positions 0 to {length - 1}, and {width} columns, "
+    return replace(
+        drawn,
+        alt=f"Heat map with {length} rows, the positions 0 to {length - 1}, and {width} columns, "
         f"values from −1 to 1. Position 0 alternates between {signed(host[0, 0])} and "
         f"{signed(host[0, 1])}. Going down, column 1 changes sign {turns[0]} times, column "
         f"{width // 2} {turns[width // 2 - 1]} times and column {width} {turns[-1]} times.",
@@ -161,8 +173,8 @@ def position_likeness(tables: Mapping[str, Any]) -> Figure:
     Figure
     """
     lines, bands = {}, {}
-    for name, table in tables.items():
-        cosines = _cosines(to_numpy(table))
+    for name, positions in tables.items():
+        cosines = _cosines(to_numpy(positions))
         diagonals = [np.round(np.diagonal(cosines, k), 6) for k in range(len(cosines))]
         lines[name] = np.asarray([diagonal.mean() for diagonal in diagonals])
         bands[name] = tuple(
@@ -179,7 +191,7 @@ def position_likeness(tables: Mapping[str, Any]) -> Figure:
         for name, line in lines.items()
     ]
     opening = f"Line plot of the cosine of two position vectors, distances 0 to {distances[-1]}"
-    return Figure(drawn.svg, f"{opening}. {'. '.join(said)}.")
+    return replace(drawn, alt=f"{opening}. {'. '.join(said)}.")
 
 
 @style()
@@ -274,7 +286,7 @@ def row_likeness(x: Any, tokens: Sequence[str], *, highlight_row: int | None = N
     rest = likeness[order[6:]]
     if len(rest):
         alt += f" All other pairs lie between {signed(rest.min())} and {signed(rest.max())}."
-    return Figure(drawn.svg, alt)
+    return replace(drawn, alt=alt)
 
 
 def _cosines(rows: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from companion.figures.axis import Axis, choose_axis, tick_texts
 from companion.figures.canvas import Canvas, text_size
 from companion.figures.figure import Figure, style
 from companion.figures.palette import FAINT, LINES, MUTED
+from companion.figures.tables import curve_table
 
 __all__ = ["curves"]
 
@@ -97,7 +98,7 @@ def curves(
         plot.curve(x, y, *looks[name])
     plot.names(drawn, {name: look[0] for name, look in looks.items()})
     words = wording.curves(x, drawn, edges, references, (x_title, y_title), (x_log, y_log), title)
-    return plot.canvas.finish(words)
+    return plot.canvas.finish(words, curve_table(x, drawn, x_title, y_title))
 
 
 class _Plot:
@@ -164,7 +165,7 @@ class _Plot:
         """Write the names beside the curves' ends, moved apart where they would overlap."""
         ends = {name: self._end(y) for name, y in drawn.items()}
         order = sorted(ends, key=lambda name: ends[name])
-        heights = [NAME_LINE * len(self._lines[name]) for name in order]
+        heights = [sum(map(_line_height, self._lines[name])) for name in order]
         middles = _apart([ends[name] for name in order], heights, self.height)
         for name, middle in zip(order, middles, strict=True):
             lines = self._lines[name]
@@ -229,6 +230,11 @@ def _wrapped(name: str) -> list[str]:
         else:
             lines.append(word)
     return lines
+
+
+def _line_height(line: str) -> float:
+    """Return the room a line of a name takes: a root reaches into the line above."""
+    return NAME_LINE - NAME + text_size(line, NAME, bold=True)[1]
 
 
 def _apart(middles: list[float], heights: list[float], lowest: float) -> list[float]:

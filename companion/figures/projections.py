@@ -20,6 +20,7 @@ from companion.figures.palette import (
     map_colour,
     number_colour,
 )
+from companion.figures.tables import by_head, table
 
 __all__ = ["asymmetry", "matrix_product", "three_roles"]
 
@@ -157,13 +158,16 @@ def matrix_product(
         canvas.rectangle(*box, edge=HIGHLIGHT, line=2.4, radius=2.0, order=3.0)
     below = top + HEIGHT * x.shape[0] + 13.0
     middle = left + side * weight.shape[1] / 2
-    for name, matrix, place in (
-        ("$X$", x, (x_side * x.shape[1] / 2, below)),
-        ("$W^Q$", weight, (middle, -14.0)),
-        ("$Q$", product, (middle, below)),
+    numbers = []
+    for name, matrix, place, rows, columns in (
+        ("$X$", x, (x_side * x.shape[1] / 2, below), tokens, features),
+        ("$W^Q$", weight, (middle, -14.0), features, None),
+        ("$Q$", product, (middle, below), tokens, None),
     ):
         canvas.text(*place, f"{name}   {matrix.shape[0]} × {matrix.shape[1]}", size=NAME)
-    return canvas.finish(_product_alt(x, weight, product, tokens, row, column))
+        labels = {"row_labels": rows, "column_labels": columns}
+        numbers.append(table(matrix, name, write=wording.plain, **labels))
+    return canvas.finish(_product_alt(x, weight, product, tokens, row, column), numbers)
 
 
 def _check_product(x: Any, weight: Any, tokens: Any, features: Any, row: int, column: int) -> None:
@@ -260,7 +264,8 @@ def asymmetry(shares: Mapping[str, Any], *, reference: float, followed: tuple[st
     canvas.text(x, -9.0, "random matrices", size=LABEL, colour=MUTED)
     title = "antisymmetric share; 0 is symmetric"
     canvas.text(width / 2, bottom + 30.0, title, size=LABEL, colour=MUTED)
-    return canvas.finish(_asymmetry_alt(rows, reference, *followed))
+    said = _asymmetry_alt(rows, reference, *followed)
+    return canvas.finish(said, [by_head(rows, "antisymmetric share")])
 
 
 def _swarm(places: np.ndarray) -> list[tuple[float, int]]:

@@ -7,9 +7,10 @@ import numpy as np
 
 from companion.arrays import to_numpy
 from companion.figures.canvas import Canvas, literal
-from companion.figures.figure import Figure, style
+from companion.figures.figure import Figure, Table, style
 from companion.figures.flows import Box, flow
 from companion.figures.palette import FAINT, HIGHLIGHT, INK, LINES, MUTED, map_colour, number_colour
+from companion.figures.tables import table
 from companion.figures.wording import plain, signed
 from companion.scores import scaled_scores
 from companion.softmax import softmax, weighted_values
@@ -140,7 +141,22 @@ def roles_meet(
     return canvas.finish(
         f"The row of {token}, {_row(x[follow])}, becomes the query {_row(query[follow])} by W^Q, "
         f"as every row becomes a key by W^K and a value by W^V. The query meets every key: {said}. "
-        f"The values, each times its weight, add up to the output {_row(output[follow])}."
+        f"The values, each times its weight, add up to the output {_row(output[follow])}.",
+        [_met(key, scores[follow], weights[follow], value, tokens)],
+    )
+
+
+def _met(
+    key: np.ndarray, scores: np.ndarray, weights: np.ndarray, value: np.ndarray, tokens: Any
+) -> Table:
+    columns = [f"key {c + 1}" for c in range(key.shape[1])] + ["score", "weight in %"]
+    columns += [f"value {c + 1}" for c in range(value.shape[1])]
+    return table(
+        np.column_stack([key, scores, 100 * weights, value]),
+        "what the query meets",
+        row_labels=tokens,
+        column_labels=columns,
+        row_title="token",
     )
 
 

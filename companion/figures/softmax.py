@@ -19,6 +19,7 @@ from companion.figures.palette import (
     number_colour,
 )
 from companion.figures.plots import curves
+from companion.figures.tables import table
 from companion.figures.wording import numbered, signed
 from companion.softmax import softmax, weighted_values
 
@@ -86,8 +87,21 @@ def mixture(
     ]
     return canvas.finish(
         f"Table of what the query {tokens[follow]} makes of {len(tokens)} keys. {'; '.join(said)}. "
-        f"The values mixed with these weights give {_row(mixed)}."
+        f"The values mixed with these weights give {_row(mixed)}.",
+        [
+            table(
+                np.column_stack([row, 100 * shares, value]),
+                f"what the query {tokens[follow]} makes of the keys",
+                row_labels=tokens,
+                column_labels=["score", "weight in %", *_value_columns(value)],
+                row_title="key",
+            )
+        ],
     )
+
+
+def _value_columns(value: np.ndarray) -> list[str]:
+    return [f"value {c + 1}" for c in range(value.shape[1])]
 
 
 def _heads(canvas: Canvas, token: str, columns: int) -> None:

@@ -1,14 +1,17 @@
 """Alt text made from the data: what a heat map, a mask or a set of curves says, in words."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from companion.figures.axis import power_of_ten
 from companion.figures.grid import Frame
 from companion.figures.map_data import Maps
 
-__all__ = ["curves", "maps", "mask", "numbered", "plain", "signed", "spoken"]
+__all__ = ["curves", "maps", "mask", "numbered", "plain", "signed", "spoken", "three_digits"]
 
+FEW_POINTS = 14  # of a curve that has been measured; one that is computed has more
 ROWS_IN_WORDS = 6  # of a larger matrix only some rows are described
 
 
@@ -20,7 +23,8 @@ def signed(value: float, decimals: int = 2) -> str:
         return "∞" if value > 0 else "−∞"
     if value == 0:
         return "0"
-    text = f"{value:.{decimals}f}"
+    # Rounded first, so that a tie is the same tie on every machine.
+    text = f"{round(float(value), decimals + 4):.{decimals}f}"
     return text.replace("-", "" if float(text) == 0 else "−")
 
 
@@ -51,8 +55,13 @@ def _row_of_weights(weights: np.ndarray, visible: np.ndarray, labels: Sequence[s
 
 
 def plain(value: float) -> str:
-    """Write a number as short as four digits allow."""
-    return f"{value:.4g}".replace("-", "−")
+    """Write a number as short as four digits allow, and a whole one below ten million whole."""
+    for number in (float(value), float(f"{value:.4g}")):
+        if abs(number) < 1e7 and number == round(number):
+            return f"{round(number)}".replace("-", "−")
+    digits, _, exponent = f"{value:.4g}".partition("e")
+    power = f"·{power_of_ten(int(exponent))}" if exponent else ""
+    return digits.replace("-", "−") + power
 
 
 def _row_of_values(row: np.ndarray, visible: np.ndarray, frame: Frame, decimals: int) -> str:
@@ -201,24 +210,45 @@ def curves(
     for name, y in drawn.items():
         kind = " (reference)" if name in references else ""
         kind += ", with a band of error" if name in bands else ""
-        sentences.append(f"{spoken(name)}{kind}: {_course(x, y)}.")
+        sentences.append(f"{spoken(name)}{kind}: {_course(x, y, logarithmic[0])}.")
     return " ".join(sentences)
 
 
-def _course(x: np.ndarray, y: np.ndarray) -> str:
-    known = np.flatnonzero(np.isfinite(y))
-    rounded = np.array([_three_digits(y[i]) for i in known])
+def _course(x: np.ndarray, y: np.ndarray, logarithmic: bool) -> str:
+    known = np.isfinite(y)
+    x, y = x[known], y[known]
+    rounded = np.array([three_digits(value) for value in y])
     if np.ptp(rounded) == 0:
         return f"{plain(rounded[0])} throughout"
-    said = f"from {plain(rounded[0])} at {plain(x[known[0]])} "
-    said += f"to {plain(rounded[-1])} at {plain(x[known[-1]])}"
-    for word, place in (("highest", int(rounded.argmax())), ("lowest", int(rounded.argmin()))):
-        if rounded[place] not in (rounded[0], rounded[-1]):
-            said += f", {word} {plain(rounded[place])} at {plain(x[known[place]])}"
+    said = f"from {plain(rounded[0])} at {plain(x[0])} to {plain(rounded[-1])} at {plain(x[-1])}"
+    for word, value in (("highest", rounded.max()), ("lowest", rounded.min())):
+        if value not in (rounded[0], rounded[-1]):
+            at = _turn(x, y, np.flatnonzero(rounded == value), logarithmic)
+            said += f", {word} {plain(value)} at {plain(at)}"
     return said
 
 
-def _three_digits(value: float) -> float:
+def _turn(x: np.ndarray, y: np.ndarray, places: np.ndarray, logarithmic: bool) -> float:
+    """Return where a curve turns: at the first of some places, or in between.
+
+    Few points, and points at whole numbers, are all there is. More are samples of a smooth curve,
+    which seldom turns at one of them: it does where the parabola through three of them does.
+    """
+    if len(x) <= FEW_POINTS or np.array_equal(x, np.round(x)):
+        return float(x[places[0]])
+    run = places[places - places[0] == np.arange(len(places))]
+    place = run[len(run) // 2]
+    near = x[place - 1 : place + 2]
+    before, middle, after = np.log(near) if logarithmic else near
+    a, b, _ = np.polyfit([before - middle, 0.0, after - middle], y[place - 1 : place + 2], 2)
+    turn = middle - b / (2 * a) if a else middle
+    if logarithmic:
+        return three_digits(math.exp(turn))
+    return round(float(turn), 2 - math.floor(math.log10(np.ptp(x))))
+
+
+def three_digits(value: float) -> float:
+    """Round to three digits what is not whole."""
     return float(value) if value == round(value) else float(f"{value:.3g}")
 
 

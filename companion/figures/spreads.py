@@ -1,0 +1,176 @@
+"""Drawings of how far scores spread: against d_k, and over the heads of a trained model."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from companion.arrays import to_numpy
+from companion.figures.canvas import Canvas, text_size
+from companion.figures.figure import MAX_WIDTH, Figure, style
+from companion.figures.palette import FAINT, INK, LINES, MUTED
+from companion.figures.plots import curves
+from companion.figures.tables import by_head
+
+__all__ = ["head_spreads", "variance_by_scale", "variance_within_error"]
+
+NUMBER, LABEL = 10.0, 11.0
+MEASURED, PREDICTED = LINES[0], LINES[1]
+
+
+def variance_by_scale(widths: Any, variances: Any) -> Figure:
+    """Draw the measured variance of q·k, of q·k/√d_k and of q·k/d_k over d_k.
+
+    Parameters
+    ----------
+    widths : array, shape (n,)
+        The values of d_k, increasing.
+    variances : array, shape (n,)
+        The measured variance of q·k for each.
+
+    Returns
+    -------
+    Figure
+    """
+    widths, variances = (to_numpy(a).astype(np.float64) for a in (widths, variances))
+    measured = {
+        "$q{\\cdot}k$": variances,
+        "$q{\\cdot}k/\\sqrt{d_k}$": variances / widths,
+        "$q{\\cdot}k/d_k$": variances / widths**2,
+    }
+    theory = {
+        "theory $d_k$": widths,
+        "theory 1": np.ones_like(widths),
+        "theory $1/d_k$": 1 / widths,
+    }
+    return curves(
+        widths,
+        measured | theory,
+        x_title="$d_k$, the number of entries (logarithmic)",
+        y_title="variance of the score (logarithmic)",
+        x_log=True,
+        y_log=True,
+        references=list(theory),
+        y_ticks=[0.001, 0.01, 0.1, 1, 10, 100, 1000],
+    )
+
+
+def variance_within_error(widths: Any, ratios: Any, errors: Any) -> Figure:
+    """Draw measured over predicted variance, with three standard errors around 1.
+
+    Parameters
+    ----------
+    widths, ratios, errors : array, shape (n,)
+        The values of d_k, the measured variance over d_k, and the standard error of that ratio.
+
+    Returns
+    -------
+    Figure
+    """
+    widths, ratios, errors = (to_numpy(a).astype(np.float64) for a in (widths, ratios, errors))
+    ones = np.ones_like(widths)
+    return curves(
+        widths,
+        {"measured $/d_k$": ratios, "theory": ones},
+        x_title="$d_k$, the number of entries (logarithmic)",
+        y_title="measured variance of $q{\\cdot}k$ over $d_k$; the band is ±3 standard errors",
+        x_log=True,
+        bands={"theory": (1 - 3 * errors, 1 + 3 * errors)},
+        references=["theory"],
+        height=130.0,
+    )
+
+
+@style()
+def head_spreads(
+    measured: Any, predicted: Any, *, titles: Sequence[str], ticks: Sequence[float]
+) -> Figure:
+    """Draw the standard deviation of every head's scaled scores beside a prediction, and 1.
+
+    Parameters
+    ----------
+    measured, predicted : array, shape (L, H)
+        Standard deviations of H heads in L layers.
+    titles : sequence of L str
+        The layers.
+    ticks : sequence of float
+        The values marked on the logarithmic axis.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ValueError
+        If the shapes or the titles do not fit.
+    """
+    measured, predicted = (to_numpy(a).astype(np.float64) for a in (measured, predicted))
+    if measured.ndim != 2 or predicted.shape != measured.shape or len(titles) != len(measured):
+        raise ValueError(
+            f"measured and predicted must be (L={len(titles)}, H), got {measured.shape} and "
+            f"{predicted.shape}"
+        )
+    low, high = min(ticks) / 1.15, max(ticks) * 1.15
+    if (
+        not low
+        < min(measured.min(), predicted.min())
+        <= max(measured.max(), predicted.max())
+        < high
+    ):
+        raise ValueError(f"ticks must hold all values, got {min(ticks):g} to {max(ticks):g}")
+    left, gap, row = text_size("head", NUMBER)[0] + 8.0, 16.0, 17.0
+    width = (MAX_WIDTH - 10.0 - left - gap * (len(titles) - 1)) / len(titles)
+    canvas = Canvas()
+    for k, title in enumerate(titles):
+
+        def place(value: float, start: float = left + k * (width + gap)) -> float:
+            return start + round(math.log(value / low) / math.log(high / low) * width, 3)
+
+        canvas.text(place(math.sqrt(low * high)), -14.0, title, size=LABEL, bold=True)
+        for tick in ticks:
+            look = {"colour": INK, "width": 1.6} if tick == 1 else {"colour": FAINT, "width": 0.6}
+            points = [(place(tick), 0.0), (place(tick), row * measured.shape[1])]
+            canvas.line(points, order=0.5, **look)
+            canvas.text(place(tick), points[1][1] + 10.0, f"{tick:g}", size=NUMBER)
+        for h, (spread, expected) in enumerate(zip(measured[k], predicted[k], strict=True)):
+            y = row * (h + 0.5)
+            canvas.line([(place(expected), y), (place(spread), y)], colour=MUTED, width=1.2)
+            _diamond(canvas, place(expected), y)
+            canvas.disc(place(spread), y, 4.2, fill=MEASURED)
+            if k == 0:
+                canvas.text(left - 8.0, y, str(h), size=NUMBER, align="right")
+    canvas.text(left - 8.0, -14.0, "head", size=NUMBER, align="right", colour=MUTED)
+    _spread_key(canvas, left, row * measured.shape[1] + 44.0)
+    numbers = [
+        by_head(dict(zip(titles, spreads, strict=True)), f"{kind} standard deviation")
+        for kind, spreads in (("measured", measured), ("predicted", predicted))
+    ]
+    return canvas.finish(_spread_alt(measured, predicted, titles), numbers)
+
+
+def _diamond(canvas: Canvas, x: float, y: float) -> None:
+    r = 4.2
+    canvas.polygon([(x, y - r), (x + r, y), (x, y + r), (x - r, y)], fill=PREDICTED)
+
+
+def _spread_key(canvas: Canvas, x: float, y: float) -> None:
+    canvas.text(x, y - 16.0, "standard deviation of the scaled scores", size=NUMBER, align="left")
+    canvas.disc(x + 5.0, y, 4.2, fill=MEASURED)
+    canvas.text(x + 14.0, y, "measured", size=NUMBER, align="left")
+    _diamond(canvas, x + 85.0, y)
+    canvas.text(x + 94.0, y, "predicted from shared moments", size=NUMBER, align="left")
+
+
+def _spread_alt(measured: np.ndarray, predicted: np.ndarray, titles: Sequence[str]) -> str:
+    said = []
+    for title, spreads, expected in zip(titles, measured, predicted, strict=True):
+        low, high = int(np.argmin(np.round(spreads, 3))), int(np.argmax(np.round(spreads, 3)))
+        above = int(np.sum(spreads > expected))
+        said.append(
+            f"{title}: measured from {spreads[low]:.2f} (head {low}) to {spreads[high]:.2f} (head "
+            f"{high}); predicted from {expected.min():.2f} to {expected.max():.2f}; measured lies "
+            f"above predicted in {above} of {len(spreads)} heads."
+        )
+    return "Standard deviation of the scaled scores of trained heads. " + " ".join(said)
