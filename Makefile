@@ -16,7 +16,7 @@ endif
 PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test notebooks lint mutants bench lock clean
+.PHONY: help book bundle pdf serve test notebooks lint mutants bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,12 +25,19 @@ book: $(READY) ## build the book into _build/html; a warning is an error
 	rm -rf _build
 	$(VENV)/bin/jupyter-book build . -W -n --keep-going
 
+bundle: book ## put the book, its notebooks, their data and the library into one archive in _build
+	$(RUN) book/bundle.py
+
+pdf: book ## print the whole book into one PDF in _build (needs a Chromium)
+	$(RUN) book/pdf.py
+
 serve: book ## build the book and serve it at http://localhost:8000
 	$(RUN) -m http.server 8000 --bind localhost --directory _build/html
 
-test: $(READY) ## run the tests and every notebook, with the coverage of the library
-	$(RUN) -m pytest tests --cov $(PARALLEL)
+test: $(READY) ## run the tests, every notebook, and the book in a browser where there is one
+	$(RUN) -m pytest tests --ignore=tests/site --cov $(PARALLEL)
 	$(RUN) -m pytest notebooks $(PARALLEL) $(DRAWINGS)
+	$(RUN) -m pytest tests/site -rs $(PARALLEL)
 
 notebooks: $(READY) ## execute the notebooks in place, or one: NOTEBOOK=notebooks/01_packing.ipynb
 	$(RUN) notebooks/execute.py $(NOTEBOOK)

@@ -146,7 +146,7 @@ def test_link(test: str) -> str:
 
 def summary_text(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Write the table of verdicts in MyST Markdown."""
-    lines = ["| verdict | rows | |", "|---|---:|---|"]
+    lines = ["| verdict | rows | what it says |", "|---|---:|---|"]
     for verdict, (sign, meaning) in VERDICTS.items():
         ids = [row["id"] for row in rows if row["verdict"] == verdict]
         links = " ".join(f'<a href="#{anchor(i)}">{i}</a>' for i in ids)

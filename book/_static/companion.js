@@ -12,14 +12,18 @@ addEventListener("load", () => {
     e.setAttribute("aria-label", "Title");
   });
   every(".citation-list, .citation", (e) => e.removeAttribute("role"));
+  every("i[class*=fa-]", (e) => e.setAttribute("aria-hidden", "true"));
 
-  // A formula wider than its line scrolls, so the keyboard has to reach it.
+  // Code or a formula wider than its line scrolls, so the keyboard has to reach it, at once, and
+  // when it is unfolded too.
   const reach = new ResizeObserver((boxes) =>
     boxes.forEach(({ target }) => {
-      if (target.scrollWidth > target.clientWidth + 4) target.tabIndex = 0;
+      const lean = target.matches("span.math") ? 4 : 0; // a slanted letter is nothing to scroll for
+      if (target.scrollWidth > target.clientWidth + lean) target.tabIndex = 0;
       else target.removeAttribute("tabindex");
     }),
   );
+  every("pre, .pst-scrollable-table-container", (e) => reach.observe(e));
   window.MathJax?.startup?.promise.then(() =>
     every("div.math > mjx-container, span.math", (e) => reach.observe(e)),
   );
@@ -36,3 +40,14 @@ addEventListener("load", () => {
     line.append(formula, text);
   });
 });
+
+// Paper is light, whatever the reader's theme.
+{
+  const page = document.documentElement.dataset;
+  let theme;
+  addEventListener("beforeprint", () => {
+    theme = page.theme;
+    page.theme = "light";
+  });
+  addEventListener("afterprint", () => (page.theme = theme));
+}

@@ -1,0 +1,74 @@
+// Attention of one head, as the book computes it. A matrix is an array of rows; nothing here knows
+// of the page.
+const attention = (() => {
+  const dot = (a, b) => a.reduce((sum, x, l) => sum + x * b[l], 0);
+  const sum = (row) => row.reduce((a, b) => a + b, 0);
+  const minus = (a, b) => Array.from(a, (x, l) => x - b[l]);
+
+  // (N, d_k), (N, d_k) → (N, N)
+  function scaledScores(query, key, { root, temperature }) {
+    const divisor = (root ? Math.sqrt(key[0].length) : 1) * temperature;
+    return query.map((q) => key.map((k) => dot(q, k) / divisor));
+  }
+
+  // Row i sees the keys up to its own.
+  const causalMask = (scores) =>
+    scores.map((row, i) => row.map((score, j) => (j <= i ? score : -Infinity)));
+
+  function softmax(row) {
+    const top = Math.max(...row);
+    const powers = row.map((score) => Math.exp(score - top));
+    return powers.map((power) => power / sum(powers));
+  }
+
+  // (N, N), (N, d_v) → (N, d_v)
+  const weightedValues = (weights, value) =>
+    weights.map((row) =>
+      Array.from(value[0], (_, column) => sum(row.map((w, j) => w * value[j][column]))),
+    );
+
+  function attend({ query, key, value }, settings) {
+    const all = scaledScores(query, key, settings);
+    const scores = settings.causal ? causalMask(all) : all;
+    const weights = scores.map(softmax);
+    return { scores, weights, output: weightedValues(weights, value) };
+  }
+
+  // Every number on the way of one score to its weight; `scores` is its row.
+  function steps(q, k, scores, j, { root, temperature }) {
+    const product = dot(q, k);
+    const rooted = root ? product / Math.sqrt(q.length) : product;
+    const top = Math.max(...scores);
+    const shifted = scores[j] - top;
+    const total = sum(scores.map((score) => Math.exp(score - top)));
+    const power = Math.exp(shifted);
+    const weight = power / total;
+    const cooled = rooted / temperature;
+    return { product, rooted, cooled, score: scores[j], top, shifted, power, total, weight };
+  }
+
+  // What an inner product adds up, the largest in size first, and what the others make together.
+  function largestProducts(q, k, count) {
+    const all = Array.from(q, (x, entry) => ({ entry, q: x, k: k[entry], product: x * k[entry] }));
+    all.sort((a, b) => Math.abs(b.product) - Math.abs(a.product));
+    const others = all.slice(count).map(({ product }) => product);
+    return { largest: all.slice(0, count), others: others.length, rest: sum(others) };
+  }
+
+  // ‖z W‖ from z and G = W Wᵀ: how long a row of one head is in the output of the layer.
+  const lengthThrough = (gram, z) => Math.sqrt(Math.max(0, dot(z, gram.map((row) => dot(row, z)))));
+
+  // Little-endian float32 in base64, cut into nested arrays; the innermost are Float32Arrays.
+  function unpack(text, ...shape) {
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const cut = (numbers, [count, ...inner]) => {
+      if (!inner.length) return numbers;
+      const size = numbers.length / count;
+      const part = (_, i) => cut(numbers.subarray(i * size, (i + 1) * size), inner);
+      return Array.from({ length: count }, part);
+    };
+    return cut(new Float32Array(bytes.buffer), shape);
+  }
+
+  return { attend, largestProducts, lengthThrough, minus, steps, unpack };
+})();

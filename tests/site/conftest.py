@@ -1,0 +1,185 @@
+"""The built book, a server for it on the loopback address, and a browser that sees nothing else.
+
+`COMPANION_BOOK=_build/html python -m pytest tests/site` tests a book that is already built.
+"""
+
+import functools
+import gzip
+import mimetypes
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+JUPYTER_BOOK = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--no-proxy-server",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
+ARRIVED = "!document.querySelector('meta[http-equiv=refresh]')"  # the root leads to the cover
+READY = """async () => {
+    await window.MathJax?.startup?.promise;
+    await document.fonts.ready;
+    for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
+}"""
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the book once for all workers, outside the checkout; a warning is an error."""
+    if built := os.environ.get("COMPANION_BOOK"):
+        return Path(built).resolve()
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, result = base / "book", base / "book-built"
+    try:
+        folder.mkdir()
+    except FileExistsError:  # another worker builds it
+        _wait_for(result)
+    else:
+        options = ["--path-output", str(folder), "-W", "-n", "--keep-going"]
+        command = [*JUPYTER_BOOK, "build", str(ROOT), *options]
+        run = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+        unfinished = base / "book-builds"
+        said = run.stdout + run.stderr if run.returncode else ""
+        unfinished.write_text(said, encoding="utf-8")
+        unfinished.rename(result)
+    if said := result.read_text(encoding="utf-8"):
+        pytest.fail(f"the book does not build:\n{said[-4000:]}", pytrace=False)
+    return folder / "_build" / "html"
+
+
+def _wait_for(path: Path, seconds: int = 300) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        if time.monotonic() > end:
+            pytest.fail(f"no book was built within {seconds} s", pytrace=False)
+        time.sleep(0.2)
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves as a static host does: compressed, to be cached, with a page for what is not there."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        path = Path(self.translate_path(self.path))
+        path = path / "index.html" if path.is_dir() else path
+        there = path.is_file()
+        body, headers = _content(path if there else Path(self.directory, "404.html"))
+        self.send_response(200 if there else 404)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_args: Any) -> None:
+        """Say nothing; a request that fails is a trouble of the page that made it."""
+
+
+@functools.cache
+def _content(path: Path) -> tuple[bytes, dict[str, str]]:
+    body = path.read_bytes() if path.is_file() else b""
+    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    headers = {"Content-Type": kind, "Cache-Control": "max-age=600"}
+    if kind.startswith("text/") or kind.endswith(("xml", "json", "javascript")):
+        body = gzip.compress(body, mtime=0)
+        headers["Content-Encoding"] = "gzip"
+    headers["Content-Length"] = str(len(body))
+    return body, headers
+
+
+@pytest.fixture(scope="session")
+def address(book: Path) -> Iterator[str]:
+    """Serve the book on the loopback address."""
+    handler = functools.partial(Handler, directory=str(book))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.block_on_close = False  # a connection that the browser keeps open
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Start Chromium, of the machine's own, without a way to any other address."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    found = [os.environ.get("CHROMIUM"), *map(shutil.which, CHROMIUM)]
+    executable = next(filter(None, found), None)
+    if executable is None:
+        pytest.skip(
+            "there is no Chromium: install it (apt-get install chromium) or name it in $CHROMIUM"
+        )
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=OPTIONS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser: Any, address: str, book: Path) -> Iterator[Callable[..., Any]]:
+    """Open pages, by their path or a file:// address, and fail in the end if one had a trouble.
+
+    The book's server answers `status`; a page is ready when its mathematics is drawn.
+    """
+    own = (address, book.as_uri(), "data:", "blob:")
+    contexts, troubles = [], []
+
+    def opened(path: str, *, scheme: str = "light", width: int = 1280, status: int = 200) -> Any:
+        view = {"width": width, "height": 800}
+        context = browser.new_context(color_scheme=scheme, viewport=view, reduced_motion="reduce")
+        contexts.append(context)
+        page = context.new_page()
+        _watch(page, own, troubles, missing=urljoin(address, path) if status == 404 else None)
+        response = page.goto(urljoin(address, path))
+        if not page.url.startswith("file:") and response.status != status:
+            troubles.append(f"{page.url}: status {response.status}")
+        page.wait_for_function(ARRIVED)
+        page.wait_for_load_state()
+        page.evaluate(READY)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not troubles, "\n".join(troubles)
+
+
+def _watch(page: Any, own: tuple[str, ...], troubles: list[str], missing: str | None) -> None:
+    """Write down whatever goes wrong on a page; a 404 is none at the address `missing`."""
+
+    def trouble(event: str, told: Callable[[Any], str | None]) -> None:
+        def note(what: Any) -> None:
+            if said := told(what):
+                troubles.append(f"{page.url}: {event}: {said}")
+
+        page.on(event, note)
+
+    def printed(message: Any) -> str | None:
+        where = message.location.get("url")
+        wrong = message.type in ("error", "warning") and where != (missing or ...)
+        return f"{message.text} ({where})" if wrong else None
+
+    trouble("request", lambda r: None if r.url.startswith(own) else r.url)
+    # The browser gives up what it no longer needs when the reader leaves a page.
+    trouble("requestfailed", lambda r: None if r.failure == "net::ERR_ABORTED" else r.url)
+    trouble("response", lambda r: r.url if r.status >= 400 and r.url != missing else None)
+    trouble("pageerror", str)
+    trouble("console", printed)

@@ -1,0 +1,378 @@
+"""The attention explorer shows the library's numbers, whatever is chosen, and needs no mouse."""
+
+import gzip
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import numpy as np
+import pytest
+
+import companion
+
+ROOT = Path(__file__).parents[2]
+PAGE = "book/explorer.html"
+LAYER = 2
+HALF_DIGIT = 0.5001e-4  # what is shown has four decimals
+SPACE = "\N{NO-BREAK SPACE}"
+SMALL = f"<{SPACE}1{SPACE}%"
+
+FOLLOW = """(view) => new Promise((done) => {
+    addEventListener("hashchange", () => setTimeout(done), { once: true });
+    location.hash = view;
+})"""
+
+SHOWN = """() => {
+    const every = (selector) => [...document.querySelectorAll(selector)];
+    const words = (selector) => every(selector).map((e) => e.innerText.trim());
+    return {
+        labels: every(".ex-map button").map((e) => e.getAttribute("aria-label")),
+        percents: words(".ex-map button"),
+        shares: words(".ex-share"),
+        said: words(".ex-said")[0],
+        steps: every(".ex-steps tr").map((e) => [...e.children].map((c) => c.innerText.trim())),
+        pair: every(".ex-pair select").map((e) => Number(e.value)),
+    };
+}"""
+
+ANSWER = """(name) => {
+    const form = document.querySelector(`[data-experiment=${name}]`);
+    return {
+        verdicts: [...form.querySelectorAll(".ex-verdict")].map((e) => e.innerText),
+        why: form.querySelector(".ex-answer p:last-of-type").innerText,
+        rows: [...form.querySelectorAll("tbody tr")].map((e) =>
+            [...e.children].map((c) => c.innerText)),
+    };
+}"""
+
+VIEWS = [
+    "sentence=2&head=4&token=7",
+    "sentence=0&head=9&token=3&key=0&root=off",
+    "sentence=1&head=8&token=7&key=10&mask=on",
+    "sentence=3&head=4&token=10&key=2&mask=on&temperature=0.3",
+    "sentence=3&head=10&token=13&root=off&temperature=4",
+]
+
+
+@pytest.fixture(scope="module")
+def trained() -> Any:
+    return companion.load_trained_heads(ROOT / "notebooks/data/minilm_heads.npz", xp=np)
+
+
+class Expected:
+    """What `companion` makes of a view, in float64 from the float32 rows that the page has."""
+
+    def __init__(self, trained: Any, view: str) -> None:
+        given = dict(parse_qsl(view))
+        self.sentence = list(trained.sentences.values())[int(given["sentence"])]
+        self.tokens = self.sentence.tokens
+        self.h, self.i = int(given["head"]), int(given["token"])
+        layer = trained.layer(LAYER)
+        self.x = self.sentence.inputs[LAYER]
+        weights = (layer.w_q, layer.w_k, layer.w_v, layer.b_q, layer.b_k, layer.b_v)
+        rows = companion.project_qkv(self.x, *weights)
+        self.qkv = [matrix[self.h].astype(np.float64) for matrix in rows]
+        self.w_o = np.reshape(layer.w_o, (12, 32, 384))[self.h].astype(np.float64)
+        self.root = given.get("root") != "off"
+        self.causal = given.get("mask") == "on"
+        self.temperature = float(given.get("temperature", 1))
+        self.output, self.weights = self.attend(*self.qkv)
+        self.j = int(given.get("key", np.argmax(self.weights[self.i])))
+
+    def attend(self, *qkv: np.ndarray, **options: Any) -> tuple[np.ndarray, np.ndarray]:
+        scale = 1 / ((32**0.5 if self.root else 1) * self.temperature)
+        options = {"is_causal": self.causal, "scale": scale, **options}
+        return companion.scaled_dot_product_attention(*qkv, return_weights=True, **options)
+
+    def moved(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        return np.linalg.norm((after - before) @ self.w_o, axis=-1)
+
+
+def number(text: str) -> float:
+    return float(text.replace("−", "-").replace("∞", "inf"))
+
+
+def close(shown: Any, expected: Any) -> bool:
+    shown, expected = np.asarray(shown, dtype=float), np.asarray(expected, dtype=float)
+    same = shown == expected  # two infinities
+    with np.errstate(invalid="ignore"):
+        return bool(np.all(same | (np.abs(shown - expected) <= HALF_DIGIT)))
+
+
+@pytest.fixture
+def explorer(open_page: Callable[..., Any]) -> Any:
+    return open_page(PAGE)
+
+
+def test_what_is_shown_is_what_the_library_computes(explorer: Any, trained: Any) -> None:
+    for view in VIEWS:
+        explorer.evaluate(FOLLOW, view)
+        compare(explorer.evaluate(SHOWN), Expected(trained, view))
+
+
+def compare(shown: dict[str, Any], view: Expected) -> None:
+    count = len(view.tokens)
+    visible = np.tri(count, dtype=bool) if view.causal else np.ones((count, count), dtype=bool)
+    for label, percent, weight, seen in zip(
+        shown["labels"], shown["percents"], view.weights.flat, visible.flat, strict=True
+    ):
+        said = label.rpartition(": ")[2]
+        assert close(number(said), weight) if seen else (said, percent) == ("hidden", "–")
+        assert not seen or abs(int(percent) - 100 * weight) <= 0.5001
+    row = shown["percents"][view.i * count : (view.i + 1) * count]
+    for share, percent in zip(shown["shares"], row, strict=True):
+        assert share == ("hidden" if percent == "–" else SMALL if percent == "0" else share)
+        assert percent in ("–", "0") or share == f"{percent}{SPACE}%"
+    assert shown["pair"] == [view.i, view.j]
+    q, k = view.qkv[0][view.i], view.qkv[1][view.j]
+    scores = view.qkv[0][view.i] @ view.qkv[1].T / (32**0.5 if view.root else 1) / view.temperature
+    scores = np.where(visible[view.i], scores, -np.inf)
+    powers = np.exp(scores - scores.max())
+    largest = sorted(q * k, key=abs, reverse=True)[:4]
+    rooted = q @ k / (32**0.5 if view.root else 1)
+    score, power = scores[view.j], powers[view.j]
+    expected = [*largest, q @ k - sum(largest), q @ k, rooted, rooted / view.temperature, score]
+    expected += [score - scores.max(), power, view.weights[view.i, view.j]]
+    assert close([number(value) for _, value in shown["steps"]], expected)
+    titles = [title for title, _ in shown["steps"]]
+    assert close(number(titles[-3].rpartition(" ")[2]), scores.max())
+    assert close(number(titles[-1].rpartition(" ")[2]), powers.sum())
+    assert close(companion.softmax(scores), view.weights[view.i])
+
+
+def test_the_row_is_said_in_words(explorer: Any) -> None:
+    said = explorer.locator(".ex-said")
+    words = said.inner_text().replace(SPACE, " ")
+    assert (
+        words == "she gives 65 % to girl, 15 % to [CLS], 12 % to the, 8 % to all others together."
+    )
+    assert said.get_attribute("role") == "status"
+    places = [box.bounding_box() for box in explorer.locator(".ex-token").all()]
+    explorer.locator(".ex-word").nth(4).hover()
+    assert said.inner_text().startswith("her gives 56")
+    assert places == [box.bounding_box() for box in explorer.locator(".ex-token").all()]
+    explorer.locator("#ex-experiments").hover()
+    assert said.inner_text().startswith("she gives 65")
+    explorer.evaluate(FOLLOW, "sentence=1&head=9&token=7")
+    assert re.match(r"dog \(2nd\) gives \d+.% to dog \(1st\)", said.inner_text())
+
+
+def predict(page: Any, experiment: str, *said: str, **chosen: str) -> dict[str, Any]:
+    form = page.locator(f"[data-experiment={experiment}]")
+    for name, value in chosen.items():
+        form.locator(f"select[name={name}]").select_option(value)
+    assert form.locator("tbody tr").count() == 0 or not form.locator("table").is_visible()
+    for value in said:
+        form.locator(f"input[value='{value}']").check()
+    form.get_by_role("button", name="Show me").click()
+    return page.evaluate(ANSWER, experiment)
+
+
+def test_a_changed_value_moves_each_row_by_its_weight(explorer: Any, trained: Any) -> None:
+    for view in VIEWS[::2]:
+        explorer.evaluate(FOLLOW, view)
+        there = Expected(trained, view)
+        query, key, value = there.qkv
+        for other, row in (("zero", 0 * value[2]), ("twice", 2 * value[2]), ("4", value[4])):
+            changed = value.copy()
+            changed[2] = row
+            output, weights = there.attend(query, key, changed)
+            assert np.array_equal(weights, there.weights)
+            moved = there.moved(there.output, output)
+            said = str(np.argmax(moved))
+            answer = predict(explorer, "value", "yes", said, token="2", other=other)
+            assert answer["verdicts"][0] == "✗ You said yes; it is no."
+            assert answer["verdicts"][1].startswith("✓ As you said: ")
+            assert answer["why"].startswith(
+                f"{weights.size} of {weights.size} weights keep every bit"
+            )
+            assert close([number(row[1]) for row in answer["rows"]], weights[:, 2])
+            assert close([number(row[2]) for row in answer["rows"]], moved)
+
+
+def test_a_head_that_is_knocked_out_takes_its_contribution_with_it(
+    explorer: Any, trained: Any
+) -> None:
+    for view in VIEWS[:3]:
+        explorer.evaluate(FOLLOW, view)
+        there = Expected(trained, view)
+        moved = there.moved(0 * there.output, there.output)
+        answer = predict(explorer, "head", str(np.argmin(moved)))
+        assert answer["verdicts"][0].startswith("✗ You said ")
+        assert close([number(row[2]) for row in answer["rows"]], moved)
+        shares = 100 * moved / np.linalg.norm(there.x, axis=-1)
+        shown = [number(row[1].removesuffix(f"{SPACE}%")) for row in answer["rows"]]
+        assert np.max(np.abs(shown - shares)) <= 0.0501
+
+
+def test_a_future_token_leaves_earlier_rows_as_they_are(explorer: Any, trained: Any) -> None:
+    for view in VIEWS[:2]:
+        explorer.evaluate(FOLLOW, view)
+        there = Expected(trained, view)
+        j, other = 5, 1
+        changed = [matrix.copy() for matrix in there.qkv]
+        for matrix in changed:
+            matrix[j] = matrix[other]
+        said = "its own and later ones"
+        answer = predict(explorer, "future", said, token=str(j), other=str(other))
+        assert answer["verdicts"] == [f"✓ As you said: {said}."]
+        assert answer["why"].startswith(f"With the mask {j} of the {j} rows before ")
+        assert answer["why"].endswith(f"Without it 0 of the {j} do.")
+        for column, causal in ((1, True), (2, False)):
+            before, after = (
+                there.attend(*qkv, is_causal=causal)[0] for qkv in (there.qkv, changed)
+            )
+            moved = there.moved(before, after)
+            shown = [row[column] for row in answer["rows"]]
+            kept = j if causal else 0
+            assert shown[:kept] == ["= same bits"] * kept
+            assert close([number(text) for text in shown[kept:]], moved[kept:])
+            assert np.array_equal(before[:kept], after[:kept])
+
+
+def test_an_experiment_asks_before_it_shows(explorer: Any) -> None:
+    form = explorer.locator("[data-experiment=head]")
+    form.get_by_role("button").click()
+    assert not form.locator("table").is_visible()
+    predict(explorer, "head", "7")
+    explorer.evaluate("document.querySelectorAll('.ex-wait').forEach((e) => (e.id = 'told'))")
+    explorer.locator("[data-part=temperature]").fill("2")
+    assert form.locator("table").is_visible()
+    assert explorer.locator(".ex-wait#told").count() == 2  # what is old is not said again
+    explorer.locator("input[name=ex-head][value='0']").check(force=True)
+    assert not form.locator("table").is_visible()
+    assert form.locator(":checked").count() == 0
+
+
+def test_the_keyboard_alone_drives_everything(explorer: Any) -> None:
+    explorer.locator("#ex-sentence").focus()
+    explorer.evaluate("addEventListener('keydown', (e) => (window.taken = e.defaultPrevented))")
+    way = [
+        ("ArrowDown", "sentence=3&head=4&token=7"),
+        ("Tab ArrowRight", "sentence=3&head=5&token=7"),
+        ("Tab ArrowLeft ArrowLeft", "sentence=3&head=5&token=5"),
+        ("Tab Space", "sentence=3&head=5&token=5&root=off"),
+        ("Tab Space", "sentence=3&head=5&token=5&root=off&mask=on"),
+        ("Tab ArrowRight", "sentence=3&head=5&token=5&root=off&mask=on&temperature=1.1"),
+        ("Tab Enter", ""),
+        ("Tab ArrowDown ArrowRight", "sentence=2&head=4&token=8&key=3"),
+        ("Tab ArrowUp", "sentence=2&head=4&token=7&key=3"),
+        ("Tab ArrowDown", "sentence=2&head=4&token=7&key=4"),
+    ]
+    for keys, view in way:
+        for key in keys.split():
+            explorer.keyboard.press(key)
+        assert explorer.evaluate("location.hash.slice(1)") == view
+    explorer.locator(".ex-map [aria-pressed=true]").press("ArrowUp")
+    assert explorer.evaluate("taken")  # or the page would scroll
+    explorer.locator("[data-part=key]").focus()
+    for keys in ("Tab Tab Tab Space Tab Space Tab Enter", "Tab Space Tab Enter"):
+        for key in keys.split():
+            explorer.keyboard.press(key)
+    for key in ["Tab", "Tab", "Tab", "Space", "Tab", "Enter"]:
+        explorer.keyboard.press(key)
+    assert explorer.locator(".ex-answer table:visible").count() == 3
+
+
+def test_a_link_leads_to_a_view_and_nonsense_to_the_first(open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{PAGE}#sentence=1&head=2&token=12&key=3&mask=on&experiment=future")
+    assert page.evaluate(SHOWN)["pair"] == [12, 3]
+    assert page.locator("[data-part=causal]").is_checked()
+    assert page.evaluate("scrollY") > 500
+    page.evaluate(FOLLOW, "sentence=7&head=x&token=-1&key=&temperature=99")
+    shown = page.evaluate(SHOWN)
+    assert shown["pair"] == [7, 2]
+    page.evaluate(FOLLOW, "sentence=0&head=1&token=1")
+    other = page.evaluate(SHOWN)
+    assert other != shown
+    page.evaluate(FOLLOW, "main-content")  # a link within the page
+    assert page.evaluate(SHOWN) == other
+    page.get_by_role("button", name="Reset").click()
+    assert page.evaluate(SHOWN) == shown
+    assert "#" not in page.url
+
+
+def test_without_a_server(open_page: Callable[..., Any], book: Path) -> None:
+    page = open_page((book / PAGE).as_uri())
+    page.locator(".ex-word").nth(4).click()
+    assert page.evaluate("location.hash") == "#sentence=2&head=4&token=4"
+    assert page.locator(".ex-said").inner_text().startswith("her gives 56")
+
+
+def test_without_script_and_on_paper(browser: Any, book: Path) -> None:
+    for script in (False, True):
+        context = browser.new_context(java_script_enabled=script)
+        page = context.new_page()
+        page.goto((book / PAGE).as_uri())
+        if script:
+            page.emulate_media(media="print")
+        else:
+            said = page.locator("noscript p")
+            assert said.is_visible()
+            assert said.inner_text().startswith(
+                "This is one view of many: in a browser with script"
+            )
+        assert page.locator(".explorer-static img").is_visible()
+        assert not page.locator(".explorer").is_visible()
+        context.close()
+
+
+TARGETS = """() => [...document.querySelectorAll(
+    ".explorer :is(select, label:has(input), button:not(.ex-map button))")]
+    .map((e) => [e.getBoundingClientRect(), e.textContent])
+    .filter(([box]) => box.width < 40 || box.height < 40)
+    .map(([box, text]) => `${text}: ${box.width} x ${box.height}`)"""
+
+
+# Of tables only the first rows: axe-core takes its time with each cell.
+AXE = """() => {
+    const rows = ".explorer tbody tr:nth-child(n + 4)";
+    const options = { resultTypes: ["violations"], preload: false };
+    return axe.run({ include: ".explorer", exclude: rows }, options).then(({ violations }) =>
+        violations.map(({ id, nodes }) => `${id}: ${nodes.map((n) => n.html)}`));
+}"""
+
+# The colours of a number and of its cell, as red, green and blue from 0 to 1.
+SHADES = """(weights) => weights.map((w) => {
+    const cell = document.querySelector(".ex-map button");
+    cell.style.setProperty("--w", w);
+    cell.classList.toggle("ex-strong", w >= 0.5);
+    const { color, backgroundColor } = getComputedStyle(cell);
+    return [color, backgroundColor].map((text) =>
+        text.match(/[\\d.]+/g).slice(0, 3).map((x) => x / (text.startsWith("rgb") ? 255 : 1)));
+})"""
+
+
+def luminance(rgb: list[float]) -> float:
+    linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in rgb]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+def test_nothing_is_out_of_reach(open_page: Callable[..., Any]) -> None:
+    axe = pytest.importorskip("axe_playwright_python.base").AXE_SCRIPT
+    page = open_page(f"{PAGE}#{VIEWS[2]}", width=390)
+    for experiment, said in {
+        "value": ("no", "3"),
+        "head": ("3",),
+        "future": ("all of them",),
+    }.items():
+        predict(page, experiment, *said)
+    assert page.evaluate(TARGETS) == []
+    page.evaluate(f"{axe};0")
+    for scheme, width in (("light", 390), ("dark", 1280)):  # and as it opens, like any page
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_function("s => document.documentElement.dataset.theme === s", arg=scheme)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate(AXE) == []
+        for ink, ground in page.evaluate(SHADES, [0, 0.25, 0.4999, 0.5, 0.75, 1]):
+            dark, light = sorted(map(luminance, (ink, ground)))
+            assert (light + 0.05) / (dark + 0.05) > 4.5
+
+
+def test_it_is_light(book: Path) -> None:
+    own = [book / PAGE, *(book / "_static").glob("explorer*")]
+    assert len(own) == 5
+    assert sum(len(gzip.compress(path.read_bytes())) for path in own) < 300_000

@@ -1,0 +1,201 @@
+"""One finds one's way: by search, by the pages before and after, by the sidebar, when lost too."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+ROOT = Path(__file__).parents[2]
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+PAGES = [TOC["root"], *(page["file"] for part in TOC["parts"] for page in part["chapters"])]
+CHAPTERS = [name for name in PAGES if re.match(r"notebooks/\d", name)]
+
+sys.path.append(str(ROOT / "book" / "_extensions"))
+
+import term_links  # noqa: E402
+
+TERMS = list(term_links.glossary((ROOT / term_links.GLOSSARY).read_text(encoding="utf-8")))
+
+FOUND = "() => document.querySelector('#search-results h2')?.textContent === 'Search Results'"
+SEARCH = """queries => queries.map(query => {
+    const results = Search._performSearch(...Search._parseQuery(query));
+    return results.reverse().slice(0, 5).map(([page, title, anchor]) => [page + anchor, title]);
+})"""
+
+
+@pytest.fixture(scope="module")
+def soups(book: Path) -> dict[str, BeautifulSoup]:
+    """Parse every page of the table of contents."""
+    return {name: _parsed(book / f"{name}.html") for name in PAGES}
+
+
+def _parsed(path: Path) -> BeautifulSoup:
+    """Parse a page without its code and its tables, which take most of the time."""
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"<(pre|table)\b.*?</\1>", "", text, flags=re.DOTALL)
+    return BeautifulSoup(text, "html.parser")
+
+
+def _title(soup: BeautifulSoup) -> str:
+    return " ".join(soup.select_one("article h1").get_text().removesuffix("#").split())
+
+
+# Written into the pages
+
+
+def test_each_page_leads_to_the_one_before_and_the_one_after(
+    soups: dict[str, BeautifulSoup],
+) -> None:
+    for i, name in enumerate(PAGES):
+        around = {"a.left-prev": PAGES[i - 1] if i else None, "a.right-next": [*PAGES, None][i + 1]}
+        for selector, other in around.items():
+            links = soups[name].select(selector)
+            if other is None:
+                assert not links
+                continue
+            (link,) = links
+            where = Path(name).parent / link["href"]
+            assert where.resolve() == Path(f"{other}.html").resolve()
+            shown = " ".join(link.select_one(".prev-next-title").get_text().split())
+            assert shown == _title(soups[other]), name
+
+
+def test_the_sidebar_marks_the_page_and_its_titles_are_short(
+    soups: dict[str, BeautifulSoup],
+) -> None:
+    for name, soup in soups.items():
+        marked = soup.select("nav.bd-links li.current > a")
+        if name == TOC["root"]:
+            assert not marked
+            continue
+        (link,) = marked
+        assert link["href"] == "#"
+        assert " ".join(link.get_text().split()) == _title(soup)
+        assert len(_title(soup)) <= 40
+
+
+def test_each_page_says_in_a_sentence_what_it_is_about(soups: dict[str, BeautifulSoup]) -> None:
+    told = []
+    for name, soup in soups.items():
+        card = {tag["property"]: tag["content"] for tag in soup.select("meta[property^='og:']")}
+        assert set(card) == {"og:title", "og:type", "og:site_name", "og:description"}
+        assert card["og:title"] == _title(soup)
+        assert card["og:site_name"] == "Attention as matrix multiplication"
+        (description,) = soup.select("meta[name=description]")
+        text = description["content"]
+        assert text == card["og:description"]
+        assert 80 <= len(text) <= 200, name
+        assert re.fullmatch(r"[A-Z][\w\s.,:;()’'√−∞-]+(?:\.| …)", text), text
+        told.append(text)
+    assert len(set(told)) == len(told)
+
+
+def test_the_book_has_an_icon_of_its_own(book: Path) -> None:
+    for name in [*PAGES, "search", "genindex"]:
+        path = book / f"{name}.html"
+        (icon,) = re.findall(r'<link rel="icon" href="([^"]+)"', path.read_text(encoding="utf-8"))
+        there = path.parent / icon.partition("?")[0]
+        assert there.read_bytes() == (ROOT / "book/_static/favicon.svg").read_bytes()
+
+
+def test_a_chapter_leads_to_each_term_that_it_introduces(soups: dict[str, BeautifulSoup]) -> None:
+    glossary = soups["book/glossary"]
+    for name in CHAPTERS:
+        (legend,) = soups[name].select("p.legend")
+        assert [a["href"].rpartition("/")[2] for a in legend.select("a")] == [
+            "notation.html#page-notation",
+            "glossary.html#page-glossary",
+        ]
+        links = [a["href"] for a in soups[name].select("article a[href*='glossary.html#term-']")]
+        assert len(links) >= 2, name
+        assert all(glossary.find(id=link.partition("#")[2]) for link in links)
+
+
+def test_the_contents_show_each_chapter_with_its_facts(soups: dict[str, BeautifulSoup]) -> None:
+    entries = soups["book/contents"].select("dl > dt")
+    assert len(entries) == len(CHAPTERS)
+    for entry, name in zip(entries, CHAPTERS, strict=True):
+        assert entry.a["href"].startswith(f"../{name}.html")
+        assert entry.get_text().strip() == _title(soups[name])
+        facts = [p.get_text().split()[:2] for p in entry.find_next("dd").select("p")]
+        assert facts == [["You", "will"], ["You", "need"], ["Time:", "about"]]
+
+
+# In the browser
+
+
+def test_the_search_finds_every_term_of_the_glossary(open_page: Any) -> None:
+    page = open_page("search.html")
+    page.wait_for_function("Search.hasIndex()")
+    for term, results in zip(TERMS, page.evaluate(SEARCH, TERMS), strict=True):
+        where, titles = zip(*results, strict=True)
+        assert any(w.startswith("book/glossary#term-") for w in where), term
+        assert term.lower() in [title.lower() for title in titles], term
+
+
+def test_the_search_finds_signs_and_letters(open_page: Any) -> None:
+    queries = {
+        "−∞": "book/notation",
+        "minus infinity": "book/notation",
+        "Q K V": "book/notation",
+        "√d_k": "notebooks/03_scores",
+        "A bag of words": "notebooks/01_packing#cor-no-order",
+        "softmax": "notebooks/04_softmax",  # before the functions of that name
+        "online softmax": "book/glossary#term-online-softmax",
+    }
+    page = open_page("search.html")
+    page.wait_for_function("Search.hasIndex()")
+    for (query, place), results in zip(
+        queries.items(), page.evaluate(SEARCH, list(queries)), strict=True
+    ):
+        assert any(where.startswith(place) for where, _ in results), (query, results)
+
+
+def test_the_keyboard_searches(open_page: Any) -> None:
+    page = open_page("book/run.html")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("logit")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search.html?q=logit*")
+    page.wait_for_function(FOUND)
+    first = page.locator("ul.search > li").first
+    assert re.sub(r"\s+", " ", first.inner_text()).startswith("logit (in Glossary)")
+    first.locator("a").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/book/glossary.html*#term-logit", wait_until="commit")
+
+
+def test_a_book_on_the_disk_searches_too(open_page: Any, book: Path) -> None:
+    page = open_page(f"{(book / 'search.html').as_uri()}?q=head")
+    page.wait_for_function(FOUND)
+    assert page.locator("ul.search > li").count() > 5
+    assert page.locator("ul.search > li a").first.inner_text() == "head"
+
+
+@pytest.mark.parametrize("path", ["nowhere.html", "notebooks/no/such/page"])
+def test_who_is_lost_is_led_back(open_page: Any, address: str, path: str) -> None:
+    page = open_page(path, status=404, scheme="dark", width=390)
+    assert page.locator("article h1").inner_text() == "This page is not here"
+    links = page.locator("article a").evaluate_all("links => links.map(link => link.href)")
+    places = ["book/contents.html", "search.html", "notebooks/cover.html"]
+    assert links == [address + place for place in places]
+    style = "getComputedStyle(document.querySelector('p')).fontFamily"
+    assert "serif" in page.evaluate(style)
+    page.locator("article a").first.click()
+    page.wait_for_url("**/book/contents.html", wait_until="commit")
+
+
+def test_the_sidebar_opens_on_a_phone(open_page: Any) -> None:
+    page = open_page("book/references.html", width=390)
+    current = page.locator("#pst-primary-sidebar-modal li.current > a, nav.bd-links li.current > a")
+    assert not current.first.is_visible()
+    page.locator("button.primary-toggle:visible").click()
+    page.wait_for_function("document.querySelector('dialog[open] li.current > a')")
+    shown = page.locator("dialog[open] li.current > a")
+    assert " ".join(shown.inner_text().split()) == "References"
+    assert shown.is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -1,0 +1,117 @@
+"""What a page weighs over the wire, and that the book carries nothing else."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+CHAPTERS = [page["file"] for part in TOC["parts"] for page in part["chapters"]]
+CHAPTERS = [file for file in CHAPTERS if file.startswith("notebooks/")]
+
+FIRST, NEXT = 1_500_000, 300_000  # bytes
+
+
+@pytest.fixture(scope="module")
+def extension() -> Any:
+    path = ROOT / "book" / "_extensions" / "static_files.py"
+    spec = importlib.util.spec_from_file_location("static_files", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def transferred(browser: Any, address: str, names: list[str]) -> list[int]:
+    """Open pages one after the other, with all their figures, and count what each transfers."""
+    context = browser.new_context()
+    weights = []
+    for name in names:
+        page = context.new_page()
+        network = context.new_cdp_session(page)
+        network.send("Network.enable")
+        sizes = []
+        network.on(
+            "Network.loadingFinished", lambda event, s=sizes: s.append(event["encodedDataLength"])
+        )
+        page.goto(f"{address}{name}.html")
+        page.evaluate(
+            "() => document.querySelectorAll('img').forEach((e) => (e.loading = 'eager'))"
+        )
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("[...document.images].every((e) => e.complete && e.naturalWidth)")
+        weights.append(int(sum(sizes)))
+        page.close()
+    context.close()
+    return weights
+
+
+def test_a_chapter_is_light(browser: Any, address: str) -> None:
+    """A first visit to any chapter, and a visit to any other after it."""
+    first, *weights = transferred(browser, address, ["book/notation", *CHAPTERS])
+    weights = dict(zip(CHAPTERS, weights, strict=True))
+    print(f"{'book/notation, first':24} {first / 1000:5.0f} kB")
+    for name, weight in weights.items():
+        print(f"{name:24} {weight / 1000:5.0f} kB")
+    assert max(weights.values()) < NEXT
+    # A first visit loads what the pages share, less than the first of them, and what is its own.
+    assert first + max(weights.values()) < FIRST
+
+
+def test_static_files_are_named_by_something(book: Path) -> None:
+    files = [path for path in (book / "_static").rglob("*") if path.is_file()]
+    readers = [path for path in book.rglob("*") if path.suffix in (".html", ".css", ".js")]
+    texts = {path: path.read_text(encoding="utf-8") for path in readers}
+    unnamed = [
+        path.name
+        for path in files
+        if "LICENSE" not in path.name
+        and not any(path.name in text for reader, text in texts.items() if reader != path)
+    ]
+    assert unnamed == []
+    assert not [path for path in files if path.suffix in (".map", ".po", ".mo", ".ttf", ".html")]
+    licences = sorted(path.name for path in files if "LICENSE" in path.name)
+    assert licences == ["LICENSE", "bootstrap.js.LICENSE.txt"]
+
+
+def test_what_nothing_names_goes(extension: Any, tmp_path: Path) -> None:
+    contents = {
+        "index.html": '<script src="_static/a.js?v=1"></script><link href="_static/css/b.css">'
+        '<script defer src="_static/scripts/fontawesome.js?digest=1"></script>',
+        "_static/scripts/fontawesome.js": "",
+        "_static/a.js": 'import { x } from "./part.js";',
+        "_static/part.js": "",
+        "_static/part.js.map": "",
+        "_static/unused.js": 'const name = "used-by-unused.js";',
+        "_static/used-by-unused.js": "",
+        "_static/css/b.css": "p { x: url(../f.woff2), url(../f.ttf), url(c.png) }",
+        "_static/css/c.png": "",
+        "_static/f.woff2": "",
+        "_static/f.ttf": "",
+        "_static/old.ttf": "",
+        "_static/LICENSE": "",
+        "_static/a.js.LICENSE.txt": "",
+        "_static/unused.js.LICENSE.txt": "",
+        "_static/locales/nl/x.po": "",
+        "_static/page.html": '<img src="_static/old.ttf">',
+    }
+    for name, text in contents.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    extension.prune(tmp_path)
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    gone = set(contents) - left
+    assert gone == {
+        "_static/part.js.map",
+        "_static/unused.js",
+        "_static/used-by-unused.js",
+        "_static/f.ttf",
+        "_static/old.ttf",
+        "_static/unused.js.LICENSE.txt",
+        "_static/locales/nl/x.po",
+        "_static/page.html",
+        "_static/scripts/fontawesome.js",
+    }
+    assert not (tmp_path / "_static" / "locales").exists()

@@ -1,0 +1,219 @@
+"""What leads through the book is made from the chapters, and says so where it cannot be."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+from docutils import nodes
+from sphinx import addnodes
+
+ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT / "book" / "_extensions"))
+
+import contents_page  # noqa: E402
+import page_cards  # noqa: E402
+import term_links  # noqa: E402
+
+CHAPTERS = [
+    name
+    for _, pages in contents_page.parts(ROOT)
+    for name in pages
+    if contents_page.is_chapter(name)
+]
+GLOSSARY = term_links.glossary((ROOT / term_links.GLOSSARY).read_text(encoding="utf-8"))
+OPENING = """\
+(ch-sums)=
+# Sums
+
+*You will* add two numbers,
+and see that $1 + 1 = 2$. *You need* {ref}`ch-numbers`. *Time:* about forty minutes, and half as
+much again with the exercises.
+
+More is said elsewhere."""
+
+
+# The contents
+
+
+def test_an_opening_gives_its_facts() -> None:
+    assert contents_page.opening(OPENING) == contents_page.Chapter(
+        label="ch-sums",
+        title="Sums",
+        gives="add two numbers, and see that $1 + 1 = 2$.",
+        needs="{ref}`ch-numbers`.",
+        time="forty minutes, and half as much again with the exercises",
+        reading=40,
+        exercises=20,
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("(ch-sums)=\n", ""),
+        ("*You will* ", ""),
+        ("*You need* {ref}`ch-numbers`. ", ""),
+        (" *Time:* about forty minutes", ""),
+        ("forty", "umpteen"),
+        (", and half as\nmuch again with the exercises", ""),
+        ("= 2$. *You need*", "= 2$.\n\n*You need*"),
+    ],
+)
+def test_an_opening_without_a_fact_is_an_error(old: str, new: str) -> None:
+    assert old in OPENING
+    with pytest.raises(ValueError, match=r"a chapter begins: label|no time can be read"):
+        contents_page.opening(OPENING.replace(old, new))
+
+
+def test_a_chapter_without_its_opening_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    chapters = [{"file": "notebooks/01_sums"}, {"file": "book/run"}]
+    toc = {"parts": [{"caption": "Numbers", "chapters": chapters}]}
+    (tmp_path / "_toc.yml").write_text(json.dumps(toc), encoding="utf-8")
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setattr(contents_page, "ROOT", tmp_path)
+    for text, count in [(OPENING, 0), ("# Sums", 1)]:
+        cell = {"cell_type": "markdown", "source": text.splitlines(keepends=True)}
+        path = tmp_path / "notebooks" / "01_sums.ipynb"
+        path.write_text(json.dumps({"cells": [cell]}), encoding="utf-8")
+        contents_page._warn(None)
+        assert len(caplog.records) == count
+    assert caplog.records[0].levelno == logging.WARNING
+    assert caplog.messages[0].startswith("notebooks/01_sums: a chapter begins")
+
+
+def test_every_notebook_but_the_cover_is_a_chapter() -> None:
+    notebooks = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert {name.removeprefix("notebooks/") for name in CHAPTERS} == notebooks - {"cover"}
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_the_page_has_the_facts_of_every_chapter(name: str) -> None:
+    chapter = contents_page.chapter(ROOT, name)
+    _, entry = contents_page.rendered(ROOT).split(f"<{chapter.label}>`\n")
+    gives, needs, time = entry.split("\n\n")[:3]
+    assert gives == f": *You will* {chapter.gives}"
+    assert needs == f"  *You need* {chapter.needs}"
+    assert time == f"  *Time:* about {chapter.time}."
+
+
+def test_the_page_lists_the_other_pages_and_adds_the_times() -> None:
+    text = contents_page.rendered(ROOT)
+    for caption, pages in contents_page.parts(ROOT):
+        assert f"## {caption}\n" in text
+        for name in set(pages) - {*CHAPTERS, contents_page.PAGE}:
+            assert f"- {{doc}}`/{name}`\n" in text + "\n"
+    some = [contents_page.opening(OPENING)] * 3
+    expected = "Three chapters: about two hours to read, and one hour more with the exercises."
+    assert contents_page._sum(some) == expected
+
+
+# What a page says of itself
+
+
+def test_a_card_is_plain_text() -> None:
+    text = r"You *will* divide by $\sqrt{d_k}$, see {ref}`the block <ch-block>`, and call `show`."
+    assert page_cards.plain(text) == "You will divide by √d_k, see the block, and call show."
+    with pytest.raises(ValueError, match="a card cannot show"):
+        page_cards.plain(r"You will meet $\frac12$.")
+
+
+def test_a_card_ends_with_a_sentence_or_a_word() -> None:
+    first, second = "One " + "a" * 90 + ".", "Two " + "b" * 90 + "."
+    assert page_cards.shortened(f"{first} {second}") == f"{first} {second}"
+    assert page_cards.shortened(f"{first} {second} {first}") == f"{first} {second}"
+    assert page_cards.shortened(f"{first} {second} Three, and so on.") == f"{first} {second}"
+    long = page_cards.shortened("word " * 50)
+    assert long.endswith("word …")
+    assert page_cards.SHORTEST <= len(long) <= page_cards.LONGEST
+    assert page_cards.shortened("It is this:") == "It is this."
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_chapter_is_described_by_its_first_sentence(name: str) -> None:
+    text = page_cards.description(nodes.document("", ""), name)
+    assert text.startswith("You will ")
+    assert page_cards.SHORTEST <= len(text) <= page_cards.LONGEST
+
+
+def test_a_page_is_described_by_its_first_paragraphs() -> None:
+    page = nodes.document("", "")
+    section = nodes.section("", nodes.title("", "Title"))
+    section += nodes.paragraph("", "A short one [Someone et al., 2017].")
+    section += nodes.bullet_list("", nodes.list_item("", nodes.paragraph("", "An entry.")))
+    section += nodes.paragraph("", "And one that is long enough for a card, as it goes on and on.")
+    section += nodes.paragraph("", "What nobody reads.")
+    page += section
+    expected = "A short one. And one that is long enough for a card, as it goes on and on."
+    assert page_cards.description(page, "book/run").startswith(expected)
+    assert "An entry" not in page_cards.description(page, "book/run")
+    assert page_cards.description(nodes.document("", ""), "book/references") == ""
+
+
+# Words that lead to the glossary
+
+
+def paragraph(*children: nodes.Node | str) -> nodes.paragraph:
+    inside = [nodes.Text(child) if isinstance(child, str) else child for child in children]
+    return nodes.paragraph("", "", *inside)
+
+
+def links(document: nodes.Node) -> list[tuple[str, str]]:
+    return [(x["reftarget"], x.astext()) for x in document.findall(addnodes.pending_xref)]
+
+
+def test_a_bold_word_leads_to_its_term_once() -> None:
+    words = ["Masks", "mask", "grouped-query", "head count", "KV cache"]
+    page = nodes.section("", *[paragraph("a ", nodes.strong(text=word)) for word in words])
+    terms = ["mask", "grouped-query attention", "head", "KV cache"]
+    found = term_links.link_bold(page, terms)
+    assert found == {"mask", "grouped-query attention", "KV cache"}
+    assert links(page) == [
+        ("mask", "Masks"),
+        ("grouped-query attention", "grouped-query"),
+        ("KV cache", "KV cache"),
+    ]
+    assert all(isinstance(x.parent, nodes.strong) for x in page.findall(addnodes.pending_xref))
+
+
+def test_a_plain_word_leads_to_its_term_where_it_first_stands_free() -> None:
+    page = nodes.section(
+        "",
+        paragraph("In the opening, a mask."),
+        nodes.title("", "A mask"),
+        paragraph(nodes.literal(text="mask"), " and a bitmask or a mask-free row"),
+        paragraph("Causal masks, and then a mask for padding."),
+        paragraph("No mask here."),
+    )
+    assert term_links.link_plain(page, ["mask", "causal mask", "head"]) == {"mask", "causal mask"}
+    assert links(page) == [("causal mask", "Causal masks"), ("mask", "mask")]
+    assert page[3].astext() == "Causal masks, and then a mask for padding."
+
+
+def test_a_term_is_at_home_where_its_entry_leads() -> None:
+    entries = {
+        "sum": "See {ref}`ch-sums`.",
+        "total": "That of {eq}`eq-total`.",
+        "proof": "{prf:ref}`thm-sum`, and {ref}`ch-other`.",
+        "elsewhere": "See {ref}`ch-other`.",
+    }
+    chapter = "(ch-sums)=\n$$\nt\n$$ (eq-total)\n```{prf:theorem}\n:label: thm-sum\n```"
+    assert term_links.at_home(entries, chapter) == ["sum", "total", "proof"]
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_every_chapter_is_home_to_some_terms(name: str) -> None:
+    text = "\n".join(contents_page.markdown(ROOT, name))
+    home = term_links.at_home(GLOSSARY, text)
+    assert len(home) >= 2
+    assert any(term.lower() in text.lower() for term in home)
+
+
+def test_the_glossary_is_read_whole_and_in_order() -> None:
+    assert GLOSSARY["KV cache"] == GLOSSARY["cache"]
+    assert len(GLOSSARY) > 100
+    filed = {entry: term.lower() for term, entry in GLOSSARY.items()}  # by its last name
+    assert list(filed.values()) == sorted(filed.values())

@@ -1,0 +1,126 @@
+"""A notebook that is handed out says what it needs, and is otherwise the notebook of the page."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import nbformat
+import pytest
+
+import companion
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CELLS = [("markdown", 'See "data/prose.npz".'), ("code", 'read("data/x.npz", "../book/y.md")')]
+
+
+@pytest.fixture(scope="module")
+def extension() -> ModuleType:
+    path = ROOT / "book" / "_extensions" / "downloads.py"
+    spec = importlib.util.spec_from_file_location("downloads", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def chapters(tmp_path: Path) -> Path:
+    """Make a book of one chapter, whose data is there and whose record is not."""
+    folder = tmp_path / "notebooks"
+    (folder / "data").mkdir(parents=True)
+    for name in ("prose", "x"):
+        (folder / "data" / f"{name}.npz").touch()
+    (folder / "01_sums.ipynb").write_text(json.dumps(notebook()), encoding="utf-8")
+    return folder
+
+
+def notebook() -> dict[str, Any]:
+    cells = [{"cell_type": kind, "source": [text], "id": kind} for kind, text in CELLS]
+    return {"cells": cells, "nbformat": 4}
+
+
+def notice(extension: ModuleType, folder: Path) -> str:
+    return "".join(extension.with_notice(notebook(), folder)["cells"][1]["source"])
+
+
+def test_the_files_are_those_that_cells_read_and_that_are_there(
+    extension: ModuleType, chapters: Path
+) -> None:
+    assert extension.files_read(notebook(), chapters) == ["data/x.npz"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_notice_is_the_first_code_and_changes_nothing_else(
+    path: Path, extension: ModuleType
+) -> None:
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    given = extension.with_notice(stored, path.parent)
+    nbformat.validate(given)
+    added = next(cell for cell in given["cells"] if cell["cell_type"] == "code")
+    assert added["id"] == "what-is-missing"
+    assert {**given, "cells": [cell for cell in given["cells"] if cell is not added]} == stored
+    assert stored == json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_without_the_library_the_notice_says_what_to_install(
+    extension: ModuleType, chapters: Path, tmp_path: Path
+) -> None:
+    run = subprocess.run(  # isolated, so that no package is found
+        [sys.executable, "-I", "-S", "-c", notice(extension, chapters)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert run.stderr.splitlines()[-1] == (
+        "ModuleNotFoundError: companion is not installed: "
+        f"unpack attention-companion-{companion.__version__}.zip and, in its folder, run "
+        f"pip install attention_companion-{companion.__version__}-py3-none-any.whl"
+    )
+
+
+def test_far_from_its_data_the_notice_says_where_it_is(
+    extension: ModuleType, chapters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = notice(extension, chapters)
+    monkeypatch.chdir(chapters)
+    exec(source, {})
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"^data/x\.npz is not here: unpack attention-comp"):
+        exec(source, {})
+
+
+def test_the_build_hands_out_notebooks_alone(extension: ModuleType, chapters: Path) -> None:
+    app = SimpleNamespace(
+        srcdir=str(chapters.parent),
+        outdir=str(chapters.parent / "html"),
+        builder=SimpleNamespace(format="html"),
+    )
+    sources = Path(app.outdir) / "_sources"
+    copies = [
+        sources / name for name in ("notebooks/01_sums.ipynb", "notebooks/gone.ipynb", "a.md")
+    ]
+    for copy in copies:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text("as Sphinx left it", encoding="utf-8")
+    extension._write(app, ValueError("the build failed"))
+    assert {copy.read_text(encoding="utf-8") for copy in copies} == {"as Sphinx left it"}
+    for _ in range(2):  # a build may find what the last one left
+        extension._write(app, None)
+        assert [copy.exists() for copy in copies] == [True, False, False]
+        given = json.loads(copies[0].read_text(encoding="utf-8"))
+        assert given == extension.with_notice(notebook(), chapters)
+
+
+def test_the_menu_offers_no_markup(extension: ModuleType) -> None:
+    kept = {"text": ".ipynb"}, {"text": ".pdf"}
+    menu = {"label": "download-buttons", "buttons": [kept[0], {"text": ".md"}, kept[1]]}
+    context = {"header_buttons": [{"label": "fullscreen-button"}, menu]}
+    extension._offer(None, "a", "page.html", context, None)
+    assert menu["buttons"] == list(kept)
+    extension._offer(None, "search", "search.html", {}, None)
