@@ -34,6 +34,14 @@ var Scorer = {
   partialTerm: 2,
 };
 
+// What a result quotes is the page's text, without the buttons above it.
+const textOf = Search.htmlToText;
+Search.htmlToText = (html, anchor) => {
+  const page = new DOMParser().parseFromString(html, "text/html");
+  page.querySelectorAll(".bd-header-article, .onlyprint").forEach((e) => e.remove());
+  return textOf(page.documentElement.outerHTML, anchor);
+};
+
 // A page opened as a file may not fetch the others for a summary: the list of titles is enough.
 addEventListener("DOMContentLoaded", () => {
   if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;

@@ -87,7 +87,7 @@ def attention_seconds(
     Parameters
     ----------
     length : float
-        N.
+        Number of tokens N.
     machine : Machine
     heads, width : int
         H, and d_k = d_v.

@@ -143,7 +143,7 @@ def split_heads(x: Any, heads: int) -> Any:
     ----------
     x : array, shape (..., N, H·d_k)
     heads : int
-        H.
+        Number of heads H.
 
     Returns
     -------

@@ -691,6 +691,10 @@ def test_the_visible_pairs_are_checked(capsys, attempt, part):
     assert part in said(capsys, exercises.check_visible_pairs, attempt, left=128)
 
 
+def test_the_visible_pairs_need_the_window_of_the_exercise_before(capsys):
+    assert "left bound first" in said(capsys, exercises.check_visible_pairs, 5, left=None)
+
+
 def test_the_visible_pairs_are_those_of_the_mask():
     blocks = (
         companion.window_mask(256, 4096, window=(128, 0), query_offset=first)

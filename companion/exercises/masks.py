@@ -129,6 +129,7 @@ def check_visible_pairs(attempt: Any, left: int) -> None:
 
 def _visible_pairs(attempt: Any, left: int) -> str:
     pairs = whole_number(attempt, "give the number of visible pairs, a whole number")
+    left = whole_number(left, "give the window's left bound first, a whole number")
     every = LENGTH * (LENGTH + 1) // 2
     # Row i of N sees min(i, left + 1) keys.
     right = sum(min(i, left + 1) for i in range(1, LENGTH + 1))

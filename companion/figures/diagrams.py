@@ -16,6 +16,7 @@ __all__ = ["Matrix", "equation", "equations"]
 NAME, LABEL, TITLE = 15.0, 11.0, 12.0
 LARGEST_CELL, LARGEST_NUMBERED_CELL, SMALLEST_CELL = 20.0, 34.0, 5.0
 OPERATOR, STEP, GAP = 26.0, 34.0, 16.0
+RISE = 2.0  # a superscript of a name reaches above its line
 SPOKEN = {"@": "times", "=": "equals", "+": "plus", "→": "becomes", "≈": "is close to"}
 
 
@@ -84,6 +85,8 @@ def equations(
     if title is not None:
         left, top, right, _ = canvas.bounds
         canvas.text((left + right) / 2, top - 18.0, title, size=TITLE, bold=True)
+    left, top, right, bottom = canvas.bounds
+    canvas.bounds = left, top - RISE, right, bottom
     said = [_alt(parts, title if k == 0 else None) for k, parts in enumerate(lines)]
     tables = [table for parts in lines for m in _matrices(parts) for table in numbers(m)]
     return canvas.finish(f" Then {between}: ".join(said) if between else " ".join(said), tables)

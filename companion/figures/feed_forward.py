@@ -58,7 +58,7 @@ def expand_and_reduce(
         raise ValueError(f"rows must have at most {MOST} columns, got {widest}")
     canvas = Canvas()
     titles = [f"the row of {name}", "pre-activations", "hidden row", "output row"]
-    sizes = ["d", "$d_{ff}$", "$d_{ff}$", "d"]
+    sizes = ["$d$", "$d_{ff}$", "$d_{ff}$", "$d$"]
     steps = ["$W_1$, $b_1$: wider", "bend each entry", "$W_2$, $b_2$: narrow again"]
     middle = widest * CELL / 2
     for k, (row, title, size) in enumerate(zip(rows, titles, sizes, strict=True)):

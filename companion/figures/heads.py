@@ -186,4 +186,5 @@ def contribution_sizes(sizes: Any, tokens: Sequence[str], *, layer: int) -> Figu
         drawn,
         alt=f"Heat map of lengths with {len(names)} rows (head) and {len(tokens)} columns (token). "
         f"{'; '.join(said)}.",
+        tables=(replace(drawn.tables[0], title="how long the row is that each head adds"),),
     )

@@ -96,7 +96,7 @@ def curves(
         plot.band(x, low, high, looks[name][0])
     for name, y in drawn.items():
         plot.curve(x, y, *looks[name])
-    plot.names(drawn, {name: look[0] for name, look in looks.items()})
+    plot.names(x, drawn, {name: look[0] for name, look in looks.items()})
     words = wording.curves(x, drawn, edges, references, (x_title, y_title), (x_log, y_log), title)
     return plot.canvas.finish(words, curve_table(x, drawn, x_title, y_title))
 
@@ -161,16 +161,19 @@ class _Plot:
             for i in known[np.linspace(0, len(known) - 1, few).round().astype(int)]:
                 _mark(self.canvas, *self.place(x[i], y[i]), marker, colour)
 
-    def names(self, drawn: Mapping[str, np.ndarray], colours: Mapping[str, str]) -> None:
+    def names(
+        self, x: np.ndarray, drawn: Mapping[str, np.ndarray], colours: Mapping[str, str]
+    ) -> None:
         """Write the names beside the curves' ends, moved apart where they would overlap."""
-        ends = {name: self._end(y) for name, y in drawn.items()}
-        order = sorted(ends, key=lambda name: ends[name])
+        ends = {name: self._end(x, y) for name, y in drawn.items()}
+        order = sorted(ends, key=lambda name: ends[name][1])
         heights = [sum(map(_line_height, self._lines[name])) for name in order]
-        middles = _apart([ends[name] for name in order], heights, self.height)
+        middles = _apart([ends[name][1] for name in order], heights, self.height)
         for name, middle in zip(order, middles, strict=True):
             lines = self._lines[name]
-            if abs(middle - ends[name]) > 3.0:
-                points = [(self.width + 3.0, ends[name]), (self.width + 11.0, middle)]
+            end_x, end_y = ends[name]
+            if abs(middle - end_y) > 3.0:
+                points = [(end_x + 3.0, end_y), (self.width + 11.0, middle)]
                 self.canvas.line(points, colour=colours[name], width=0.9)
             for k, line in enumerate(lines):
                 y = middle + (k - (len(lines) - 1) / 2) * NAME_LINE
@@ -184,9 +187,10 @@ class _Plot:
                     bold=True,
                 )
 
-    def _end(self, y: np.ndarray) -> float:
-        last = float(y[np.isfinite(y)][-1])
-        return min(max(self.place(self.x_axis.low, last)[1], 0.0), self.height)
+    def _end(self, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+        last = np.flatnonzero(np.isfinite(y))[-1]
+        end_x, end_y = self.place(float(x[last]), float(y[last]))
+        return end_x, min(max(end_y, 0.0), self.height)
 
 
 def _looks(

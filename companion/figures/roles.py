@@ -19,8 +19,8 @@ __all__ = ["roles_flow", "roles_meet"]
 
 LABEL, NUMBER, NAME = 11.0, 10.0, 12.0
 #: Left edges of the columns of :func:`roles_meet`, and the size of a cell.
-KEYS, SCORES, WEIGHTS, VALUES = 54.0, 196.0, 243.0, 249.0
-CELL, LINE = 29.0, 25.0
+KEYS, SCORES, WEIGHTS, VALUES = 49.0, 189.0, 236.0, 241.0
+CELL, LINE = 32.0, 25.0
 
 
 def roles_flow(x: Any, query: Any, key: Any, value: Any, *, token: str, follow: int = 2) -> Figure:
