@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-CHAPTER = "notebooks/04_softmax.html"
+CHAPTER = "notebooks/07_feed_forward.html"
 
-# The stop of the tab key, and whether a ring or a shadow, there or around its label, shows it.
+# The stop of the tab key, and whether a ring or a shadow, there or around its label or its form, as
+# around the search, shows it.
 STOP = """() => {
     const stop = document.activeElement;
     if (stop === document.body) return null;
-    const seen = [stop, ...(stop.labels ?? [])].map((e) => [e, getComputedStyle(e)]);
+    const seen = [stop, ...(stop.labels ?? []), stop.form ?? stop].map((e) => [e, getComputedStyle(e)]);
     const looks = () => seen.map(([e, { outlineStyle, outlineWidth, boxShadow }]) =>
         e.checkVisibility() && e.getBoundingClientRect().width > 1
             ? `${outlineStyle === "none" ? 0 : outlineWidth} ${boxShadow}` : "");

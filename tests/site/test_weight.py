@@ -32,6 +32,8 @@ def transferred(browser: Any, address: str, names: list[str]) -> list[int]:
         page = context.new_page()
         network = context.new_cdp_session(page)
         network.send("Network.enable")
+        if weights:  # it lies in the cache by now, and drawing formulas takes a while
+            network.send("Network.setBlockedURLs", {"urls": ["*/mathjax/*"]})
         sizes = []
         network.on(
             "Network.loadingFinished", lambda event, s=sizes: s.append(event["encodedDataLength"])
