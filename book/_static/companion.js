@@ -28,6 +28,12 @@ addEventListener("load", () => {
     every("div.math > mjx-container, span.math", (e) => reach.observe(e)),
   );
 
+  // What a cell prints wraps where it is sentences; numbers in columns scroll.
+  const isSentence = (line) => /^\p{L}/u.test(line) && !line.includes("  ");
+  every(".cell_output pre", (e) => {
+    if (e.textContent.trim().split("\n").every(isSentence)) e.style.whiteSpace = "pre-wrap";
+  });
+
   // No line begins with the comma after a formula.
   every("span.math", (formula) => {
     const text = formula.nextSibling;
