@@ -69,7 +69,10 @@ FILL_IN = """(numbers) => {
 
 def make_pdf(folder: Path, target: Path) -> None:
     """Print the book that was built in `folder`."""
-    executable = chromium()
+    executable = chromium() or sys.exit(
+        "printing needs a Chromium: install it (on Debian or Ubuntu, apt-get install chromium) "
+        "or name one, as in CHROMIUM=/path/to/chrome"
+    )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=OPTIONS)
         page = browser.new_page(viewport={"width": WIDTH, "height": 900})
@@ -92,13 +95,10 @@ def make_pdf(folder: Path, target: Path) -> None:
         browser.close()
 
 
-def chromium() -> str:
-    """Find the browser that prints."""
+def chromium() -> str | None:
+    """Find the machine's own Chromium, or the one that is named in the environment."""
     found = filter(None, [os.environ.get("CHROMIUM"), *map(shutil.which, CHROMIUM)])
-    return next(found, None) or sys.exit(
-        "printing needs a Chromium: install it (on Debian or Ubuntu, apt-get install chromium) "
-        "or name one, as in CHROMIUM=/path/to/chrome"
-    )
+    return next(found, None)
 
 
 def _answer(page: Page, folder: Path, documents: dict[str, str]) -> list[str]:

@@ -7,7 +7,6 @@ import functools
 import gzip
 import mimetypes
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -19,20 +18,15 @@ from typing import Any
 from urllib.parse import urljoin
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "book"))
+
+import pdf  # noqa: E402
+
 JUPYTER_BOOK = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--no-proxy-server",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
+ALONE = ["--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 ARRIVED = "!document.querySelector('meta[http-equiv=refresh]')"  # the root leads to the cover
 READY = """async () => {
     await window.MathJax?.startup?.promise;
@@ -120,15 +114,15 @@ def address(book: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Start Chromium, of the machine's own, without a way to any other address."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    found = [os.environ.get("CHROMIUM"), *map(shutil.which, CHROMIUM)]
-    executable = next(filter(None, found), None)
+    executable = pdf.chromium()
     if executable is None:
         pytest.skip(
             "there is no Chromium: install it (apt-get install chromium) or name it in $CHROMIUM"
         )
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=OPTIONS)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=executable, args=[*pdf.OPTIONS, *ALONE]
+        )
         yield chromium
         chromium.close()
 

@@ -13,7 +13,8 @@ CHAPTER = "notebooks/07_feed_forward.html"
 STOP = """() => {
     const stop = document.activeElement;
     if (stop === document.body) return null;
-    const seen = [stop, ...(stop.labels ?? []), stop.form ?? stop].map((e) => [e, getComputedStyle(e)]);
+    const around = [...(stop.labels ?? []), stop.form ?? stop];
+    const seen = [stop, ...around].map((e) => [e, getComputedStyle(e)]);
     const looks = () => seen.map(([e, { outlineStyle, outlineWidth, boxShadow }]) =>
         e.checkVisibility() && e.getBoundingClientRect().width > 1
             ? `${outlineStyle === "none" ? 0 : outlineWidth} ${boxShadow}` : "");
