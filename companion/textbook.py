@@ -1,5 +1,6 @@
 """Attention as the equation reads: all scores, all weights, then the mixtures."""
 
+from collections.abc import Callable
 from typing import Any
 
 from companion.arrays import computing_dtype
@@ -8,13 +9,30 @@ from companion.scores import scaled_scores, soft_cap
 from companion.softmax import softmax, weighted_values
 
 
+def masked_softmax(scores: Any, masks: list[Any], softcap: float | None) -> Any:
+    """Turn scaled scores into weights: the cap, then the masks, then the softmax."""
+    scores = soft_cap(scores, softcap)
+    for mask in masks:
+        scores = mask_scores(scores, mask)
+    return softmax(scores)
+
+
 def textbook_attention(
-    xp: Any, query: Any, key: Any, value: Any, masks: list[Any], scale: float, softcap: float | None
+    xp: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    masks: list[Any],
+    scale: float,
+    softcap: float | None,
+    *,
+    weigh: Callable[..., Any] = masked_softmax,
 ) -> tuple[Any, Any]:
     """Follow :eq:`eq-attention` with all weights in memory at once: (output, weights).
 
     The arguments are those of :func:`companion.scaled_dot_product_attention`, checked there, with
-    all masks in one list.
+    all masks in one list. `weigh` takes the scaled scores, the masks and the cap; it may write the
+    weights into the scores' memory.
     """
     dtype = query.dtype
     query, key, value = (
@@ -22,14 +40,11 @@ def textbook_attention(
     )
     rows = query.shape[-3:-1]  # (H, T), or (T,) for one head
     scores = scaled_scores(_group(xp, query, key), key, scale=scale)
-    scores = soft_cap(_ungroup(xp, scores, rows), softcap)  # (..., H, T, S)
-    for mask in masks:
-        scores = mask_scores(scores, mask)
-    weights = softmax(scores)
+    weights = weigh(_ungroup(xp, scores, rows), masks, softcap)  # (..., H, T, S)
     output = _ungroup(xp, weighted_values(_group(xp, weights, value), value), rows)
     if masks:
         # 0 · ∞ is NaN, so a row of zero weights does not yet make a row of zeros.
-        blind = xp.all(scores == -xp.inf, axis=-1, keepdims=True)
+        blind = xp.all(weights == 0, axis=-1, keepdims=True)
         output = xp.where(blind, xp.zeros_like(output), output)
     return xp.astype(output, dtype, copy=False), xp.astype(weights, dtype, copy=False)
 

@@ -7,8 +7,9 @@ import array_api_compat
 import numpy as np
 
 from companion.cpu_kernel import KEYS, ROWS, Job, Worker
+from companion.gpu_kernel import fused_softmax
 from companion.reach import Reach, as_slice, mask_part
-from companion.textbook import textbook_attention
+from companion.textbook import masked_softmax, textbook_attention
 from companion.threads import parallel_map, thread_count
 
 SCORES = 2**24
@@ -30,7 +31,8 @@ def tiled_attention(
 
     The arguments are those of :func:`companion.scaled_dot_product_attention`, checked there. On
     NumPy the tiles are shared between the cores and lean on :prf:ref:`prop-softmax-bound`; on
-    other array modules a tile is some rows of all heads, computed as the equation reads.
+    other array modules a tile is some rows of all heads, computed as the equation reads, and on
+    CuPy all that lies between its two products is fused.
     """
     if not array_api_compat.is_numpy_namespace(xp) or 0 in (*query.shape, *key.shape, *value.shape):
         return _in_row_blocks(xp, query, key, value, attn_mask, reach, scale, softcap)
@@ -50,7 +52,8 @@ def _in_row_blocks(
     scale: float,
     softcap: float | None,
 ) -> Any:
-    """Follow the equation for some queries of all heads at a time."""
+    """Follow the equation for some queries of all heads at a time, on CuPy in fused kernels."""
+    weigh = fused_softmax if array_api_compat.is_cupy_namespace(xp) else masked_softmax
     count, length = query.shape[-2], key.shape[-2]
     batch = np.broadcast_shapes(*(array.shape[:-3] for array in (query, key, value)))
     heads = math.prod((*batch, *query.shape[-3:-2]))
@@ -68,7 +71,7 @@ def _in_row_blocks(
             array[..., as_slice(span), :]
             for array, span in ((query, rows), (key, keys), (value, keys))
         )
-        blocks.append(textbook_attention(xp, *parts, masks, scale, softcap)[0])
+        blocks.append(textbook_attention(xp, *parts, masks, scale, softcap, weigh=weigh)[0])
     return xp.concat(blocks, axis=-2)
 
 
