@@ -30,6 +30,8 @@ INSTRUCTION_SETS = (
 VARIABLES = (
     *("COMPANION_THREADS", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"),
     *("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
+    # And those that keep a library from some of the processor's instructions.
+    *("OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES", "ATEN_CPU_CAPABILITY"),
 )
 
 

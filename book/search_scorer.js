@@ -34,11 +34,31 @@ var Scorer = {
   partialTerm: 2,
 };
 
-// What a result quotes is the page's text, without the buttons above it.
+// What a result quotes is the page's text, without the buttons above it, and a formula in it is
+// written with the signs that have a letter of their own; a colon parts a term from its entry.
+const SIGNS = {
+  sqrt: "√", cdot: "·", times: "×", odot: "⊙", oplus: "⊕", circ: "∘", pm: "±", sum: "Σ",
+  partial: "∂", infty: "∞", dots: "…", ldots: "…", cdots: "…", lVert: "‖", rVert: "‖", ell: "ℓ",
+  le: "≤", leq: "≤", ge: "≥", geq: "≥", ne: "≠", neq: "≠", approx: "≈", in: "∈", notin: "∉",
+  to: "→", rightarrow: "→", leftarrow: "←", mapsto: "↦",
+  alpha: "α", beta: "β", gamma: "γ", delta: "δ", varepsilon: "ε", theta: "θ", kappa: "κ",
+  lambda: "λ", mu: "μ", pi: "π", rho: "ρ", sigma: "σ", phi: "φ", varphi: "φ", psi: "ψ", omega: "ω",
+  Delta: "Δ", Pi: "Π", Sigma: "Σ", Phi: "Φ",
+  max: "max", min: "min", log: "log", exp: "exp", sin: "sin", cos: "cos", tanh: "tanh",
+  text: "", operatorname: "", mathbb: "", mathcal: "", mathsf: "",
+};
+const inLetters = (tex) =>
+  tex
+    .replaceAll("^{\\mathsf T}", "ᵀ")
+    .replace(/\\[^A-Za-z]/g, "")
+    .replace(/\\([A-Za-z]+)/g, (_, word) => SIGNS[word] ?? " ")
+    .replace(/[{}]/g, "");
 const textOf = Search.htmlToText;
 Search.htmlToText = (html, anchor) => {
   const page = new DOMParser().parseFromString(html, "text/html");
-  page.querySelectorAll(".bd-header-article, .onlyprint").forEach((e) => e.remove());
+  page.querySelectorAll(".bd-header-article, .onlyprint, div.math").forEach((e) => e.remove());
+  page.querySelectorAll("span.math").forEach((e) => (e.textContent = inLetters(e.textContent)));
+  page.querySelectorAll("dl.glossary dt").forEach((e) => e.append(": "));
   return textOf(page.documentElement.outerHTML, anchor);
 };
 

@@ -1,6 +1,7 @@
 """Self-attention as matrix multiplication, on NumPy and CuPy.
 
-Every room of the library is a chapter of the book; the functions below are what the rooms offer.
+Every module of the library belongs to a chapter of the book; the functions below are what the
+modules offer.
 """
 
 from companion import cost, loops, pitfalls

@@ -1,5 +1,6 @@
-"""Scaled dot-product attention: every earlier room in one call."""
+"""Scaled dot-product attention: every earlier module in one call."""
 
+import math
 from typing import Any
 
 import array_api_compat
@@ -21,8 +22,8 @@ from companion.tiled import tiled_attention
 __all__ = ["scaled_dot_product_attention"]
 
 IMPLEMENTATIONS = ("textbook", "tiled")
-LARGE = 384
-"""Queries and keys from which on the tiled form is the faster one on NumPy."""
+LARGE = 2**18
+"""Scores of all heads together from which on the tiled form is the faster one on NumPy."""
 
 
 def scaled_dot_product_attention(
@@ -70,7 +71,7 @@ def scaled_dot_product_attention(
     implementation : {"textbook", "tiled"}, optional
         ``"textbook"`` forms all weights; ``"tiled"`` never holds more than a tile of them, and
         its memory grows with T and S but not with T·S. None takes the tiled form on NumPy from
-        sizes on where it is the faster one, unless the weights are asked for.
+        a number of scores on where it is the faster one, unless the weights are asked for.
     threads : int, optional
         How many threads the tiled form may use on NumPy; see :func:`companion.thread_count`.
 
@@ -129,7 +130,7 @@ def _is_tiled(
 ) -> bool:
     if implementation is not None:
         return implementation == "tiled"
-    large = min(shape[-2:]) >= LARGE
+    large = math.prod(shape) >= LARGE
     return large and not return_weights and array_api_compat.is_numpy_namespace(xp)
 
 

@@ -148,7 +148,7 @@ def product(rows: int, inner: int, columns: int, *, times: int = 1, itemsize: in
 
 
 def projections(queries: int, sizes: Sizes) -> dict[str, Cost]:
-    """Count X W^Q, X W^K and X W^V for all heads, each as one product (:eq:`eq-projections`)."""
+    """Count the three products of all heads with :math:`X`, each as one (:eq:`eq-projections`)."""
     s = sizes
     columns = {"queries": s.heads * s.d_k, "keys": s.kv_heads * s.d_k, "values": s.kv_heads * s.d_v}
     steps, kept = dict[str, Cost](), 0  # bytes that the earlier ones made

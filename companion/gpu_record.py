@@ -24,7 +24,7 @@ FIELDS = {
 
 
 def source_digests() -> dict[str, str]:
-    """Return the SHA-256 of every room of the library by file name.
+    """Return the SHA-256 of every module of the library by file name.
 
     Drawings, exercises and pitfalls are left out: no record covers them. Line ends do not count.
     """
@@ -34,7 +34,7 @@ def source_digests() -> dict[str, str]:
 
 
 def changed_sources(record: dict[str, Any]) -> list[str]:
-    """Name the rooms that are not as they were when the record was made, in order."""
+    """Name the modules that are not as they were when the record was made, in order."""
     then, now = record["sources"], source_digests()
     return sorted(name for name in then | now if then.get(name) != now.get(name))
 

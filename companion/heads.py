@@ -277,7 +277,7 @@ def multi_head_attention(
 def head_contributions(
     x: Any, parameters: AttentionParameters, *, context: Any = None, **options: Any
 ) -> Any:
-    """Send each head through its own rows of W^O: what it adds to the output.
+    """Send each head through its own rows of :math:`W^O`: what it adds to the output.
 
     The sum over the heads, plus b_o, is :func:`multi_head_attention`
     (:prf:ref:`prop-sum-of-heads`). A head that is left out of the sum is knocked out.

@@ -115,7 +115,7 @@ class NormParameters:
     def neutral(
         cls, width: int, *, bias: bool = True, xp: Any = None, dtype: Any = None
     ) -> "NormParameters":
-        """Make the weights training starts from: weight 1, bias 0."""
+        """Make the weights that training starts from: weight 1, bias 0."""
         xp = array_module() if xp is None else xp
         dtype = xp.float64 if dtype is None else dtype
         zeros = xp.zeros((width,), dtype=dtype) if bias else None

@@ -116,7 +116,7 @@ def project_qkv(
 
 
 def bilinear_form(w_q: Any, w_k: Any) -> Any:
-    """Return W^Q (W^K)ᵀ, the only thing a score knows of both (:eq:`eq-bilinear`).
+    r"""Return :math:`W^Q (W^K)^{\mathsf T}`, all that a score knows of both (:eq:`eq-bilinear`).
 
     Parameters
     ----------

@@ -39,7 +39,9 @@ def unit_roundoff(kind: Any) -> float:
 
 
 def gamma(n: int, u: float) -> float:
-    """Return γ_n = n u / (1 − n u), which bounds n roundings (:prf:ref:`lem-rounding-product`).
+    r"""Return what bounds n roundings, :math:`\gamma_n = n u / (1 - n u)`.
+
+    See :prf:ref:`lem-rounding-product`.
 
     Parameters
     ----------

@@ -103,7 +103,7 @@ class RunningExample:
     w_q, w_k : array, shape (H, d, d_k) = (2, 6, 3)
     w_v : array, shape (H, d, d_v) = (2, 6, 4)
     block : BlockParameters
-        A transformer block around the same two heads: W^O (8, 6), a feed-forward network
+        A transformer block around the same two heads: ``w_o`` (8, 6), a feed-forward network
         6 → 10 → 6, and norms with weight 1 and bias 0.
     """
 

@@ -177,11 +177,12 @@ def score_variance(
 
 
 def score_variance_terms(query: Any, key: Any) -> tuple[Any, Any, Any]:
-    """Split the variance of all unscaled scores into its three terms.
+    r"""Split the variance of all unscaled scores into its three terms.
 
-    With the means μ and the covariances Σ of the rows, the variance of the T·S products
-    ``query[i] · key[j]`` is the sum of what is returned (:prf:ref:`thm-score-variance`), and the
-    softmax sees the first two of the three (:prf:ref:`prop-between-keys`).
+    With the means :math:`\mu` and the covariances :math:`\Sigma` of the rows, the variance of the
+    T·S products ``query[i] · key[j]`` is the sum of what is returned
+    (:prf:ref:`thm-score-variance`), and the softmax sees the first two of the three
+    (:prf:ref:`prop-between-keys`).
 
     Parameters
     ----------
@@ -192,7 +193,8 @@ def score_variance_terms(query: Any, key: Any) -> tuple[Any, Any, Any]:
     Returns
     -------
     both_vary, query_mean, key_mean : array, shape (...)
-        tr(Σ_q Σ_k), μ_q Σ_k μ_qᵀ and μ_k Σ_q μ_kᵀ, in the arguments' dtype; float16 is computed in
+        :math:`\operatorname{tr}(\Sigma_q \Sigma_k)`, :math:`\mu_q \Sigma_k \mu_q^{\mathsf T}` and
+        :math:`\mu_k \Sigma_q \mu_k^{\mathsf T}`, in the arguments' dtype; float16 is computed in
         float32.
 
     Raises

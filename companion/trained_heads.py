@@ -30,7 +30,7 @@ HEADS, WIDTH, HEAD_WIDTH = 12, 384, 32
 
 @dataclass(frozen=True, eq=False)
 class TrainedLayer:
-    """The attention weights of one layer, H heads on the first axis: queries are x W^Q + b^Q.
+    """The attention weights of one layer, H heads on the first axis: queries are x @ w_q + b_q.
 
     Attributes
     ----------

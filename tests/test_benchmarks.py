@@ -1,13 +1,16 @@
 """The harness of the benchmarks on tiny problems: what it does, never how fast."""
 
 import json
+import os
 import platform
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import attention, encoder, measure
+from benchmarks import attention, encoder, measure, steps
 from benchmarks.implementations import CANDIDATES, FLOOR_ROWS, WIDTH, Problem
 
 RESULTS = Path(measure.__file__).parent / "results"
@@ -193,6 +196,43 @@ def test_means_are_geometric_and_over_the_lengths_they_name(capsys):
     )
 
 
+# --- steps
+
+
+def test_steps_are_those_of_a_tile_and_are_timed_in_every_library():
+    query, key, value, scores = steps.tile()
+    made = steps.numpy_steps()
+    np.testing.assert_array_equal(made[steps.PRODUCT](), query @ key.mT)
+    np.testing.assert_array_equal(made[steps.EXPONENTIAL](), np.exp(scores))
+    np.testing.assert_array_equal(made[steps.MIXTURE](), scores @ value)
+    records = steps.time_steps(["numpy"], repeats=1)
+    assert {record["step"] for record in records} == set(steps.OPERATIONS)
+    for record in records:
+        assert set(record) == {"library", "step", "operations_per_second", *TIMES}
+        rate = steps.OPERATIONS[record["step"]] * steps.CALLS / record["seconds"]
+        assert record["operations_per_second"] == pytest.approx(rate, rel=1e-3)
+
+
+def widest():
+    """Say in a fresh process what is allowed there."""
+    names = ("OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES")
+    from numpy._core._multiarray_umath import __cpu_features__ as features
+
+    return [os.environ.get(name) for name in names], features.get("AVX512F", False)
+
+
+def test_wide_instructions_are_forbidden_in_the_fresh_process_alone():
+    before = widest()
+    with (
+        steps.environment(steps.narrow()),
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh,
+    ):
+        (coretype, disabled), _ = fresh.submit(widest).result()
+    assert coretype == "Haswell"
+    assert disabled == steps.narrow()["NPY_DISABLE_CPU_FEATURES"]
+    assert widest() == before
+
+
 # --- encoder
 
 
@@ -224,15 +264,26 @@ def committed(name):
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", ["attention", "encoder"])
+@pytest.mark.parametrize("name", ["attention", "attention-avx2", "encoder", "steps"])
 def test_committed_results_say_where_they_were_measured(name):
     assert set(committed(name)["machine"]) == set(measure.machine())
 
 
 @pytest.mark.parametrize("part", ["lengths", "fixed_work", "memory"])
-def test_committed_attention_holds_every_implementation(part):
-    measured = {record["implementation"] for record in committed("attention")[part]}
+@pytest.mark.parametrize("name", ["attention", "attention-avx2"])
+def test_committed_attention_holds_every_implementation(name, part):
+    measured = {record["implementation"] for record in committed(name)[part]}
     assert measured == set(CANDIDATES) - ({"floor"} if part == "memory" else set())
+
+
+def test_the_book_shows_a_machine_with_wide_vectors_and_one_without():
+    wide, narrow, parts = map(committed, ("attention", "attention-avx2", "steps"))
+    assert "avx512f" in wide["machine"]["instruction_sets"]
+    assert "avx512f" not in narrow["machine"]["instruction_sets"]
+    assert wide["machine"]["blas"][0]["architecture"] == "SkylakeX"  # what a user's NumPy takes
+    assert parts["machine"]["cpu"] == wide["machine"]["cpu"]
+    assert {r["vectors"] for r in parts["steps"]} == {"as they come", "256 bits at most"}
+    assert {r["library"] for r in parts["steps"]} == set(steps.LIBRARIES)
 
 
 @pytest.mark.parametrize("batch", ["mixed", "equal"])

@@ -1,5 +1,7 @@
 """The block and the stack: both norms against a reference in JAX, and what they may not see."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,7 +69,7 @@ PADDED = (np.arange(7) < np.asarray([[7], [4], [1]]))[:, None, None, :]
 @pytest.mark.parametrize("norm", ["post", "pre"])
 @pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("mask", ["none", "padding", "causal"])
-def test_the_block_is_jaxs(norm, gated, mask):
+def test_the_block_is_that_of_jax(norm, gated, mask):
     block = draw_block(gated=gated)
     options = {"none": {}, "padding": {"attn_mask": PADDED}, "causal": {"is_causal": True}}[mask]
     visible = {"none": True, "padding": PADDED, "causal": np.tri(7, dtype=bool)}[mask]
@@ -79,7 +81,7 @@ def test_the_block_is_jaxs(norm, gated, mask):
 @pytest.mark.claim("eq-post-norm")
 @pytest.mark.claim("eq-pre-norm")
 @pytest.mark.parametrize("norm", ["post", "pre"])
-def test_the_stack_is_jaxs_with_an_activation_of_your_own(home, norm):
+def test_the_stack_is_that_of_jax_with_an_activation_of_your_own(home, norm):
     blocks = [draw_block(seed) for seed in (1, 2, 3)]
     final = None if norm == "post" else draw_block(4).norm_1
     states = companion.transformer_stack(
@@ -323,9 +325,11 @@ def test_through_24_random_layers():
 
 
 def test_the_placements_are_told_in_their_order():
-    alt = figures.norm_placements().alt
-    post = "X, attention, plus the residual, norm 1, feed-forward, plus the residual, norm 2, Z"
-    pre = "X, norm 1, attention, plus the residual, norm 2, feed-forward, plus the residual, Z"
+    drawn = figures.norm_placements()
+    alt = drawn.alt
+    assert drawn.svg.count("<!-- $Y$ -->") == 2
+    post = "X, attention, plus the residual, norm 1, Y, feed-forward, plus the residual, norm 2, Z"
+    pre = "X, norm 1, attention, plus the residual, Y, norm 2, feed-forward, plus the residual, Z"
     assert f"post-norm: {post}" in alt
     assert f"pre-norm: {pre}" in alt
 
@@ -334,6 +338,8 @@ def test_the_curves_through_layers_are_drawn(home):
     curve = home.asarray(np.asarray([1.0, 10.0, 250.0]))
     drawn = figures.through_layers({"none": curve}, y_title="size")
     assert "none: from 1 at 0 to 250 at 2" in drawn.alt
+    drawn = figures.through_layers({"none": curve}, y_title="size", y_ticks=[5, 50])
+    assert re.findall(r"<!-- (50?|10+) -->", drawn.svg) == ["5", "50"]
     with pytest.raises(ValueError, match=r"one length, got lengths \[2, 3\]"):
         figures.through_layers({"a": np.ones(2), "b": np.ones(3)}, y_title="size")
 

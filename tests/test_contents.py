@@ -105,7 +105,7 @@ def test_the_page_lists_the_other_pages_and_adds_the_times() -> None:
     for caption, pages in contents_page.parts(ROOT):
         assert f"## {caption}\n" in text
         for name in set(pages) - {*CHAPTERS, contents_page.PAGE}:
-            assert f"- {{doc}}`/{name}`\n" in text + "\n"
+            assert f"- {{doc}}`/{name}`: {contents_page.ABOUT[name]}\n" in text + "\n"
     some = [contents_page.opening(OPENING)] * 3
     expected = "Three chapters: about two hours to read, and one hour more with the exercises."
     assert contents_page._sum(some) == expected
@@ -212,8 +212,19 @@ def test_every_chapter_is_home_to_some_terms(name: str) -> None:
     assert any(term.lower() in text.lower() for term in home)
 
 
+def test_a_letter_leads_to_the_first_entry_that_begins_with_it() -> None:
+    page = nodes.document("", "")
+    for i, names in enumerate((["bias"], ["batch", "KV cache"], ["GELU"])):
+        terms = [nodes.term("", name, ids=[f"term-{i}-{name}"]) for name in names]
+        page += nodes.definition_list_item("", *terms, nodes.definition())
+    links = term_links.letters(page).findall(nodes.reference)
+    assert [(a.astext(), a["refid"]) for a in links] == [("B", "term-0-bias"), ("G", "term-2-GELU")]
+
+
 def test_the_glossary_is_read_whole_and_in_order() -> None:
     assert GLOSSARY["KV cache"] == GLOSSARY["cache"]
     assert len(GLOSSARY) > 100
-    filed = {entry: term.lower() for term, entry in GLOSSARY.items()}  # by its last name
+    filed: dict[str, str] = {}
+    for term, entry in GLOSSARY.items():
+        filed.setdefault(entry, term.lower())  # by its first name
     assert list(filed.values()) == sorted(filed.values())

@@ -2,9 +2,11 @@
 
 import inspect
 import json
+import math
 import tracemalloc
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import ClassVar
 
@@ -464,7 +466,12 @@ def test_the_recorded_memory_is_the_predicted_one():
 # The figures
 
 
-MACHINE = {"cpu": "some CPU", "blas": [{"num_threads": 2}], "versions": {"numpy": "2.0"}}
+MACHINE = {
+    "cpu": "some CPU",
+    "instruction_sets": ["avx", "avx2", "fma"],
+    "blas": [{"num_threads": 2}],
+    "versions": {"numpy": "2.0"},
+}
 
 
 def test_growth_is_told_as_a_ratio():
@@ -478,7 +485,7 @@ def test_growth_is_told_as_a_ratio():
     drawn = figures.growth(record, "seconds", names=names, start=256, y_title="time")
     assert "attention: from 1 at 256 to 16 at 1024" in drawn.alt
     assert "recurrent: from 1 at 256 to 4 at 1024" in drawn.alt
-    assert "Measured on some CPU, 2 threads" in drawn.alt
+    assert "On some CPU with AVX2, 2 threads" in drawn.alt
     assert "not measured" not in drawn.alt
     with pytest.raises(ValueError, match="measured at N=128"):
         figures.growth(record, "seconds", names=names, start=128, y_title="time")
@@ -492,8 +499,24 @@ def test_the_roofline_places_every_step():
     limits = {"flop_rate": 1e12, "bandwidth": 1e10}
     drawn = figures.roofline({"machine": MACHINE, "limits": limits, "steps": steps})
     assert "flat from 100 on" in drawn.alt
-    assert "prefill, widen: 1e+03 FLOPs a byte, 0.5 of the highest rate" in drawn.alt
+    assert "prefill, widen: 1000 FLOPs a byte, 0.5 of the highest rate" in drawn.alt
     assert "decoding, widen: 0.5 FLOPs a byte, 0.001 of the highest rate" in drawn.alt
+    (numbers,) = drawn.tables
+    assert numbers.row_labels == ("prefill, widen", "decoding, widen")
+    assert numbers.rows == (("1000", "0.5", "0.5"), ("0.5", "0.001", "0.2"))
+
+
+def test_no_number_of_a_roofline_hides_another(monkeypatch):
+    places = {}
+
+    def note(_, x, y, text, **look):
+        if text.isdecimal() and look.get("bold"):
+            places[text] = (x, y)
+
+    monkeypatch.setattr(figures.Canvas, "text", note)
+    figures.roofline(record_of("roofline"))
+    assert len(places) == 10
+    assert all(math.dist(a, b) > 11 for a, b in combinations(places.values(), 2))
 
 
 # The exercises

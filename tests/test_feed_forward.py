@@ -1,5 +1,7 @@
 """The feed-forward network and its activations against JAX, by the position, and without a bend."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,14 +46,14 @@ def test_exact_gelu_is_relatively_exact_far_below_zero_too(dtype):
 
 
 @pytest.mark.claim("eq-gelu-tanh")
-def test_tanh_gelu_is_jaxs(home):
+def test_tanh_gelu_is_that_of_jax(home):
     x = WIDE[:-2]
     got = to_numpy(companion.gelu(home.asarray(x), approximate="tanh"))
     np.testing.assert_allclose(got, jax.nn.gelu(jnp.asarray(x), approximate=True), atol=1e-14)
 
 
 @pytest.mark.claim("eq-silu")
-def test_silu_is_jaxs_and_does_not_overflow(home):
+def test_silu_is_that_of_jax_and_does_not_overflow(home):
     x = np.concatenate([WIDE, [-1e4, 1e4]])
     got = to_numpy(companion.silu(home.asarray(x)))
     expected = np.asarray(jax.nn.silu(jnp.asarray(x)))
@@ -59,7 +61,7 @@ def test_silu_is_jaxs_and_does_not_overflow(home):
 
 
 @pytest.mark.claim("eq-relu")
-def test_relu_is_jaxs(home):
+def test_relu_is_that_of_jax(home):
     got = to_numpy(companion.relu(home.asarray(WIDE)))
     np.testing.assert_array_equal(got, np.asarray(jax.nn.relu(jnp.asarray(WIDE))))
 
@@ -74,7 +76,7 @@ def test_float16_is_computed_in_float32_and_rounded_once(activation):
 
 @pytest.mark.claim("eq-feed-forward")
 @pytest.mark.parametrize("bias", [False, True])
-def test_two_layers_are_jaxs(bias):
+def test_two_layers_are_those_of_jax(bias):
     p = FeedForwardParameters.random(np.random.default_rng(1), width=6, hidden=10, bias=bias)
     p = noisy(p)
     x = np.random.default_rng(2).standard_normal((2, 3, 5, 6))
@@ -84,7 +86,7 @@ def test_two_layers_are_jaxs(bias):
 
 
 @pytest.mark.claim("eq-gated")
-def test_the_gated_network_is_jaxs(home):
+def test_the_gated_network_is_that_of_jax(home):
     p = GatedFeedForwardParameters.random(np.random.default_rng(3), width=6, hidden=10)
     x = np.random.default_rng(4).standard_normal((2, 5, 6))
     expected = (jax.nn.silu(jnp.asarray(x) @ p.w_gate) * (x @ p.w_up)) @ p.w_down
@@ -338,6 +340,8 @@ def test_the_drawing_shows_the_four_rows():
     assert "the row of cat (0, 0, 1.50, 0, 1.00, 0)" in figure.alt
     assert "−1.50, −0.25, 0); hidden row (0, 0.35, 1.40" in figure.alt
     assert "output row (−0.05, 0.22, 1.37, 0.22, 0.37, −0.67)" in figure.alt
+    places = [n for size in (6, 10, 10, 6) for n in range(1, size + 1)]
+    assert [int(n) for n in re.findall(r"<!-- (\d+) -->", figure.svg) if n != "0"] == places
     other = drawings.expand_and_reduce(x[2], p, activation=companion.relu, name="cat")
     assert "hidden row (0, 0.50, 1.50" in other.alt
     wide = FeedForwardParameters.random(np.random.default_rng(0), width=6, hidden=11)

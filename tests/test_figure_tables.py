@@ -89,11 +89,22 @@ def test_the_extension_and_the_figures_use_one_name(extension: ModuleType) -> No
 def test_rows_and_columns_have_headers(extension: ModuleType) -> None:
     page = extension.render_table(TABLE)
     assert Cells(page).found == [
-        *[["td", "", "query ↓ key →"], ["th", "col", "the"], ["th", "col", "cat"]],
+        *[
+            ["td", "", "query\N{NO-BREAK SPACE}↓key\N{NO-BREAK SPACE}→"],
+            ["th", "col", "the"],
+            ["th", "col", "cat"],
+        ],
         *[["th", "row", "the"], ["td", "", "0.12345"], ["td", "", "−∞"]],
         *[["th", "row", "cat"], ["td", "", ""], ["td", "", "0"]],
     ]
     assert "<caption>weights of &lt;b&gt;</caption>" in page
+    assert "<caption>" not in extension.render_table(TABLE | {"title": ""})
+    assert "<td>query\N{NO-BREAK SPACE}↓</td>" in extension.render_table(TABLE | {"columns": ""})
+
+
+def test_indices_of_letters_are_raised_and_lowered(extension: ModuleType) -> None:
+    assert extension.typeset("K^T (d_k, N^2)") == "K<sup>T</sup> (d<sub>k</sub>, N<sup>2</sup>)"
+    assert extension.typeset("soft_cap of <b>") == "soft_cap of &lt;b&gt;"
 
 
 def test_tables_are_folded_in_one_box_that_the_keyboard_reaches(extension: ModuleType) -> None:
@@ -107,7 +118,17 @@ def test_tables_are_folded_in_one_box_that_the_keyboard_reaches(extension: Modul
 def test_every_number_of_a_figure_reaches_the_page(extension: ModuleType) -> None:
     (table,) = heat_map(np.array([[0.25, 0.75], [1.0, 0.0]]), ["a", "b"], ["c", "d"]).tables
     cells = [text for _, _, text in Cells(extension.render_table(table.as_json())).found]
-    assert cells == ["query ↓ key →", "c", "d", "a", "0.25", "0.75", "b", "1.00", "0"]
+    assert cells == [
+        "query\N{NO-BREAK SPACE}↓key\N{NO-BREAK SPACE}→",
+        "c",
+        "d",
+        "a",
+        "0.25",
+        "0.75",
+        "b",
+        "1.00",
+        "0",
+    ]
 
 
 def test_the_tables_follow_their_figure(built: Path) -> None:

@@ -16,7 +16,9 @@ QUERY, KEY, VALUE = ROWS[1:]
 TOKENS = EXAMPLE.tokens
 
 DRAWINGS = {
-    "projected_spaces": lambda put: overviews.projected_spaces(*map(put, (X[2], *WEIGHTS))),
+    "projected_spaces": lambda put: overviews.projected_spaces(
+        *map(put, (X[2], *WEIGHTS)), token="cat", features=EXAMPLE.features
+    ),
     "spaces_flow": lambda put: overviews.spaces_flow(*map(put, (X, *WEIGHTS))),
     "roles_flow": lambda put: roles.roles_flow(*map(put, ROWS), token="cat"),
     "roles_meet": lambda put: roles.roles_meet(*map(put, ROWS), tokens=TOKENS),
@@ -37,9 +39,9 @@ def test_every_array_module_gives_the_same_drawing(name):
     [
         (
             "projected_spaces",
-            "x_i (1, d: 1 × 6) times W^V (d, d_v: 6 × 4) equals value v_i",
+            "The row of cat, x_3 (1 × 6), times W^Q (6 × 3) is the query q_3 (1 × 3); times W^K",
         ),
-        ("spaces_flow", "W^V, 6 × 4, leads to value space, d_v = 4."),
+        ("spaces_flow", "W^K, 6 × 3, leads to queries and keys, d_k = 3. W^V, 6 × 4, leads to va"),
         ("roles_flow", "row 3, cat, 1 × 6, leads to as a query (by W^Q), as a key (by W^K)"),
         ("roles_flow", "as a value, 1 × 4, leads to all 5 outputs"),
         ("matrix_form", "times K^T (d_k, N: 3 × 5) /√d_k = scores (N, N: 5 × 5)."),
@@ -54,6 +56,28 @@ def test_every_array_module_gives_the_same_drawing(name):
 )
 def test_what_is_drawn_is_told_from_the_data(name, said):
     assert said in DRAWINGS[name](NUMPY.asarray).alt
+
+
+def test_the_tables_of_the_matrix_form_have_the_tokens_for_names():
+    entries, tokens = ("1", "2", "3", "4"), tuple(TOKENS)
+    tables = DRAWINGS["matrix_form"](NUMPY.asarray).tables
+    named = [(table.title, table.row_labels, table.column_labels) for table in tables]
+    assert named == [
+        ("Q (N, d_k)", tokens, entries[:3]),
+        ("K^T (d_k, N)", entries[:3], tokens),
+        ("scores (N, N)", tokens, tokens),
+        ("W (N, N)", tokens, tokens),
+        ("V (N, d_v)", tokens, entries),
+        ("A (N, d_v)", tokens, entries),
+    ]
+
+
+def test_the_numbers_of_the_row_are_told_once_and_by_name():
+    row, *others = DRAWINGS["projected_spaces"](NUMPY.asarray).tables
+    titles = "W^Q (d, d_k)|query q_3 (1, d_k)|W^K (d, d_k)|key k_3 (1, d_k)|W^V (d, d_v)"
+    assert [table.title for table in others] == [*titles.split("|"), "value v_3 (1, d_v)"]
+    assert (row.title, row.row_labels) == ("cat, x_3 (1, d)", ("cat",))
+    assert row.column_labels == others[0].row_labels == tuple(EXAMPLE.features)
 
 
 def test_a_query_meets_every_key():

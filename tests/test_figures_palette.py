@@ -56,6 +56,6 @@ def test_contrast_of_black_and_white_is_21():
 
 
 def test_curves_are_told_apart_without_colour():
-    looks = list(zip(plots._DASHES, plots._MARKERS, strict=True))
-    assert len(looks) == len(set(looks)) == len(palette.LINES)
+    for looks in (plots._DASHES, plots._MARKERS):
+        assert len(looks) == len(set(looks)) == len(palette.LINES)
     assert len(set(plots._DASHES)) == len(plots._DASHES)

@@ -41,7 +41,6 @@ WITHOUT = {
     *["fig-core-schedule", "fig-activations", "fig-gelu-difference"],
     # Their alt text says all their numbers.
     *["fig-three-roles", "fig-scores-geometry", "fig-softmax-hull", "fig-feed-forward-row"],
-    "fig-cost-roofline",
     # An empty frame until there is a record.
     "fig-gpu-record",
 }
@@ -114,11 +113,14 @@ def test_a_large_map_is_told_by_the_ends_of_its_rows():
 
 def test_a_mask_is_ones_and_zeros():
     (table,) = mask_map(CAUSAL, TOKENS, TOKENS, title="Causal").tables
-    assert table.title == "Causal: 1 where a query may attend to a key, 0 where not"
+    assert table.title == "Causal (1 = may attend)"
     np.testing.assert_array_equal(numbers(table), CAUSAL)
     gallery = masks.mask_gallery({"causal": CAUSAL, "none": CAUSAL | True}, highlight_row=2)
     np.testing.assert_array_equal(numbers(gallery.tables[0]), CAUSAL)
     np.testing.assert_array_equal(numbers(gallery.tables[1]), np.ones((5, 5)))
+    first, second = (table.title for table in gallery.tables)
+    assert first == "causal (1 = may attend)"
+    assert second == "none"
 
 
 def test_a_product_has_a_table_for_each_matrix_with_numbers():
@@ -139,6 +141,11 @@ def test_curves_of_few_points_have_a_table():
     (table,) = curves(x, lines, **titles).tables
     assert (table.row_labels, table.column_labels) == (("1", "512"), ("N^2",))
     assert table.rows == (("0.123",), ("",))
+    written = {1.004: "1.00", -0.0123: "−0.0123", 12534.0: "12500", 3.41e6: "3.41·10⁶", 0.0: "0"}
+    (table,) = curves(np.arange(5.0), {"y": np.array(list(written))}, **titles).tables
+    assert [number for (number,) in table.rows] == list(written.values())
+    (table,) = curves(np.arange(2.0), {"y": np.array([4096.0, 3e5])}, **titles).tables
+    assert table.rows == (("4096",), ("300000",))
     many = np.arange(50.0)
     assert curves(many, {"y": many}, **titles).tables == ()
 
@@ -183,7 +190,7 @@ def test_every_matrix_in_the_notebooks_has_its_table():
 def test_what_a_stored_heat_map_writes_is_in_its_table():
     checked = 0
     for name, data in stored_figures():
-        if re.match(r"(Heat map|\d+ heat maps|Matrix product)", data["text/plain"]):
+        if re.match(r"(([^.]*: )?heat map|\d+ heat maps|matrix product)", data["text/plain"], re.I):
             lines = [line for table in data[TABLES]["tables"] for line in table["lines"]]
             told = {text for line in lines for text in line.split("\t")}
             written = re.findall(r"<!-- (−?\d+\.\d\d?|−∞) -->", data["image/svg+xml"])

@@ -27,7 +27,7 @@ def texts(figure):
 
 def test_times_are_over_those_of_one_implementation():
     assert times_by_length(RECORDS + FULL).alt == (
-        "Line plot of time over PyTorch's against length N from 128 to 512, both axes "
+        "Line plot of time over PyTorch’s against length N from 128 to 512, both axes "
         "logarithmic. companion: from 2 at 128 to 0.5 at 512. "
         "textbook: from 4 at 128 to 8 at 256. PyTorch: 1 throughout. "
         "floor (reference): from 0.5 at 128 to 0.25 at 512."
@@ -37,7 +37,7 @@ def test_times_are_over_those_of_one_implementation():
 
 def test_times_over_another():
     alt = times_by_length(RECORDS, over="companion").alt
-    assert "time over companion's" in alt
+    assert "time over companion’s" in alt
     assert "PyTorch: from 0.5 at 128 to 2 at 512" in alt
 
 

@@ -41,6 +41,21 @@ def test_alt_text_of_weights():
     )
 
 
+def test_alt_text_of_shares_of_something_else_than_keys():
+    shares = np.array([[0.75, 0.25], [0.5, 0.5]])
+    alt = heat_map(shares, ["1", "2"], ["a", "b"], title="Share", column_title="block").alt
+    assert alt == (
+        "Share: heat map of shares with 2 rows (query) and 2 columns (block). "
+        "Row 1 (1) gives 75 % to block 1 (a) and 25 % to block 2 (b); "
+        "row 2 (2) gives 50 % to each of 2 blocks."
+    )
+
+
+def test_alt_text_counts_by_labels_that_are_numbers():
+    alt = heat_map(2 * np.eye(2), ["0", "1"], ["0", "1"], row_title="head", column_title="r").alt
+    assert "Row 0 is highest at r 0, 2.00, and lowest at r 1, 0; row 1 is" in alt
+
+
 def test_alt_text_of_a_row_with_nothing_to_attend_to():
     assert "row 2 attends to nothing." in heat_map(np.array([[1.0, 0.0], [0.0, 0.0]])).alt
 

@@ -216,7 +216,7 @@ def test_a_record_says_what_was_measured_and_whether_the_code_has_moved_on():
     assert "product" not in said
 
 
-def test_a_digest_is_of_the_text_of_every_room(tmp_path, monkeypatch):
+def test_a_digest_is_of_the_text_of_every_module(tmp_path, monkeypatch):
     package = tmp_path / "companion"
     package.mkdir()
     (package / "a.py").write_bytes(b"x = 1\r\n")

@@ -131,7 +131,7 @@ def test_float32_is_as_exact_as_float32_is():
     st.integers(1, 5),
     st.integers(1, 5),
 )
-def test_concatenation_then_w_o_is_a_sum_over_heads(seed, heads, d_k, d_v):
+def test_concatenating_then_projecting_is_a_sum_over_heads(seed, heads, d_k, d_v):
     parameters = draw_parameters(seed, heads=heads[0], kv_heads=heads[1], d_k=d_k, d_v=d_v)
     x = np.random.default_rng(seed).standard_normal((2, 4, 12))
     parts = companion.head_contributions(x, parameters, is_causal=True)

@@ -713,6 +713,8 @@ def test_the_triangle_says_what_it_hides():
     masked = companion.mask_scores(scores, companion.causal_mask(5))
     figure = figures.score_triangle(masked, tokens, highlight_row=2)
     assert "10 of 25 cells hold −∞, all those above the diagonal and no others." in figure.alt
+    assert figure.alt.startswith("Heat map of scaled scores with 5 rows (query)")
+    assert figure.tables[0].title == "scaled scores"
     off = companion.mask_scores(scores, companion.causal_mask(5, query_offset=1))
     assert figures.score_triangle(off, tokens).alt.endswith(" 6 of 25 cells hold −∞.")
 
@@ -737,7 +739,9 @@ def test_the_gallery_reads_out_the_row_to_follow():
 
 def test_the_bars_say_who_looks_ahead():
     shares = {"layer 0": np.asarray([0.1, 0.75, 0.6]), "layer 2": np.asarray([0.2, 0.0, 0.3])}
-    alt = figures.weight_on_the_future(shares).alt
+    drawn = figures.weight_on_the_future(shares)
+    alt = drawn.alt
+    assert drawn.svg.count("<!-- share -->") == 2
     assert "layer 0: from 0.10 in head 0 to 0.75 in head 1, heads over one half: 2" in alt
     assert "layer 2: from 0.00 in head 1 to 0.30 in head 2, heads over one half: 0" in alt
     with pytest.raises(ValueError, match="shares must lie in"):

@@ -22,7 +22,7 @@ def draw(*shapes):
 @pytest.mark.claim("eq-layer-norm")
 @pytest.mark.parametrize("eps", [1e-5, 1e-12, 0.5])
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_layer_norm_is_jaxs(home, eps, with_bias):
+def test_layer_norm_is_that_of_jax(home, eps, with_bias):
     x, weight, bias = draw((2, 3, 5, 6), (6,), (6,))
     standardized = jax.nn.standardize(jnp.asarray(x), axis=-1, epsilon=eps)
     expected = standardized * weight + (bias if with_bias else 0)

@@ -406,7 +406,7 @@ def said(capsys, check, *arguments, **options):
     return lines[0]
 
 
-CAT_ROW = [0.5, 0, 1, 0, 1, 0]
+CAT_ROW = [0.5, 0, 1.5, 0, 1, 0]  # at position 3 of *quickly ran the cat*
 
 
 @pytest.mark.parametrize(
@@ -418,16 +418,22 @@ CAT_ROW = [0.5, 0, 1, 0, 1, 0]
         ([[1], [2, 3]], "list of length 2: write down the six numbers"),
         ([0.5, 0, 1, 0, 1], "this is list of length 5"),
         (np.zeros((1, 6)), "this is list of length 1"),
-        ([0.5, 0, 1, 0, 0, 0], "no row of P"),
+        ([0.5, 0, 1.5, 0, 0, 0], "no row of P"),
         ([np.nan] * 6, "A finite number"),
-        ([0, 0, 1, 0, 1, 0], "so is row 1 of P"),
-        ([0, 0, 1.5, 0, 1, 0], "so is row 3 of P"),
+        ([0, 0, 1, 0, 1, 0], "so is the vector of position 0."),
+        ([0.5, 0, 1, 0, 1, 0], "so is the vector of position 1."),
+        ([0, 0, 1.5, 0, 1, 0], "so is the vector of position 2."),
+        ([0, 0, 1, 0.5, 1, 0], "so is the vector of position 4."),
         (CAT_ROW, "Right"),
         (np.asarray(CAT_ROW), "Right"),
     ],
 )
 def test_the_row_of_cat_is_checked(capsys, attempt, answer):
     assert answer in said(capsys, exercises.check_cat_row, attempt)
+
+
+def test_the_row_of_cat_is_that_of_the_packed_sentence():
+    assert pack(["quickly", "ran", "the", "cat"])[3, :].tolist() == CAT_ROW
 
 
 def test_the_row_of_cat_may_be_on_any_device(capsys, home):
@@ -563,18 +569,22 @@ def test_every_drawing_is_of_this_chapter():
 
 def test_the_first_picture_follows_a_row():
     drawing = figures.words_to_rows(EXAMPLE)
-    assert "Outlined: row 3, cat, id 2." in drawing.alt
-    assert "Embedding 0, 0, 1, 0, 1, 0 plus position 0, 0, 0.5, 0, 0, 0" in drawing.alt
+    assert "Outlined: row 3, cat, id 2, at position 2, counted from 0." in drawing.alt
+    assert "Embedding 0, 0, 1, 0, 1, 0 plus position vector 0, 0, 0.5, 0, 0, 0" in drawing.alt
     assert drawing.alt.endswith("is 0, 0, 1.5, 0, 1, 0.")
     other = figures.words_to_rows(EXAMPLE, follow=4)
-    assert "Outlined: row 5, quickly, id 4." in other.alt
+    assert "Outlined: row 5, quickly, id 4, at position 4" in other.alt
     assert other.svg != drawing.svg
 
 
 def test_the_position_table_is_described_by_its_turns():
-    alt = figures.position_table(companion.sinusoidal_positions(16, 16, xp=xp_numpy)).alt
-    assert "Position 0 alternates between 0 and 1.00." in alt
-    assert "column 1 changes sign 5 times, column 8 0 times and column 16 0 times" in alt
+    figure = figures.position_table(companion.sinusoidal_positions(16, 16, xp=xp_numpy))
+    assert "Position 0 alternates between 0 and 1." in figure.alt
+    assert figure.alt.endswith("going down: 4 in column 0, none in column 7, none in column 15.")
+    (numbers,) = figure.tables
+    assert numbers.row_labels == numbers.column_labels == tuple(str(n) for n in range(16))
+    assert numbers.rows[0] == ("0.00", "1.00") * 8
+    assert numbers.rows[15][0] == "0.65"
 
 
 def test_likeness_by_distance_has_a_band_only_where_more_than_distance_counts():
@@ -583,16 +593,20 @@ def test_likeness_by_distance_has_a_band_only_where_more_than_distance_counts():
         "sinusoidal": companion.sinusoidal_positions(6, 8, xp=xp_numpy),
         "random": rng.standard_normal((6, 8)),
     }
-    first, second = figures.position_likeness(tables).alt.split("random: ")
+    figure = figures.position_likeness(tables)
+    first, second = figure.alt.split("random: ")
     assert first.rstrip(". ").endswith("differ by at most 0")
     assert not second.rstrip(".").endswith("differ by at most 0")
+    (numbers,) = figure.tables
+    assert numbers.column_labels == ("sinusoidal", "random", "random, least", "random, most")
+    assert numbers.rows[5][1] == numbers.rows[5][2] == numbers.rows[5][3]  # of a single pair
 
 
 def test_a_ragged_batch_is_drawn_from_its_mask():
     sentences = [["the", "cat", "ran"], ["the"]]
     _, token_mask = companion.pack_batch([pack(sentence) for sentence in sentences])
     alt = figures.ragged_batch(sentences, token_mask, follow="cat").alt
-    assert "sentence 2, the, fills 1" in alt
+    assert "the positions 0 to 2: “the cat ran” fills 3; “the” fills 1. The other" in alt
     assert "The other 2 of 6 places are hatched" in alt
     with pytest.raises(ValueError, match=r"token_mask must let \[3, 1\] tokens through"):
         figures.ragged_batch(sentences, ~token_mask, follow="cat")
@@ -612,6 +626,7 @@ def test_likeness_is_drawn_as_the_cosines_of_the_rows():
     rng = np.random.default_rng(0)
     rows, tokens = rng.standard_normal((4, 3)), list("abcd")
     cosines = 1 - cdist(rows, rows, "cosine")
-    options = {"row_title": "row", "column_title": "row", "limits": (-1.0, 1.0)}
+    options = {"title": "cosine", "row_title": "row", "column_title": "row"}
+    options |= {"limits": (-1.0, 1.0)}
     expected = heat_map(np.clip(cosines, -1, 1), tokens, tokens, annotate=False, **options)
     assert figures.row_likeness(rows, tokens).svg == expected.svg

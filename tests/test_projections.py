@@ -697,7 +697,7 @@ FEEDBACK = [
     (exercises.check_symmetric_partner, -2 * W_Q, "a multiple of W^Q: find another"),
     (exercises.check_symmetric_partner, 0 * W_Q, "a multiple of W^Q: find another"),
     (exercises.check_symmetric_partner, W_Q @ SYMMETRIC, "Right"),
-    (exercises.check_crossover, None, "Not attempted yet"),
+    (exercises.check_crossover, None, "Not attempted yet: set crossover to a whole number"),
     (exercises.check_crossover, 3.5, "A whole number is asked for, and this is float"),
     (exercises.check_crossover, True, "A whole number is asked for, and this is bool"),
     (exercises.check_crossover, 0, "at least 1, got 0"),

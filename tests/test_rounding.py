@@ -142,7 +142,7 @@ def test_attention_in_float32_is_within_the_bound(length, d_k, seed, spread, is_
 
 @pytest.mark.claim("thm-attention-error")
 @pytest.mark.parametrize("spread", [0.1, 1.0, 3.0])
-def test_another_librarys_kernels_are_within_the_bound_too(spread):
+def test_the_kernels_of_another_library_are_within_the_bound_too(spread):
     rng = np.random.default_rng(6)
     arrays = [(spread * rng.standard_normal((97, 16))).astype(np.float32) for _ in range(3)]
     output = companion.scaled_dot_product_attention(*(jax.numpy.asarray(a) for a in arrays))

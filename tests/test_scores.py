@@ -77,7 +77,7 @@ def test_all_pairs_agree_with_the_double_loop():
 
 
 @pytest.mark.claim("eq-scaled-scores")
-def test_scores_of_other_make():
+def test_scores_agree_with_jax():
     query, key = draw((2, 3, 4, 5), (2, 3, 6, 5), dtype=np.float32)
     expected = jnp.einsum("bhtd,bhsd->bhts", query, key) / jnp.sqrt(jnp.float32(5))
     np.testing.assert_allclose(scaled_scores(query, key), expected, rtol=0, atol=2e-6)
@@ -644,7 +644,7 @@ def test_the_curves_of_variance_follow_the_data():
     assert "q·k/d_k: from 1.1 at 1 to 0.0688 at 16" in alt
     error = np.full(3, 0.01)
     alt = figures.variance_within_error(widths, np.asarray([1.02, 0.98, 1]), error).alt
-    assert "measured /d_k: from 1.02 at 1 to 1 at 16" in alt
+    assert "measured: from 1.02 at 1 to 1 at 16" in alt
 
 
 def test_the_figure_of_spreads_says_what_it_shows():

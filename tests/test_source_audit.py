@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 from pathlib import Path
 
 import claims
@@ -129,14 +130,29 @@ def test_numbers_are_rounded_like_the_printed_ones():
 @pytest.mark.parametrize("identifier", IDS)
 def test_a_row_says_on_the_page_what_it_says_in_the_file(identifier):
     row = ROWS[identifier]
-    text = "\n\n".join(audit.row_text(row))
+    linked = "\n\n".join(audit.row_text(row))
+    text = re.sub(r'<a [^>]+href="#audit-[\w-]+">([\w-]+)</a>', r"\1", linked)
     words = [identifier, row["verdict"], row["statement"], row["why"], row["chapter"]]
     words += [row.get("counterexample", ""), row.get("figure", "")]
     assert all(word in text for word in words)
     assert all(test.partition("::")[2] in text for test in row["tests"])
-    assert all(f"{name}, printed" in text for name in row.get("printed", {}))
+    assert all(f"{audit.caption(name)}, printed" in text for name in row.get("printed", {}))
     assert ("<mark>" in text) == (row["verdict"] == "corrected" and "printed" in row)
     assert ("≠" in text) == (row["verdict"] == "corrected")
+
+
+def test_a_name_of_a_row_leads_to_the_row():
+    known = {audit.anchor(identifier) for identifier in IDS}
+    for row in ROWS.values():
+        text = " ".join([row["statement"], row["why"], row.get("counterexample", "")])
+        places = re.findall(r'href="#([\w-]+)"', audit.linked(text))
+        assert len(places) == len(re.findall(r"00\d-", text))
+        assert set(places) <= known
+
+
+def test_names_of_two_words_are_captions_of_two_words():
+    assert audit.caption("weights_unscaled") == "weights unscaled"
+    assert audit.caption("W_Q") == "W_Q"
 
 
 def test_the_summary_counts_every_row():

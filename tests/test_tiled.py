@@ -342,10 +342,10 @@ def test_none_chooses_by_size_and_by_what_is_asked_for(monkeypatch):
         monkeypatch.setattr(
             attention, name, lambda *a, name=name, real=real: (called.append(name), real(*a))[1]
         )
-    for length, options in itertools.product(
-        (attention.LARGE - 1, attention.LARGE), ({}, {"return_weights": True})
-    ):
-        attend(*draw(rng, np.float32, *[(2, length, 4)] * 3), **options)
+    keys = attention.LARGE // (2 * 256)  # of two heads with 256 queries
+    for length, options in itertools.product((keys - 1, keys), ({}, {"return_weights": True})):
+        arrays = draw(rng, np.float32, (2, 256, 4), (2, length, 4), (2, length, 4))
+        attend(*arrays, **options)
     assert called == ["textbook_attention"] * 2 + ["tiled_attention", "textbook_attention"]
 
 

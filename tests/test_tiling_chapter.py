@@ -446,7 +446,15 @@ def test_a_causal_tile_sweep_hatches_what_no_row_of_a_tile_sees(count, rows, key
     visible = np.tri(count, dtype=bool)
     starts = [(i, j) for i in range(0, count, rows) for j in range(0, count, keys)]
     hidden = sum(not visible[i : i + rows, j : j + keys].any() for i, j in starts)
-    assert f"{hidden} tiles behind the diagonal" in drawn.alt
+    assert f"{hidden} tiles behind it are hatched" in drawn.alt
+
+
+@pytest.mark.parametrize(("row", "block", "is_causal"), [(2, 2, False), (3, 1, True), (0, 0, True)])
+def test_an_output_is_filled_when_its_last_block_is_met(row, block, is_causal):
+    drawn = partial(figures.tile_sweep, list("abcde"), rows=2, keys=2, row=row, is_causal=is_causal)
+    assert "V and the output" in drawn(block=block).alt
+    if block:
+        assert "part of the output is outlined" in drawn(block=block - 1).alt
 
 
 @pytest.mark.parametrize(

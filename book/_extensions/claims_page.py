@@ -31,7 +31,7 @@ def rendered(root: Path) -> str:
     for where, claimed in claimed_on(root).items():
         title = re.search(r"^# (.+)$", texts[where], re.MULTILINE)[1]
         sections.append(f"({_anchor(where)})=\n## {title}\n")
-        sections += [_entry(claim, facts) for claim in claimed]
+        sections += [_entry(claim, facts, root) for claim in claimed]
     return "\n".join(sections)
 
 
@@ -62,7 +62,7 @@ def _facts(root: Path) -> dict[str, dict[str, list[Any]]]:
     return facts
 
 
-def _entry(claim: claims.Definition, facts: dict[str, dict[str, list[Any]]]) -> str:
+def _entry(claim: claims.Definition, facts: dict[str, dict[str, list[Any]]], root: Path) -> str:
     """Write one claim as a definition list."""
     known = facts[claim.name]
     role = "eq" if claim.kind == "equation" else "prf:ref"
@@ -75,14 +75,30 @@ def _entry(claim: claims.Definition, facts: dict[str, dict[str, list[Any]]]) -> 
         lines.append("In the library: " + ", ".join(known["code"]))
     by_file = defaultdict(list)
     for file, name in (test.split("::") for test in known["tests"]):
-        by_file[file].append(name.removeprefix("test_").replace("_", " "))
+        words = name.removeprefix("test_").replace("_", " ")
+        by_file[file].append(re.sub(r"\b(\d{3}) s(\d)", r"\1-S\2", words))
     lines += [f"`{file}`: {'; '.join(names)}" for file, names in by_file.items()]
-    for m in known["breaks"]:
-        fence = "``" if "`" in m["old"] + m["new"] else "`"
-        change = f"{fence}{m['old']}{fence} becomes {fence}{m['new']}{fence}"
-        lines.append(f"Seen to fail when {m['why']}: in `{m['file']}`, {change}")
+    lines += [_break(mutation, root) for mutation in known["breaks"]]
     definitions = ["\n  ".join(line.splitlines()) for line in lines[1:]]
     return lines[0] + "".join(f"\n: {definition}\n" for definition in definitions)
+
+
+def _break(mutation: dict[str, Any], root: Path) -> str:
+    """Say when the tests fail, and fold below it the line of code and what it becomes."""
+    path = f"companion/{mutation['file']}"
+    lines = (root / path).read_text(encoding="utf-8").splitlines()
+    line = next((line for line in lines if mutation["old"] in line), mutation["old"])
+    before, after = line.strip(), line.replace(mutation["old"], mutation["new"]).strip()
+    # Between blank lines, so that what stands there is read as Markdown.
+    parts = [
+        '<details class="break"><summary>',
+        f"Seen to fail when {mutation['why']}",
+        "</summary>",
+        f"In `{path}`:",
+        f"```diff\n- {before}\n+ {after}\n```",
+        "</details>",
+    ]
+    return "\n\n".join(parts)
 
 
 def _code(where: str, public: set[str]) -> str:
@@ -92,8 +108,8 @@ def _code(where: str, public: set[str]) -> str:
     full = f"{module}.{name}" if name else module
     if name and f"{module}.*" in public:
         return f"{{py:obj}}`{full}`"
-    short = f"companion.{name}"
-    return f"{{py:obj}}`{short}`" if short in public else f"`{full}`"
+    shown = next((known for known in (f"companion.{name}", full) if known in public), None)
+    return f"{{py:obj}}`{shown}`" if shown else f"`{full}`"
 
 
 def _anchor(where: str) -> str:
@@ -115,12 +131,12 @@ def _link(app: Sphinx, doctree: nodes.document) -> None:
     where = Path(app.env.doc2path(app.env.docname)).resolve().relative_to(ROOT).as_posix()
     if where not in claimed_on(ROOT):
         return
-    words = "the tests that hold up what this chapter claims, and what they were seen to notice"
+    words = "the tests behind this chapter’s claims, and the faults that each was seen to catch"
     link = addnodes.pending_xref(
         refdomain="std", reftype="ref", reftarget=_anchor(where), refexplicit=True, refwarn=True
     )
     link += nodes.inline(text=words)
-    doctree.children[-1] += nodes.paragraph("", "Look up ", link, nodes.Text("."))
+    doctree.children[-1] += nodes.paragraph("", "See ", link, nodes.Text("."))
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

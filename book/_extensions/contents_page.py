@@ -17,6 +17,18 @@ from sphinx.util import logging
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = "book/contents"
 
+# What the pages are that are no chapters.
+ABOUT = {
+    "book/run": "what to install, how to build and test, on a GPU too",
+    "book/notation": "every letter and every sign",
+    "book/explorer": "a trained attention layer to play with",
+    "book/source_audit": "the study notes that the book began with, and what of them is true",
+    "book/claims": "the tests behind each equation and statement, and what they catch",
+    "book/glossary": "what the words mean, and where they are introduced",
+    "book/api": "every function of the library",
+    "book/references": "the books and papers that the text cites",
+}
+
 HEADING = re.compile(r"\((ch-[\w-]+)\)=\n# (.+)")
 FACTS = re.compile(r"\*You will\* (.+) \*You need\* (.+) \*Time:\* about (.+)\.")
 TIME = re.compile(r"(.+?), and (half )?as much again with the exercises")
@@ -96,7 +108,11 @@ def rendered(root: Path) -> str:
     for caption, pages in parts(root):
         chapters = [chapter(root, name) for name in pages if is_chapter(name)]
         total += chapters
-        others = [f"- {{doc}}`/{name}`" for name in pages if not is_chapter(name) and name != PAGE]
+        others = [
+            f"- {{doc}}`/{name}`: {ABOUT[name]}"
+            for name in pages
+            if not is_chapter(name) and name != PAGE
+        ]
         entries = [_entry(c) for c in chapters] + (["\n".join(others)] if others else [])
         sections += [f"## {caption}", *entries]
     return "\n\n".join([_sum(total), *sections])

@@ -4,6 +4,7 @@ The tables are no text of the page: they are not searched, and CSS leaves them o
 """
 
 import json
+import re
 from collections.abc import Iterable
 from html import escape
 from typing import Any
@@ -59,20 +60,31 @@ def render(tables: Iterable[dict[str, Any]], caption: str) -> str:
     )
 
 
+def typeset(text: str) -> str:
+    """Raise and lower the indices of letters, as in N^2 and d_k, and no other name's parts."""
+    text = re.sub(r"(?<!\w)([^\W\d_])_(\w+)", r"\1<sub>\2</sub>", escape(text))
+    return re.sub(r"(?<=\w)\^(\w+)", r"<sup>\1</sup>", text)
+
+
 def render_table(table: dict[str, Any]) -> str:
     """Return one table, its rows and columns headed by what they are."""
     (_, *columns), *rows = (line.split("\t") for line in table["lines"])
-    axes = " ".join(f"{table[key]} {sign}" for key, sign in (("rows", "↓"), ("columns", "→")))
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
+    signs = (("rows", "↓"), ("columns", "→"))
+    # An arrow stays beside its word; where a table is wide the two stand below each other.
+    axes = "<br>".join(
+        f"{typeset(table[key])}\N{NO-BREAK SPACE}{sign}" for key, sign in signs if table[key]
+    )
+    head = "".join(f'<th scope="col">{typeset(column)}</th>' for column in columns)
+    title = f"<caption>{typeset(table['title'])}</caption>" if table["title"] else ""
     body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>'
+        f'<tr><th scope="row">{typeset(name)}</th>'
         + "".join(f"<td>{escape(number)}</td>" for number in numbers)
         + "</tr>\n"
         for name, *numbers in rows
     )
     return (
-        f"<table><caption>{escape(table['title'])}</caption>\n"
-        f"<thead><tr><td>{escape(axes)}</td>{head}</tr></thead>\n"
+        f"<table>{title}\n"
+        f"<thead><tr><td>{axes}</td>{head}</tr></thead>\n"
         f"<tbody>\n{body}</tbody></table>\n"
     )
 

@@ -6,6 +6,7 @@
     ```{source-audit} 000          the rows of one note
 """
 
+import re
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -68,6 +69,11 @@ def differs(printed: Any, computed: Any) -> bool:
     return any(number(p, form) != number(c, form) for p, c in pairs)
 
 
+def caption(name: str) -> str:
+    """Write a name of two words as two words; `W_Q` stays as it is."""
+    return escape(re.sub(r"(?<=\w\w)_(?=\w\w)", " ", name))
+
+
 def numbers_table(name: str, values: Any, form: str, other: Any = None, sign: str = "") -> str:
     """Write numbers; where they differ from others, mark digits and set a sign."""
     texts = [
@@ -78,17 +84,17 @@ def numbers_table(name: str, values: Any, form: str, other: Any = None, sign: st
         for row, others in zip(_matrix(values), _matrix(other or values), strict=True)
     ]
     if texts and not isinstance(values[0], list):  # a long row of a table would not fit a phone
-        return f'<p class="audit-vector">{escape(name)}: ({", ".join(texts[0])})</p>'
+        return f'<p class="audit-vector">{caption(name)}: ({", ".join(texts[0])})</p>'
     rows = "".join(f"<tr>{''.join(f'<td>{text}</td>' for text in row)}</tr>" for row in texts)
-    return f"<table><caption>{escape(name)}</caption><tbody>{rows}</tbody></table>"
+    return f"<table><caption>{caption(name)}</caption><tbody>{rows}</tbody></table>"
 
 
 def numbers_block(row: dict[str, Any]) -> str:
     """Set what a row prints beside what comes out."""
     printed, tables = row.get("printed") or {}, []
     for name, values in row["computed"].items():
-        if isinstance(values, str):
-            tables.append(f"<p><code>{escape(name)}: {escape(values)}</code></p>")
+        if name == "error":
+            tables.append(f"<p>the note’s code: <code>{escape(values)}</code></p>")
         elif name in printed:
             claimed, form = printed[name], number_format(printed[name])
             left = numbers_table(f"{name}, printed", claimed, form, values)
@@ -106,7 +112,8 @@ def inputs_block(inputs: dict[str, Any]) -> str:
         if isinstance(values, str):
             parts.append(f"<pre>{escape(values.rstrip())}</pre>".replace("\n", "&#10;"))
         elif name == "draws":
-            drawn = ", ".join(f"{n} ({' × '.join(map(str, shape))})" for n, *shape in values)
+            times = "\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}"
+            drawn = ", ".join(f"{n} ({times.join(map(str, shape))})" for n, *shape in values)
             parts.append(f"<p>drawn in this order: {drawn}</p>")
         elif isinstance(values, int):
             parts.append(f"<p>{escape(name)} {values}</p>")
@@ -122,20 +129,30 @@ def row_text(row: dict[str, Any]) -> Iterator[str]:
     is_open = row.get("status") == "open"
     state = f"{sign} {row['verdict']}{', one part open' if is_open else ''}"
     yield f'<p class="audit-title"><strong>{row["id"]}</strong> <span>{state}</span></p>'
-    yield row["statement"]
+    yield linked(row["statement"])
     if row.get("inputs"):
         yield inputs_block(row["inputs"])
     if row.get("computed"):
         yield numbers_block(row)
     if row.get("counterexample"):
-        yield f"**Counterexample.** {row['counterexample']}"
-    yield f"**Why.** {row['why']}"
+        yield f"**Counterexample.** {linked(row['counterexample'])}"
+    yield f"**Why.** {linked(row['why'])}"
     if row.get("figure"):
         yield f"**Drawing:** {{numref}}`{row['figure']}`"
     chapter = f"to come: {row['chapter']}" if is_open else f"{{ref}}`{row['chapter']}`"
-    tests = " ".join(test_link(test) for test in row["tests"])
     yield f"**Chapter:** {chapter}"
-    yield f"**Tests:** {tests}"
+    yield "**Tests:**"
+    yield "\n".join(f"- {test_link(test)}" for test in row["tests"])
+
+
+def linked(text: str) -> str:
+    """Lead from the name of a row to the row."""
+    return re.sub(r"\b00[0-4]-[ESOF]\d+\b", lambda name: row_link(name[0]), text)
+
+
+def row_link(identifier: str) -> str:
+    """Link the name of a row, which has no label that Sphinx knows."""
+    return f'<a class="reference internal" href="#{anchor(identifier)}">{identifier}</a>'
 
 
 def test_link(test: str) -> str:
@@ -149,7 +166,7 @@ def summary_text(rows: list[dict[str, Any]]) -> Iterator[str]:
     lines = ["| verdict | rows | what it says |", "|---|---:|---|"]
     for verdict, (sign, meaning) in VERDICTS.items():
         ids = [row["id"] for row in rows if row["verdict"] == verdict]
-        links = " ".join(f'<a href="#{anchor(i)}">{i}</a>' for i in ids)
+        links = " ".join(map(row_link, ids))
         lines.append(f"| {sign} {verdict} | {len(ids)} | {meaning}<br>{links} |")
     yield "\n".join([*lines, f"| all | {len(rows)} | |"])
 

@@ -107,8 +107,24 @@ def _legend() -> nodes.paragraph:
     )
 
 
+def letters(document: nodes.document) -> nodes.paragraph:
+    """Lead from each letter to the first entry that begins with it."""
+    line = nodes.paragraph(classes=["letters"])
+    found = set()
+    for entry in document.findall(nodes.definition_list_item):
+        term = entry.next_node(nodes.term)
+        letter = term.astext()[0].upper()
+        if letter not in found:
+            found.add(letter)
+            line += [nodes.reference("", letter, refid=term["ids"][0]), nodes.Text(" ")]
+    return line
+
+
 def _link(app: Sphinx, document: nodes.document) -> None:
     name = app.env.docname
+    if f"{name}.md" == GLOSSARY:
+        entries = next(document.findall(addnodes.glossary))
+        entries.parent.insert(entries.parent.index(entries), letters(document))
     if not contents_page.is_chapter(name):
         return
     path = Path(app.srcdir, GLOSSARY)

@@ -12,6 +12,15 @@ addEventListener("load", () => {
     e.setAttribute("aria-label", "Title");
   });
   every(".citation-list, .citation", (e) => e.removeAttribute("role"));
+  // The lines of a long signature are no definitions.
+  every("dt.sig dl", (list) => {
+    const lines = Array.from(list.children, ({ childNodes }) => {
+      const line = document.createElement("div");
+      line.append(...childNodes);
+      return line;
+    });
+    list.replaceWith(...lines);
+  });
   every("i[class*=fa-]", (e) => e.setAttribute("aria-hidden", "true"));
 
   // Code or a formula wider than its line scrolls, so the keyboard has to reach it, at once, and
@@ -28,11 +37,42 @@ addEventListener("load", () => {
     every("div.math > mjx-container, span.math", (e) => reach.observe(e)),
   );
 
-  // What a cell prints wraps where it is sentences; numbers in columns scroll.
-  const isSentence = (line) => /^\p{L}/u.test(line) && !line.includes("  ");
+  // What a cell prints wraps where a line is a sentence; numbers in columns scroll.
+  const isSentence = (line) =>
+    /^[\p{L}\p{N}−]/u.test(line) && /\p{L}{2}/u.test(line) && !line.includes("  ");
   every(".cell_output pre", (e) => {
-    if (e.textContent.trim().split("\n").every(isSentence)) e.style.whiteSpace = "pre-wrap";
+    if ([...e.children].some((part) => part.textContent)) return; // coloured, as an error is
+    e.replaceChildren(
+      ...e.textContent.split(/(?<=\n)/).map((line) => {
+        if (!isSentence(line)) return line;
+        const span = document.createElement("span");
+        span.style.whiteSpace = "pre-wrap";
+        span.append(line);
+        return span;
+      }),
+    );
   });
+
+  // A long name breaks after a dot or an underline, a short one nowhere, and a signature after the
+  // module's name or a bracket.
+  const wbr = () => document.createElement("wbr");
+  every(":is(.bd-content, .page-toc) code .pre", (e) => {
+    if (e.children.length) return;
+    if (e.textContent.length < 24) {
+      e.style.whiteSpace = "nowrap";
+      return;
+    }
+    const parts = e.textContent.split(/(?<=_|\.(?=\w{3}))/).flatMap((part) => [part, wbr()]);
+    e.replaceChildren(...parts.slice(0, -1));
+  });
+  every("dt.sig > :is(.sig-prename, .sig-paren)", (e) => e.append(wbr()));
+
+  function keepTogether(first, ...others) {
+    const line = document.createElement("span");
+    line.style.whiteSpace = "nowrap";
+    first.replaceWith(line);
+    line.append(first, ...others);
+  }
 
   // No line begins with the comma after a formula.
   every("span.math", (formula) => {
@@ -40,11 +80,20 @@ addEventListener("load", () => {
     const marks = text?.nodeType === Node.TEXT_NODE && text.data.match(/^\p{P}+/u)?.[0];
     if (!marks) return;
     text.splitText(marks.length);
-    const line = document.createElement("span");
-    line.style.whiteSpace = "nowrap";
-    formula.replaceWith(line);
-    line.append(formula, text);
+    keepTogether(formula, text);
   });
+
+  // Nor does one end within the name of the trained model.
+  const model = "all-MiniLM-L6-v2";
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const at = texts.currentNode.data.indexOf(model);
+    if (at < 0 || texts.currentNode.parentElement.closest("pre, script")) continue;
+    const name = at ? texts.currentNode.splitText(at) : texts.currentNode;
+    name.splitText(model.length);
+    keepTogether(name);
+    texts.currentNode = name;
+  }
 });
 
 // Paper is light, whatever the reader's theme.

@@ -130,7 +130,7 @@
     const columns = tokens().map((token) => make("th", { scope: "col" }, make("span", {}, token)));
     part.map.replaceChildren(
       part.map.caption,
-      make("thead", {}, make("tr", {}, make("td"), ...columns)),
+      make("thead", {}, make("tr", {}, make("td", {}, "key\u00a0→ query\u00a0↓"), ...columns)),
       make("tbody", {}, ...places().map(mapRow)),
     );
     for (const select of [part.query, part.key]) select.replaceChildren(...options());
@@ -274,7 +274,8 @@
 
   function product({ entry, q, k, product }) {
     const letters = ["q", make("sub", {}, entry + 1), " k", make("sub", {}, entry + 1)];
-    return step("ex-term", product, ...letters, ` = ${fixed(q, 3)} · ${fixed(k, 3)}`);
+    const factor = k < 0 ? `(${fixed(k, 3)})` : fixed(k, 3);
+    return step("ex-term", product, ...letters, ` = ${fixed(q, 3)} · ${factor}`);
   }
 
   function step(kind, value, ...what) {

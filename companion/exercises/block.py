@@ -60,7 +60,7 @@ def _parallel_block(attempt: Any) -> str:
     for wrong, feedback in (
         (transformer_block(x, p, norm="pre"), "the network still waits for the attention."),
         (brought, "what the parts bring is there, but the residual is missing."),
-        (normed + brought, "the residual must start at x, not behind the norm."),
+        (normed + brought, "the residual must start at x, not after the norm."),
         (x + raw, "the parts read x itself; they should read the normed rows."),
     ):
         if _close(got, wrong):

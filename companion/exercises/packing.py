@@ -29,7 +29,7 @@ __all__ = [
 
 
 def check_cat_row(attempt: Any) -> None:
-    """Check the row, six numbers, of *cat* in the packed sentence *the cat ran*."""
+    """Check the row, six numbers, of *cat* in the packed sentence *quickly ran the cat*."""
     say(_cat_row, attempt)
 
 
@@ -40,10 +40,10 @@ def _cat_row(attempt: Any) -> str:
     places = np.flatnonzero((example.positions == position).all(axis=1))
     if len(places) == 0:
         raise Feedback("Take the embedding of cat away from your row: what is left is no row of P.")
-    if places[0] != 1:
+    if places[0] != 3:
         raise Feedback(
-            f"The embedding of cat is in it, and so is row {places[0] + 1} of P: "
-            "at which position of *this* sentence does cat stand?"
+            f"The embedding of cat is in it, and so is the vector of position {places[0]}. Counted "
+            "from 0, at which position of *this* sentence does cat stand?"
         )
     return "Right: what cat is, from its id, plus where it stands in this sentence."
 

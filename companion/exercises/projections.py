@@ -42,7 +42,7 @@ def _lost_direction(attempt: Any) -> str:
 
 
 def check_symmetric_partner(attempt: Any) -> None:
-    """Check a W^K (6, 3), no multiple of head 1's W^Q, that makes all its scores symmetric."""
+    """Check a :math:`W^K` (6, 3), no multiple of :math:`W^Q`, that makes its scores symmetric."""
     say(_symmetric_partner, attempt)
 
 
@@ -68,7 +68,7 @@ def check_crossover(attempt: Any) -> None:
 
 
 def _crossover(attempt: Any) -> str:
-    length = whole_number(attempt, "set N to a whole number of tokens")
+    length = whole_number(attempt, "set crossover to a whole number of tokens")
     if length < 1:
         raise Feedback(f"A number of tokens is at least 1, got {length}.")
     projecting = 3 * length * WIDTH * HEAD_WIDTH
@@ -85,7 +85,7 @@ def _crossover(attempt: Any) -> str:
 
 
 def check_narrow_head(attempt: Any, form: Any) -> None:
-    """Check a pair W^Q, W^K, both (d, m), of this bilinear form (d, d) with the smallest m."""
+    """Check a pair of weights, both (d, m), of this bilinear form (d, d) with the smallest m."""
     say(_narrow_head, attempt, to_numpy(form))
 
 

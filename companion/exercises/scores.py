@@ -39,7 +39,7 @@ def _variances(attempt: Any) -> str:
     right = np.asarray([score_variance(64, **moments, key_mean=3.0) / 64, between])
     first_right, second_right = np.isclose(given, right, rtol=1e-3)
     if first_right and second_right:
-        return "Right: most of the variance is a constant a query, and the softmax cancels it."
+        return "Right: most of the variance is one constant a row, and the softmax cancels it."
     if np.isclose(given, 64 * right, rtol=1e-3).any():
         raise Feedback("One of them is of the unscaled score: dividing it by √d_k comes next.")
     if math.isclose(given[0], between, rel_tol=1e-3):

@@ -1,6 +1,7 @@
 """All of attention in one picture: its spaces, its matrices, its flow, and its numbers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +11,7 @@ from companion.arrays import to_numpy
 from companion.figures.diagrams import Matrix, equations
 from companion.figures.figure import Figure
 from companion.figures.flows import Box, flow
-from companion.figures.wording import plain, signed
+from companion.figures.wording import plain, signed, spoken
 from companion.scores import scaled_scores
 from companion.softmax import softmax, weighted_values
 
@@ -19,7 +20,16 @@ __all__ = ["attention_flow", "matrix_form", "pipeline", "projected_spaces", "spa
 ROLES = (("Q", "query"), ("K", "key"), ("V", "value"))
 
 
-def projected_spaces(x: Any, w_q: Any, w_k: Any, w_v: Any) -> Figure:
+def projected_spaces(
+    x: Any,
+    w_q: Any,
+    w_k: Any,
+    w_v: Any,
+    *,
+    token: str,
+    features: Sequence[str],
+    follow: int = 2,
+) -> Figure:
     """Draw one token's row against each of the three matrices, block by block, with all sizes.
 
     Parameters
@@ -27,26 +37,40 @@ def projected_spaces(x: Any, w_q: Any, w_k: Any, w_v: Any) -> Figure:
     x : array, shape (d,)
     w_q, w_k : array, shape (d, d_k)
     w_v : array, shape (d, d_v)
+    token : str
+        What `x` is the row of.
+    features : sequence of d str
+        What the entries of `x` stand for.
+    follow : int
+        The token's row, counted from 0.
 
     Returns
     -------
     Figure
     """
-    lines = []
+    i, name = follow + 1, {"row_names": (token,)}
+    look = {**name, "column_names": features, "highlight_row": 0}
+    row = Matrix(f"{token}, $x_{i}$", (1, len(features)), "(1, $d$)", values=x[None, :], **look)
+    lines, said = [], []
     for (letter, role), weight, width in zip(
         ROLES, (w_q, w_k, w_v), ("$d_k$", "$d_k$", "$d_v$"), strict=True
     ):
-        d, columns = weight.shape
-        row = Matrix("$x_i$", (1, d), "(1, d)", highlight_row=0, values=x[None, :])
-        matrix = Matrix(f"$W^{letter}$", (d, columns), f"(d, {width})", values=weight)
+        shape, letters = weight.shape, f"($d$, {width})"
+        matrix = Matrix(f"$W^{letter}$", shape, letters, row_names=features, values=weight)
         made = x[None, :] @ weight
-        result = Matrix(f"{role} ${letter.lower()}_i$", made.shape, f"(1, {width})", values=made)
+        vector = f"{role} ${letter.lower()}_{i}$"
+        result = Matrix(vector, made.shape, f"(1, {width})", values=made, **name)
         lines.append((row, "@", matrix, "=", result))
-    return equations(*lines)
+        said.append(
+            f"times W^{letter} ({shape[0]} × {shape[1]}) is the {spoken(vector)} (1 × {shape[1]})"
+        )
+    drawn = equations(*lines)
+    alt = f"The row of {token}, x_{i} (1 × {len(features)}), {'; '.join(said)}."
+    return replace(drawn, alt=alt, tables=tuple(dict.fromkeys(drawn.tables)))
 
 
 def spaces_flow(x: Any, w_q: Any, w_k: Any, w_v: Any) -> Figure:
-    """Draw the way from the input space through three matrices into three spaces.
+    """Draw the way from the space of the inputs through three matrices into two spaces.
 
     Parameters
     ----------
@@ -58,15 +82,16 @@ def spaces_flow(x: Any, w_q: Any, w_k: Any, w_v: Any) -> Figure:
     -------
     Figure
     """
-    weights = (w_q, w_k, w_v)
-    maps, spaces, arrows = [], [], []
-    for (letter, role), weight in zip(ROLES, weights, strict=True):
-        d, columns = weight.shape
-        size = "$d_v$" if role == "value" else "$d_k$"
-        maps.append(Box(f"W{letter}", f"$W^{letter}$", f"{d} × {columns}", operation=True))
-        spaces.append(Box(role, f"{role} space", f"{size} = {columns}"))
-        arrows += [("x", f"W{letter}"), (f"W{letter}", role)]
-    return flow([[Box("x", "input space", f"d = {x.shape[-1]}")], maps, spaces], arrows)
+    maps = [
+        Box(letter, f"$W^{letter}$", f"{weight.shape[0]} × {weight.shape[1]}", operation=True)
+        for letter, weight in zip("QKV", (w_q, w_k, w_v), strict=True)
+    ]
+    spaces = [
+        Box("met", "queries and keys", f"$d_k$ = {w_k.shape[1]}", column=0.5),
+        Box("mixed", "values", f"$d_v$ = {w_v.shape[1]}", column=2.0),
+    ]
+    arrows = [("x", "Q"), ("x", "K"), ("x", "V"), ("Q", "met"), ("K", "met"), ("V", "mixed")]
+    return flow([[Box("x", "inputs", f"$d$ = {x.shape[-1]}")], maps, spaces], arrows)
 
 
 def attention_flow(x: Any, query: Any, key: Any, value: Any) -> Figure:
@@ -128,21 +153,26 @@ def matrix_form(query: Any, key: Any, value: Any, *, tokens: Sequence[str], row:
     scores = scaled_scores(query, key)
     weights = softmax(scores)
     output = weighted_values(weights, value)
-    follow = {"highlight_row": row}
+
+    def block(name: str, values: Any, letters: str, **look: Any) -> Matrix:
+        return Matrix(name, values.shape, letters, values=values, **look)
+
+    rows, columns = {"row_names": tokens}, {"column_names": tokens}
+    drawn, follow = {"row_labels": tokens}, {"highlight_row": row}
     return equations(
         (
-            Matrix("$Q$", query.shape, "(N, $d_k$)", tokens, values=query, **follow),
+            block("$Q$", query, "($N$, $d_k$)", **drawn, **follow),
             "@",
-            Matrix(r"$K^\top$", key.mT.shape, "($d_k$, N)", values=key.mT),
+            block(r"$K^\top$", key.mT, "($d_k$, $N$)", **columns),
             r"$/\sqrt{d_k}$ =",
-            Matrix("scores", scores.shape, "(N, N)", values=scores, **follow),
+            block("scores", scores, "($N$, $N$)", **rows, **columns, **follow),
         ),
         (
-            Matrix("$W$", weights.shape, "(N, N)", tokens, values=weights, **follow),
+            block("$W$", weights, "($N$, $N$)", **drawn, **columns, **follow),
             "@",
-            Matrix("$V$", value.shape, "(N, $d_v$)", values=value),
+            block("$V$", value, "($N$, $d_v$)", **rows),
             "=",
-            Matrix("$A$", output.shape, "(N, $d_v$)", values=output, **follow),
+            block("$A$", output, "($N$, $d_v$)", **rows, **follow),
         ),
         between="softmax of each row",
     )

@@ -1,6 +1,6 @@
 """The drawings of the chapter on the transformer block."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ PLACEMENTS = {
 }
 BOX_WIDTH, BOX_HEIGHT, STEP, DISC = 92.0, 26.0, 46.0, 9.0
 BETWEEN, BYPASS = 172.0, 62.0
+MIDDLE = 3  # steps before Y
 
 
 @style()
@@ -32,14 +33,14 @@ def norm_placements() -> Figure:
     canvas = Canvas()
     for k, (title, steps) in enumerate(PLACEMENTS.items()):
         _draw_steps(canvas, k * BETWEEN, title, steps)
-    said = (
-        f"{title}: X, {', '.join(steps).replace('+', 'plus the residual')}, Z"
-        for title, steps in PLACEMENTS.items()
-    )
+    said = []
+    for title, steps in PLACEMENTS.items():
+        way = ", ".join(("X", *steps[:MIDDLE], "Y", *steps[MIDDLE:], "Z"))
+        said.append(f"{title}: {way.replace('+', 'plus the residual')}")
     alt = (
         "Two blocks from top to bottom, each with two arrows that lead the residual past a part "
-        f"to the plus behind it. {'. '.join(said)}. In post-norm the residual starts behind a norm "
-        "and each plus is normed; in pre-norm no norm lies between X and Z on the residual's way."
+        f"to the plus after it. {'. '.join(said)}. In post-norm each plus is normed before the "
+        "residual goes on; in pre-norm no norm lies between X and Z on the residual's way."
     )
     return canvas.finish(alt)
 
@@ -59,8 +60,8 @@ def _draw_steps(canvas: Canvas, x: float, title: str, steps: tuple[str, ...]) ->
             canvas.arrow(aside[1:], colour=LINES[0], width=2.0)
             canvas.disc(x, y, DISC, fill=PANEL)
             canvas.text(x, y, "+", size=13.0, bold=True)
-            normed_next = i + 1 < len(steps) and title == "post-norm"
-            leaves = y + half + (STEP if normed_next else 0.0) + 8.0
+            normed_next = title == "post-norm"
+            leaves = y + (STEP + BOX_HEIGHT / 2 if normed_next else half) + 8.0
         else:
             norm = step.startswith("norm")
             canvas.rectangle(
@@ -75,15 +76,21 @@ def _draw_steps(canvas: Canvas, x: float, title: str, steps: tuple[str, ...]) ->
             )
             canvas.text(x, y, step, size=11.0, colour=INK)
         above = y + half
+        if i + 1 == MIDDLE:
+            canvas.text(x + 8.0, y + STEP / 2, "$Y$", size=12.0, align="left")
     end = len(steps) * STEP + 12.0
     canvas.arrow([(x, above), (x, end)])
     canvas.text(x, end + 4.0 + text_size("$Z$", 12.0)[1] / 2, "$Z$", size=12.0)
 
 
 def through_layers(
-    measured: Mapping[str, Any], *, y_title: str, references: tuple[str, ...] = ()
+    measured: Mapping[str, Any],
+    *,
+    y_title: str,
+    references: tuple[str, ...] = (),
+    y_ticks: Sequence[float] | None = None,
 ) -> Figure:
-    """Draw something measured before the first layer and behind each, on a logarithmic axis.
+    """Draw something measured before the first layer and after each, on a logarithmic axis.
 
     Parameters
     ----------
@@ -93,6 +100,8 @@ def through_layers(
         What was measured.
     references : tuple of str
         Names of curves to compare with.
+    y_ticks : sequence of float, optional
+        The values marked on the axis.
 
     Returns
     -------
@@ -110,8 +119,9 @@ def through_layers(
     return curves(
         np.arange(lengths[0]),
         lines,
-        x_title="layers behind it",
+        x_title="layers passed",
         y_title=y_title,
         y_log=True,
         references=references,
+        y_ticks=y_ticks,
     )

@@ -2,23 +2,30 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from companion.figures.axis import choose_axis, tick_texts
 from companion.figures.canvas import Canvas, text_size
-from companion.figures.figure import Figure, style
+from companion.figures.figure import Figure, Table, style
 from companion.figures.palette import FAINT, INK, LINES, MUTED
 from companion.figures.plots import curves
+from companion.figures.tables import table
+from companion.figures.wording import plain, three_digits
 
 __all__ = ["growth", "machine_name", "roofline"]
 
-WIDTH, HEIGHT = 290.0, 220.0
-MARK = 3.4
+Point = tuple[float, float]
+
+WIDTH, HEIGHT = 290.0, 250.0
+MARK, RIM = 2.8, 0.7
 ROW = 16.0
-# Where a number may stand beside its mark, the best place first.
-PLACES = ((0, 11.0), (1, 9.0), (1, 0.0), (-1, 0.0), (-1, 9.0), (0, -11.0))
+# The instructions that decide how many numbers one of them takes, the widest first.
+VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2", "sve": "SVE", "asimd": "Neon"}
+# How far from its mark a number may stand, and in how many directions it is tried.
+RINGS, DIRECTIONS = (11.0, 13.0, 15.0, 18.0), 16
 
 
 def machine_name(record: Mapping[str, Any]) -> str:
@@ -26,7 +33,10 @@ def machine_name(record: Mapping[str, Any]) -> str:
     machine = record["machine"]
     threads = max((library["num_threads"] for library in machine["blas"]), default=1)
     plural = "" if threads == 1 else "s"
-    return f"{machine['cpu']}, {threads} thread{plural}, NumPy {machine['versions']['numpy']}"
+    found = machine["instruction_sets"]
+    vectors = next((f" with {name}" for key, name in VECTORS.items() if key in found), "")
+    numpy = machine["versions"]["numpy"]
+    return f"{machine['cpu']}{vectors}, {threads} thread{plural}, NumPy {numpy}"
 
 
 def growth(
@@ -86,7 +96,7 @@ def growth(
         {**references, **lines},
         x_title="tokens N",
         y_title=y_title,
-        title=f"Measured on {machine_name(record)}",
+        title=f"On {machine_name(record)}",
         x_log=True,
         y_log=True,
         references=list(references),
@@ -120,53 +130,89 @@ def roofline(record: Mapping[str, Any]) -> Figure:
     y_axis = choose_axis(up, logarithmic=True, limits=(up.min() / 2.2, up.max() * 1.3))
     canvas = Canvas()
 
-    def place(x: float, y: float) -> tuple[float, float]:
+    def place(x: float, y: float) -> Point:
         return x_axis.fraction(x) * WIDTH, (1.0 - y_axis.fraction(y)) * HEIGHT
 
-    canvas.text(-44.0, -40.0, f"Measured on {machine_name(record)}", align="left", bold=True)
-    canvas.text(-44.0, -20.0, "share of the highest FLOP rate", align="left", colour=MUTED)
+    canvas.text(-44.0, -40.0, f"On {machine_name(record)}", align="left", bold=True)
+    canvas.text(
+        -44.0, -20.0, "share of the highest FLOP rate, logarithmic", align="left", colour=MUTED
+    )
+    lines = []
     for tick, text in zip(y_axis.ticks, tick_texts(y_axis), strict=True):
         y = place(x_axis.low, tick)[1]
-        canvas.line([(0.0, y), (WIDTH, y)], colour=FAINT, width=0.6, order=0.5)
+        lines.append(((0.0, y), (WIDTH, y)))
+        canvas.line(lines[-1], colour=FAINT, width=0.6, order=0.5)
         canvas.text(-7.0, y, text, size=10.5, align="right")
     canvas.line([(0.0, HEIGHT), (WIDTH, HEIGHT)], colour=MUTED, width=1.0)
     for tick, text in zip(x_axis.ticks, tick_texts(x_axis), strict=True):
         x = place(tick, y_axis.low)[0]
         canvas.line([(x, HEIGHT), (x, HEIGHT + 4.0)], colour=MUTED, width=1.0)
         canvas.text(x, HEIGHT + 13.0, text, size=10.5)
-    canvas.text(WIDTH / 2, HEIGHT + 31.0, "FLOPs a byte", colour=MUTED)
+    canvas.text(WIDTH / 2, HEIGHT + 31.0, "FLOPs a byte, logarithmic", colour=MUTED)
     lowest = max(x_axis.low, y_axis.low * ridge)
     roof = [place(lowest, lowest / ridge), place(ridge, 1.0), place(x_axis.high, 1.0)]
     canvas.line(roof, colour=INK, width=1.6)
-    _mark_steps(canvas, [place(*point) for point in points], steps)
+    lines += pairwise(roof)
+    _mark_steps(canvas, [place(*point) for point in points], steps, lines)
     _list_steps(canvas, steps, HEIGHT + 56.0)
+    names = [f"{step['phase']}, {step['name']}" for step in steps]
     said = "; ".join(
-        f"{step['phase']}, {step['name']}: {x:.3g} FLOPs a byte, {y:.2g} of the highest rate"
-        for step, (x, y) in zip(steps, points, strict=True)
+        f"{name}: {_three(x)} FLOPs a byte, {_three(y)} of the highest rate"
+        for name, (x, y) in zip(names, points, strict=True)
     )
     return canvas.finish(
         f"A roofline, measured on {machine_name(record)}. The roof rises in proportion to the "
-        f"FLOPs a byte and is flat from {ridge:.3g} on. {said}."
+        f"FLOPs a byte and is flat from {_three(ridge)} on. {said}.",
+        [_step_table(names, points, ridge)],
+    )
+
+
+def _three(value: float) -> str:
+    return plain(three_digits(value))
+
+
+def _step_table(names: Sequence[str], points: Sequence[Point], ridge: float) -> Table:
+    return table(
+        np.asarray([(x, y, y / min(1.0, x / ridge)) for x, y in points]),
+        "measured steps",
+        row_labels=names,
+        column_labels=["FLOPs a byte", "share of the highest rate", "share of its limit"],
+        row_title="step",
+        column_title="",
+        write=_three,
     )
 
 
 def _mark_steps(
-    canvas: Canvas, places: Sequence[tuple[float, float]], steps: Sequence[Mapping[str, Any]]
+    canvas: Canvas,
+    marks: Sequence[Point],
+    steps: Sequence[Mapping[str, Any]],
+    lines: Sequence[tuple[Point, Point]],
 ) -> None:
-    """Mark every step and put its number where it hits no other mark or number."""
-    taken = list(places)
-    for k, ((x, y), step) in enumerate(zip(places, steps, strict=True)):
+    """Mark every step, and put its number where no mark, no line and no other number is."""
+    numbers: list[Point] = []
+    for k, ((x, y), step) in enumerate(zip(marks, steps, strict=True)):
         _mark(canvas, x, y, step["phase"])
-        half = text_size(str(k + 1), 10.5, bold=True)[0] / 2
-        spots = [(x + dx * (half + 6.5), y + dy) for dx, dy in PLACES]
-        others = taken[:k] + taken[k + 1 :]
-
-        def room(spot: tuple[float, float], others: Any = others) -> float:
-            return min((math.dist(spot, other) for other in others), default=math.inf)
-
-        spot = next((s for s in spots if room(s) > 9.0), max(spots, key=room))
+        others = [*marks[:k], *marks[k + 1 :]]
+        turns = [2 * math.pi * i / DIRECTIONS for i in range(DIRECTIONS)]
+        spots = [(x + r * math.cos(t), y + r * math.sin(t)) for r in RINGS for t in turns]
+        free = (
+            spot
+            for spot in spots
+            if all(math.dist(spot, taken) > 11.0 for taken in [*others, *numbers])
+            and all(_distance(spot, line) > 8.0 for line in lines)
+        )
+        spot = next(free, spots[0])
+        numbers.append(spot)
         canvas.text(*spot, str(k + 1), size=10.5, bold=True, colour=_colour(step["phase"]))
-        taken.append(spot)
+
+
+def _distance(point: Point, line: tuple[Point, Point]) -> float:
+    """Return how far a point is from a straight line between two others."""
+    (x0, y0), (x1, y1) = line
+    along = ((point[0] - x0) * (x1 - x0) + (point[1] - y0) * (y1 - y0)) / math.dist(*line) ** 2
+    along = min(max(along, 0.0), 1.0)
+    return math.dist(point, (x0 + along * (x1 - x0), y0 + along * (y1 - y0)))
 
 
 def _list_steps(canvas: Canvas, steps: Sequence[Mapping[str, Any]], top: float) -> None:
@@ -183,11 +229,13 @@ def _list_steps(canvas: Canvas, steps: Sequence[Mapping[str, Any]], top: float) 
 
 
 def _mark(canvas: Canvas, x: float, y: float, phase: str) -> None:
-    if phase == "prefill":
-        canvas.disc(x, y, MARK, fill=_colour(phase))
-    else:
-        corners = [(x - MARK, y - MARK), (x + MARK, y - MARK), (x + MARK, y + MARK)]
-        canvas.polygon([*corners, (x - MARK, y + MARK)], fill=_colour(phase))
+    """Mark a place; a white rim parts what overlaps."""
+    for r, fill in ((MARK + RIM, "#ffffff"), (MARK, _colour(phase))):
+        if phase == "prefill":
+            canvas.disc(x, y, r, fill=fill)
+        else:
+            corners = [(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)]
+            canvas.polygon(corners, fill=fill)
 
 
 def _colour(phase: str) -> str:

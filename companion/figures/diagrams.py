@@ -180,8 +180,8 @@ def _alt(parts: Sequence[Matrix | str], title: str | None) -> str:
         f"{what} {wording.numbered(place, labels or None)} of {wording.spoken(m.name)}"
         for m in matrices
         for what, place, labels in (
-            ("row", m.highlight_row, m.row_labels),
-            ("column", m.highlight_column, m.column_labels),
+            ("row", m.highlight_row, m.row_labels or m.row_names),
+            ("column", m.highlight_column, m.column_labels or m.column_names),
         )
         if place is not None
     ]

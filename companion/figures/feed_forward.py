@@ -15,7 +15,8 @@ from companion.projections import project
 
 __all__ = ["expand_and_reduce"]
 
-CELL, HEIGHT, GAP = 35.0, 24.0, 64.0
+CELL, HEIGHT, GAP = 35.0, 24.0, 76.0
+PLACES = 14.0  # the height of the line of numbers between a row and its title
 LARGEST = 2.0  # the number that gets the darkest colour
 MOST = 10
 
@@ -64,13 +65,14 @@ def expand_and_reduce(
     for k, (row, title, size) in enumerate(zip(rows, titles, sizes, strict=True)):
         top = k * (HEIGHT + GAP)
         left = middle - row.shape[0] * CELL / 2
-        canvas.text(left, top - 9.0, title, size=11.0, align="left", bold=True)
+        above = top - PLACES - 9.0
+        canvas.text(left, above, title, size=11.0, align="left", bold=True)
         right = left + row.shape[0] * CELL
-        canvas.text(right, top - 9.0, f"{size} = {row.shape[0]}", align="right", size=10.5)
+        canvas.text(right, above, f"{size} = {row.shape[0]}", align="right", size=10.5)
         _cells(canvas, left, top, row, outlined=k in (0, 3))
         if k < 3:
             below = top + HEIGHT
-            canvas.arrow([(middle, below + 4.0), (middle, below + GAP - 22.0)])
+            canvas.arrow([(middle, below + 4.0), (middle, below + GAP - PLACES - 20.0)])
             canvas.text(
                 middle + 10.0, below + 20.0, steps[k], size=11.0, align="left", colour=MUTED
             )
@@ -78,13 +80,14 @@ def expand_and_reduce(
         f"{title} ({', '.join(signed(v) for v in row)})"
         for title, row in zip(titles, rows, strict=True)
     ]
-    return canvas.finish(f"Four rows of cells, from top to bottom. {'; '.join(said)}.")
+    return canvas.finish(f"Four rows of numbered cells, from top to bottom. {'; '.join(said)}.")
 
 
 def _cells(canvas: Canvas, left: float, top: float, row: np.ndarray, *, outlined: bool) -> None:
     for c, number in enumerate(row):
         t = round(float(np.clip(number / LARGEST, -1.0, 1.0)), 4)
         x = left + c * CELL
+        canvas.text(x + CELL / 2, top - 8.0, str(c + 1), size=10.0, colour=MUTED)
         canvas.rectangle(x, top, CELL, HEIGHT, fill=map_colour(t), edge=FAINT)
         colour = number_colour(t)
         canvas.text(x + CELL / 2, top + HEIGHT / 2, signed(number), size=10.0, colour=colour)

@@ -50,11 +50,11 @@ def split_and_merge(
     middle = [beside / 2 + BETWEEN_HEADS / 2]
     heads = [middle[0] - apart / 2, middle[0] + apart / 2]
     levels = [
-        (middle, d_k, HUES, "queries", f"(N, H·$d_k$) = ({n}, {2 * d_k})"),
-        (heads, d_k, HUES, "two heads", f"(H, N, $d_k$) = (2, {n}, {d_k})"),
-        (heads, d_v, HUES, "mixtures", f"(H, N, $d_v$) = (2, {n}, {d_v})"),
-        (middle, d_v, HUES, "side by side", f"(N, H·$d_v$) = ({n}, {2 * d_v})"),
-        (middle, width, (0.0,), "output", f"(N, d) = ({n}, {width})"),
+        (middle, d_k, HUES, "queries", f"($N$, $H d_k$) = ({n}, {2 * d_k})"),
+        (heads, d_k, HUES, "two heads", f"($H$, $N$, $d_k$) = (2, {n}, {d_k})"),
+        (heads, d_v, HUES, "mixtures", f"($H$, $N$, $d_v$) = (2, {n}, {d_v})"),
+        (middle, d_v, HUES, "side by side", f"($N$, $H d_v$) = ({n}, {2 * d_v})"),
+        (middle, width, (0.0,), "output", f"($N$, $d$) = ({n}, {width})"),
     ]
     canvas = Canvas()
     right = beside + BETWEEN_HEADS + 14.0

@@ -15,7 +15,7 @@ from companion.figures.figure import Figure, style
 from companion.figures.grid import PaintCell, checked_frame, draw_grids, draw_key, lay_out
 from companion.figures.map_data import Maps, checked_maps, checked_matrix
 from companion.figures.palette import map_colour, number_colour
-from companion.figures.tables import map_tables, mask_table
+from companion.figures.tables import map_tables, mask_tables
 
 __all__ = ["heat_map", "heat_maps", "mask_map"]
 
@@ -180,15 +180,14 @@ def mask_map(
     bottom = draw_grids(canvas, frame, layout, [paint], titles, columns=1)
     filled = [(map_colour(0.45), "may attend")]
     draw_key(canvas, layout.left, bottom, swatches=filled, hatched="may not")
-    numbers = mask_table(
-        seen,
-        title or "mask",
+    numbers = mask_tables(
+        {title or "mask": seen},
         row_labels=row_labels,
         column_labels=column_labels,
         row_title=row_title,
         column_title=column_title,
     )
-    return canvas.finish(wording.mask(frame, seen, title), [numbers])
+    return canvas.finish(wording.mask(frame, seen, title), numbers)
 
 
 def _painter(maps: Maps, k: int, write: bool) -> PaintCell:

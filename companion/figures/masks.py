@@ -12,7 +12,7 @@ from companion.figures.figure import MAX_WIDTH, Figure, style
 from companion.figures.grid import PaintCell, checked_frame, draw_grids, draw_key, lay_out
 from companion.figures.heatmaps import heat_map, heat_maps
 from companion.figures.palette import FAINT, INK, LINES, MUTED, map_colour
-from companion.figures.tables import by_head, mask_table
+from companion.figures.tables import by_head, mask_tables
 
 __all__ = ["causal_beside_bidirectional", "mask_gallery", "score_triangle", "weight_on_the_future"]
 
@@ -48,7 +48,12 @@ def score_triangle(
     above = np.array_equal(hidden, np.triu(np.ones_like(hidden), 1))
     where = ", all those above the diagonal and no others" if above else ""
     cells = f"{hidden.sum()} of {hidden.size} cells hold −∞{where}."
-    return replace(drawn, alt=f"{drawn.alt} {cells}")
+    title = "scaled scores"
+    return replace(
+        drawn,
+        alt=f"{drawn.alt.replace('numbers', title, 1)} {cells}",
+        tables=(replace(drawn.tables[0], title=title),),
+    )
 
 
 def causal_beside_bidirectional(
@@ -139,7 +144,7 @@ def mask_gallery(masks: Mapping[str, Any], *, highlight_row: int) -> Figure:
         f"row {highlight_row + 1} outlined. {'; '.join(said)}."
     )
     labels = {"row_labels": frame.row_labels, "column_labels": frame.column_labels}
-    return canvas.finish(alt, [mask_table(mask, title, **labels) for title, mask in seen.items()])
+    return canvas.finish(alt, mask_tables(seen, **labels))
 
 
 def _mask_painter(visible: np.ndarray) -> PaintCell:
@@ -200,6 +205,7 @@ def _bars(
     bottom = len(share) * (BAR + BAR_GAP)
     canvas.text(left - 6.0, -14.0, "head", size=10.0, align="right", colour=MUTED)
     canvas.text(left + width / 2, -14.0, name, size=12.0, bold=True)
+    canvas.text(left + width, -14.0, "share", size=10.0, align="right", colour=MUTED)
     for h, value in enumerate(share):
         y = h * (BAR + BAR_GAP) + BAR_GAP / 2
         canvas.text(left - 6.0, y + BAR / 2, str(h), size=10.5, align="right")

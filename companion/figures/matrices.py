@@ -43,6 +43,8 @@ class Matrix:
         The shape in letters, written below: ``"(N, d)"``.
     row_labels, column_labels : sequence of str
         Tokens beside the rows or above the columns; none by default.
+    row_names, column_names : sequence of str
+        The same, where there is room for them in the table of the values only.
     highlight_row, highlight_column : int, optional
         The row and the column to follow, counted from 0.
     values : array of that shape, optional
@@ -56,6 +58,8 @@ class Matrix:
     letters: str = ""
     row_labels: Sequence[str] = ()
     column_labels: Sequence[str] = ()
+    row_names: Sequence[str] = ()
+    column_names: Sequence[str] = ()
     highlight_row: int | None = None
     highlight_column: int | None = None
     values: Any = None
@@ -65,7 +69,9 @@ class Matrix:
         rows, columns = self.shape
         if rows < 1 or columns < 1:
             raise ValueError(f"shape must hold two positive numbers, got {self.shape}")
-        for name, count in (("row_labels", rows), ("column_labels", columns)):
+        sides = (("row_labels", rows), ("column_labels", columns))
+        sides += (("row_names", rows), ("column_names", columns))
+        for name, count in sides:
             if len(getattr(self, name)) not in (0, count):
                 raise ValueError(f"{name} must be {count}, got {len(getattr(self, name))}")
         for name, count in (("highlight_row", rows), ("highlight_column", columns)):
@@ -163,7 +169,10 @@ def numbers(matrix: Matrix) -> list[Table]:
     if matrix.values is None:
         return []
     name = f"{matrix.name} {matrix.letters}".strip()
-    labels = {"row_labels": matrix.row_labels, "column_labels": matrix.column_labels}
+    labels = {
+        "row_labels": matrix.row_labels or matrix.row_names,
+        "column_labels": matrix.column_labels or matrix.column_names,
+    }
     # The cells may be too narrow for a second digit; a table is not.
     decimals = matrix.decimals and max(matrix.decimals, 2)
     return [table(matrix.values, name, decimals=decimals, **labels)]

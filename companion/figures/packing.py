@@ -13,7 +13,7 @@ from companion.figures.grid import draw_key
 from companion.figures.heatmaps import heat_map
 from companion.figures.palette import FAINT, HIGHLIGHT, INK, MUTED, map_colour, number_colour
 from companion.figures.plots import curves
-from companion.figures.tables import table
+from companion.figures.tables import curve_table, table
 from companion.figures.wording import plain, signed
 from companion.packing import token_ids
 from companion.running_example import RunningExample
@@ -49,31 +49,44 @@ def words_to_rows(example: RunningExample, *, follow: int = 2) -> Figure:
     embedding, x = to_numpy(example.embedding), to_numpy(example.x)
     positions = to_numpy(example.positions)[:length]
     width = embedding.shape[1] * CELL
-    left, second = 42.0, 42.0 + width + 18.0
+    left, second = 42.0, 42.0 + width + 32.0
     below = length * LINE + 46.0
     canvas = Canvas()
     _tokens_and_ids(canvas, example.tokens, ids, below, follow)
     for j, feature in enumerate(example.features):
         canvas.text(left + (j + 0.5) * CELL, -6.0, feature, size=NUMBER, align="left", angle=45.0)
     _matrix(canvas, left, 0.0, embedding, int(ids[follow]))
-    canvas.text(left + width + 9.0, length * LINE / 2, "+", size=15.0)
+    canvas.text(second - 13.0, -0.75 * LINE, "position", size=NUMBER, align="left", colour=MUTED)
+    for i in range(length):
+        colour, bold = (HIGHLIGHT, True) if i == follow else (INK, False)
+        place = (second - 5.0, (i + 0.5) * LINE)
+        canvas.text(*place, str(i), size=LABEL, align="right", colour=colour, bold=bold)
     _matrix(canvas, second, 0.0, positions, follow)
     _matrix(canvas, left, below, x, follow)
-    canvas.text(left / 2, below + length * LINE / 2, "=", size=15.0)
     under = length * LINE + 13.0
     _title(canvas, left, under, "table E", embedding.shape)
+    canvas.text(second - 18.0, under, "+", size=15.0)
     _title(canvas, second, under, "positions P", positions.shape)
+    canvas.text(left - 18.0, below + under, "=", size=15.0)
     _title(canvas, left, below + under, "X", x.shape)
-    row, turn = (follow + 0.5) * LINE, second + width + 12.0
-    path = [(turn - 9.0, row), (turn, row), (turn, below + row), (left + width + 4.0, below + row)]
+    row, turn = (follow + 0.5) * LINE, second + width + 10.0
+    path = [(turn - 7.0, row), (turn, row), (turn, below + row), (left + width + 4.0, below + row)]
     canvas.arrow(path, colour=HIGHLIGHT)
     words = sorted(example.vocabulary, key=example.vocabulary.__getitem__)
     numbers = [
-        table(matrix, title, row_labels=names, column_labels=example.features, write=plain)
-        for matrix, title, names in (
-            (embedding, "embedding table E", words),
-            (positions, "positions P", [str(i) for i in range(length)]),
-            (x, "X", example.tokens),
+        table(
+            matrix,
+            title,
+            row_labels=names,
+            column_labels=example.features,
+            row_title=row_title,
+            column_title="feature",
+            write=plain,
+        )
+        for matrix, title, row_title, names in (
+            (embedding, "embedding table E", "token", words),
+            (positions, "positions P", "position", _counted(length)),
+            (x, "X", "token", example.tokens),
         )
     ]
     added, sums = _written(positions[follow]), _written(x[follow])
@@ -81,8 +94,8 @@ def words_to_rows(example: RunningExample, *, follow: int = 2) -> Figure:
         f"{length} tokens, {' '.join(example.tokens)}, with the ids {_written(ids)}. Each id picks "
         f"a row of the embedding table E, {_size(embedding)}; the position's row of P is added, "
         f"and the sum is a row of X, {_size(x)}. Outlined: row {follow + 1}, "
-        f"{example.tokens[follow]}, id {ids[follow]}. Embedding {_written(embedding[ids[follow]])} "
-        f"plus position {added} is {sums}.",
+        f"{example.tokens[follow]}, id {ids[follow]}, at position {follow}, counted from 0. "
+        f"Embedding {_written(embedding[ids[follow]])} plus position vector {added} is {sums}.",
         numbers,
     )
 
@@ -122,12 +135,16 @@ def _written(values: np.ndarray) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
+def _counted(length: int) -> list[str]:
+    return [str(n) for n in range(length)]
+
+
 def _size(matrix: np.ndarray) -> str:
     return f"{matrix.shape[0]} rows and {matrix.shape[1]} columns"
 
 
 def position_table(positions: Any) -> Figure:
-    """Draw a table of sinusoidal positions, one position a row.
+    """Draw a table of sinusoidal positions, one position a row; rows and columns count from 0.
 
     Parameters
     ----------
@@ -139,22 +156,31 @@ def position_table(positions: Any) -> Figure:
     """
     host = to_numpy(positions)
     length, width = host.shape
-    drawn = heat_map(
-        host,
-        [str(n) for n in range(length)],
-        row_title="position",
-        column_title="column",
-        limits=(-1.0, 1.0),
-        annotate=False,
-    )
-    turns = (np.diff(np.sign(np.round(host, 6)), axis=0) != 0).sum(axis=0)
+    labels = {
+        "row_labels": _counted(length),
+        "column_labels": _counted(width),
+        "row_title": "position",
+        "column_title": "column",
+    }
+    drawn = heat_map(host, **labels, limits=(-1.0, 1.0), annotate=False)
+    numbers = table(host, "entries of P", **labels, write=_hundredths)
+    signs = np.sign(np.round(host, 6)).T
+    turns = [np.count_nonzero(np.diff(column[column != 0])) for column in signs]
+    columns = 0, width // 2 - 1, width - 1
+    said = [f"{turns[c] or 'none'} in column {c}" for c in columns]
     return replace(
         drawn,
         alt=f"Heat map with {length} rows, the positions 0 to {length - 1}, and {width} columns, "
-        f"values from −1 to 1. Position 0 alternates between {signed(host[0, 0])} and "
-        f"{signed(host[0, 1])}. Going down, column 1 changes sign {turns[0]} times, column "
-        f"{width // 2} {turns[width // 2 - 1]} times and column {width} {turns[-1]} times.",
+        f"0 to {width - 1}, values from −1 to 1. Position 0 alternates between "
+        f"{plain(host[0, 0])} and {plain(host[0, 1])}. Changes of sign, going down: "
+        f"{', '.join(said)}.",
+        tables=(numbers,),
     )
+
+
+def _hundredths(value: float) -> str:
+    """Write two decimals, of 0 too: among sines and cosines it is a number like any other."""
+    return signed(value) if value else "0.00"
 
 
 def position_likeness(tables: Mapping[str, Any]) -> Figure:
@@ -184,6 +210,12 @@ def position_likeness(tables: Mapping[str, Any]) -> Figure:
     ticks = {"x_ticks": distances[::2].tolist(), "y_ticks": [0, 0.25, 0.5, 0.75, 1]}
     titles = {"x_title": "distance of the two positions", "y_title": "cosine"}
     drawn = curves(distances, lines, bands=bands, y_limits=(0.0, 1.0), **titles, **ticks)
+    columns = {}
+    for name, line in lines.items():
+        columns[name] = line
+        least, most = bands[name]
+        if np.any(least < most):
+            columns |= {f"{name}, least": least, f"{name}, most": most}
     said = [
         f"{name}: {signed(line[0])} at 0, {signed(line[1])} at 1, {signed(line[-1])} at "
         f"{distances[-1]}, lowest {signed(line.min())} at {line.argmin()}; pairs at one distance "
@@ -191,7 +223,8 @@ def position_likeness(tables: Mapping[str, Any]) -> Figure:
         for name, line in lines.items()
     ]
     opening = f"Line plot of the cosine of two position vectors, distances 0 to {distances[-1]}"
-    return replace(drawn, alt=f"{opening}. {'. '.join(said)}.")
+    numbers = tuple(curve_table(distances, columns, "distance", "cosine"))
+    return replace(drawn, alt=f"{opening}. {'. '.join(said)}.", tables=numbers)
 
 
 @style()
@@ -222,7 +255,6 @@ def ragged_batch(sentences: Sequence[Sequence[str]], token_mask: Any, *, follow:
     width, height = 59.0, 26.0
     canvas = Canvas()
     for b, sentence in enumerate(sentences):
-        canvas.text(-8.0, (b + 0.5) * height, str(b + 1), size=LABEL, align="right")
         for i in range(mask.shape[1]):
             x, y = i * width, b * height
             canvas.rectangle(x, y, width, height, edge=FAINT)
@@ -232,17 +264,14 @@ def ragged_batch(sentences: Sequence[Sequence[str]], token_mask: Any, *, follow:
             colour, bold = (HIGHLIGHT, True) if sentence[i] == follow else (INK, False)
             middle = (x + width / 2, y + height / 2)
             canvas.text(*middle, sentence[i], size=LABEL, colour=colour, bold=bold)
-    canvas.text(-8.0, -11.0, "sentence ↓", size=NUMBER, align="right", colour=MUTED)
     for i in range(mask.shape[1]):
         canvas.text((i + 0.5) * width, -11.0, str(i), size=NUMBER, colour=MUTED)
     canvas.text(0.0, -27.0, "position →", size=NUMBER, align="left", colour=MUTED)
     draw_key(canvas, 0.0, len(sentences) * height, hatched="padding: a row of zeros")
-    said = [
-        f"sentence {b + 1}, {' '.join(sentence)}, fills {len(sentence)}"
-        for b, sentence in enumerate(sentences)
-    ]
+    said = [f"“{' '.join(sentence)}” fills {len(sentence)}" for sentence in sentences]
     return canvas.finish(
-        f"A batch of {len(sentences)} sentences in {mask.shape[1]} places each: {'; '.join(said)}. "
+        f"A batch of {len(sentences)} sentences, one a row, in {mask.shape[1]} places each, "
+        f"the positions 0 to {mask.shape[1] - 1}: {'; '.join(said)}. "
         f"The other {int((~mask).sum())} of {mask.size} places are hatched: padding."
     )
 
@@ -266,6 +295,7 @@ def row_likeness(x: Any, tokens: Sequence[str], *, highlight_row: int | None = N
         cosines,
         tokens,
         tokens,
+        title="cosine",
         row_title="row",
         column_title="row",
         limits=(-1.0, 1.0),

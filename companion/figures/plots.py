@@ -23,9 +23,20 @@ NAME, TICK, AXIS_TITLE, TITLE = 11.0, 10.5, 11.0, 12.0
 WIDTH = 345.0
 NAME_ROOM = 96.0
 NAME_LINE = 14.0
-MOST_MARKERS, FEW_MARKERS = 14, 7
+MOST_MARKERS, FEW_MARKERS = 15, 7
 _DASHES = ((), (6.0, 2.5), (6.0, 2.0, 1.5, 2.0), (1.5, 2.0), (9.0, 2.0), (3.0, 1.5))
-_MARKERS = ("disc", "square", "triangle", "diamond", "disc", "square")
+_MARKERS = ("disc", "square", "triangle", "diamond", "wedge", "plus")
+# The corners of all but the disc, in units of its radius.
+_CORNERS = {
+    "square": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
+    "triangle": ((0.0, -1.2), (1.2, 0.96), (-1.2, 0.96)),
+    "diamond": ((0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)),
+    "wedge": ((0.0, 1.2), (1.2, -0.96), (-1.2, -0.96)),
+    "plus": (
+        *((-0.4, -1.2), (0.4, -1.2), (0.4, -0.4), (1.2, -0.4), (1.2, 0.4), (0.4, 0.4)),
+        *((0.4, 1.2), (-0.4, 1.2), (-0.4, 0.4), (-1.2, 0.4), (-1.2, -0.4), (-0.4, -0.4)),
+    ),
+}
 
 
 @style()
@@ -54,7 +65,7 @@ def curves(
     lines : mapping of str to array, shape (n,)
         The curves by name; at most six. NaN leaves a gap.
     x_title, y_title : str
-        What the axes show, with the unit where there is one.
+        What the axes show, with the unit where there is one; a logarithmic axis says so itself.
     title : str, optional
         Written above, and at the head of the alt text.
     x_log, y_log : bool
@@ -131,6 +142,10 @@ class _Plot:
             x = self.place(tick, self.y_axis.low)[0]
             canvas.line([(x, self.height), (x, self.height + 4.0)], colour=MUTED, width=1.0)
             canvas.text(x, self.height + 13.0, text, size=TICK)
+        x_title, y_title = (
+            f"{words}, logarithmic" if axis.logarithmic else words
+            for words, axis in ((x_title, self.x_axis), (y_title, self.y_axis))
+        )
         canvas.text(self.width / 2, self.height + 31.0, x_title, size=AXIS_TITLE, colour=MUTED)
         canvas.text(left, -18.0, y_title, size=AXIS_TITLE, align="left", colour=MUTED)
         if title is not None:
@@ -172,7 +187,7 @@ class _Plot:
         for name, middle in zip(order, middles, strict=True):
             lines = self._lines[name]
             end_x, end_y = ends[name]
-            if abs(middle - end_y) > 3.0:
+            if abs(middle - end_y) > 3.0 or self.width - end_x > 12.0:
                 points = [(end_x + 3.0, end_y), (self.width + 11.0, middle)]
                 self.canvas.line(points, colour=colours[name], width=0.9)
             for k, line in enumerate(lines):
@@ -184,7 +199,7 @@ class _Plot:
                     size=NAME,
                     align="left",
                     colour=colours[name],
-                    bold=True,
+                    bold="$" not in name,  # mathematics has no bold to match
                 )
 
     def _end(self, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
@@ -211,17 +226,8 @@ def _mark(canvas: Canvas, x: float, y: float, marker: str, colour: str) -> None:
     r = 3.2
     if marker == "disc":
         canvas.disc(x, y, r, fill=colour)
-    elif marker == "square":
-        r *= 0.9
-        canvas.polygon(
-            [(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)], fill=colour
-        )
-    elif marker == "triangle":
-        r *= 1.2
-        canvas.polygon([(x, y - r), (x + r, y + 0.8 * r), (x - r, y + 0.8 * r)], fill=colour)
     else:
-        r *= 1.3
-        canvas.polygon([(x, y - r), (x + r, y), (x, y + r), (x - r, y)], fill=colour)
+        canvas.polygon([(x + r * a, y + r * b) for a, b in _CORNERS[marker]], fill=colour)
 
 
 def _wrapped(name: str) -> list[str]:

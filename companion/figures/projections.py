@@ -92,7 +92,7 @@ def _draw_role(
     canvas.text(middle - 8.0, top + 22.0, matrix, size=NAME, align="right", colour=colour)
     shape = f"{width} × {len(vector)}"
     canvas.text(middle + 8.0, top + 22.0, shape, size=NUMBER, align="left", colour=MUTED)
-    side = 27.0
+    side = min(35.0, 108.0 / len(vector))
     left, y = middle - side * len(vector) / 2, top + 48.0
     for i, number in enumerate(vector):
         _cell(canvas, left + i * side, y, side, wording.plain(number), fill=PANEL)
@@ -112,7 +112,7 @@ def matrix_product(
     row: int,
     column: int,
 ) -> Figure:
-    """Draw Q = X W^Q with its numbers: every row on the left meets every column at the top.
+    """Draw :math:`Q = X W^Q` with its numbers: each row on the left meets each column at the top.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from companion.figures.figure import Figure, Table, style
 from companion.figures.flows import Box, flow
 from companion.figures.palette import FAINT, HIGHLIGHT, INK, LINES, MUTED, map_colour, number_colour
 from companion.figures.tables import table
-from companion.figures.wording import plain, signed
+from companion.figures.wording import short, signed
 from companion.scores import scaled_scores
 from companion.softmax import softmax, weighted_values
 
@@ -19,8 +19,8 @@ __all__ = ["roles_flow", "roles_meet"]
 
 LABEL, NUMBER, NAME = 11.0, 10.0, 12.0
 #: Left edges of the columns of :func:`roles_meet`, and the size of a cell.
-KEYS, SCORES, WEIGHTS, VALUES = 49.0, 189.0, 236.0, 241.0
-CELL, LINE = 32.0, 25.0
+KEYS, SCORES, WEIGHTS, VALUES = 46.0, 185.0, 228.0, 233.0
+CELL, LINE = 34.0, 25.0
 
 
 def roles_flow(x: Any, query: Any, key: Any, value: Any, *, token: str, follow: int = 2) -> Figure:
@@ -41,23 +41,24 @@ def roles_flow(x: Any, query: Any, key: Any, value: Any, *, token: str, follow: 
     Figure
     """
     count = x.shape[0]
+    asking = -0.12  # as far from the middle as a phone has room for
     rows = [
         [Box("x", f"row {follow + 1}, {token}", f"1 × {x.shape[1]}", highlight=True)],
         [
-            Box("q", "as a query", f"1 × {query.shape[1]}"),
+            Box("q", "as a query", f"1 × {query.shape[1]}", column=asking),
             Box("k", "as a key", f"1 × {key.shape[1]}"),
             Box("v", "as a value", f"1 × {value.shape[1]}"),
         ],
         [
-            Box("asks", f"meets {count} keys", operation=True, column=0.0),
+            Box("asks", f"meets {count} keys", operation=True, column=asking),
             Box("answers", f"meets {count} queries", operation=True, column=1.0),
         ],
         [
-            Box("row", "row of weights", f"1 × {count}", column=0.0),
+            Box("row", "row of weights", f"1 × {count}", column=asking),
             Box("column", "weights for it", f"{count} × 1", column=1.0),
         ],
         [
-            Box("own", "its own output", f"1 × {value.shape[1]}", column=0.0),
+            Box("own", "its own output", f"1 × {value.shape[1]}", column=asking),
             Box("all", f"all {count} outputs", f"{count} × {value.shape[1]}", column=1.0),
         ],
     ]
@@ -119,14 +120,14 @@ def roles_meet(
         (WEIGHTS, "weight", "right"),
         (values, "values $v_j$", "center"),
     ):
-        canvas.text(place, -11.0, head, size=LABEL, align=align, colour=MUTED)
+        canvas.text(place, -11.0, head, size=NUMBER, align=align, colour=MUTED)
     for j, name in enumerate(tokens):
         y = (j + 0.5) * LINE
         canvas.text(0.0, y, literal(name), size=LABEL, align="left", bold=j == follow)
         _cells(canvas, KEYS, y, key[j])
-        canvas.text(SCORES, y, signed(scores[follow, j]), size=LABEL, align="right")
+        canvas.text(SCORES, y, signed(scores[follow, j]), size=NUMBER, align="right")
         share = f"{100 * weights[follow, j]:.1f} %"
-        canvas.text(WEIGHTS, y, share, size=LABEL, align="right")
+        canvas.text(WEIGHTS, y, share, size=NUMBER, align="right")
         _cells(canvas, VALUES, y, value[j])
     bottom = len(tokens) * LINE
     canvas.arrow([(values, bottom + 2.0), (values, bottom + 17.0)])
@@ -173,7 +174,7 @@ def _input(
     bottom, right = y + LINE / 2 + 1.0, KEYS + len(row) * CELL
     for letter, colour, points in (
         ("Q", LINES[0], [(keys, bottom), (keys, -55.0)]),
-        ("K", LINES[1], [(152.0, bottom), (152.0, -11.0), (keys + 26.0, -11.0)]),
+        ("K", LINES[1], [(152.5, bottom), (152.5, -11.0), (keys + 26.0, -11.0)]),
         (
             "V",
             LINES[2],
@@ -194,14 +195,10 @@ def _cells(
         x = left + c * CELL
         canvas.rectangle(x, middle - height / 2, CELL, height, fill=map_colour(t), edge=FAINT)
         colour = number_colour(t)
-        canvas.text(x + CELL / 2, middle, _short(number), size=NUMBER, colour=colour)
+        canvas.text(x + CELL / 2, middle, short(number), size=NUMBER, colour=colour)
     look = {"edge": HIGHLIGHT, "line": 2.4, "radius": 2.0} if outlined else {"edge": INK}
     canvas.rectangle(left, middle - height / 2, len(row) * CELL, height, order=3.0, **look)
 
 
 def _row(row: np.ndarray) -> str:
-    return f"({', '.join(map(_short, row))})"
-
-
-def _short(number: float) -> str:
-    return plain(round(float(number), 2) + 0.0)
+    return f"({', '.join(map(short, row))})"

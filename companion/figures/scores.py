@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 NUMBER, LABEL, NAME = 10.0, 11.0, 12.0
-SIDE, HEIGHT = 33.0, 23.0
+SIDE, HEIGHT = 36.0, 23.0
 
 
 @style()
@@ -87,7 +87,7 @@ def every_pair(query: Any, key: Any, *, tokens: Sequence[str], row: int, column:
         table(matrix, name, row_labels=rows, column_labels=columns)
         for matrix, name, rows, columns in (
             (query, "Q", tokens, None),
-            (key.T, "K transposed", None, tokens),
+            (key.T, "$K^\\top$", None, tokens),
             (scores, "scaled scores", tokens, tokens),
         )
     ]
@@ -109,7 +109,7 @@ def _check_pair(
         )
     if not (0 <= row < len(scores) and 0 <= column < len(scores)):
         raise ValueError(f"row and column must be inside {scores.shape}, got {row}, {column}")
-    if (query.shape[1] + len(tokens)) * SIDE > MAX_WIDTH - 100.0:
+    if (query.shape[1] + len(tokens)) * SIDE > MAX_WIDTH - 85.0:
         raise ValueError(
             f"query and key must fit the width of a phone, got {len(tokens)} tokens and "
             f"d_k={query.shape[1]}"

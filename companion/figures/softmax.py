@@ -1,12 +1,15 @@
 """Drawings of the chapter on softmax: a mixture by hand, look-ups, the hull, sizes of gradients."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from companion.arrays import array_namespace, to_numpy
-from companion.figures.canvas import Canvas
+from companion.figures.canvas import Canvas, text_size
 from companion.figures.figure import Figure, style
 from companion.figures.palette import (
     FAINT,
@@ -20,7 +23,7 @@ from companion.figures.palette import (
 )
 from companion.figures.plots import curves
 from companion.figures.tables import table
-from companion.figures.wording import numbered, signed
+from companion.figures.wording import numbered, short, signed
 from companion.softmax import softmax, weighted_values
 
 __all__ = ["gradient_sizes", "mixture", "mixtures_in_hull", "sharpening"]
@@ -28,8 +31,8 @@ __all__ = ["gradient_sizes", "mixture", "mixtures_in_hull", "sharpening"]
 LABEL, NUMBER, TITLE = 11.0, 10.0, 10.0
 LINE = 27.0
 #: Left edges of the columns of :func:`mixture`, and how long a weight of 1 is drawn.
-SCORE, BAR, CELLS, WHOLE = 100.0, 112.0, 232.0, 130.0
-CELL = 34.0
+SCORE, BAR, CELLS, WHOLE = 100.0, 112.0, 228.0, 130.0
+CELL = 35.0
 
 
 @style()
@@ -82,12 +85,12 @@ def mixture(
     size = (right - CELLS, LINE - 4.0)
     canvas.rectangle(CELLS, y - size[1] / 2, *size, edge=HIGHLIGHT, line=2.4, radius=2.0, order=3)
     said = [
-        f"{token}: score {signed(row[j])}, weight {100 * shares[j]:.1f} %, value {_row(value[j])}"
-        for j, token in enumerate(tokens)
+        f"{token}: score {signed(score)}, weight {100 * share:.1f} %, value {_row(handed, short)}"
+        for token, score, share, handed in zip(tokens, row, shares, value, strict=True)
     ]
     return canvas.finish(
         f"Table of what the query {tokens[follow]} makes of {len(tokens)} keys. {'; '.join(said)}. "
-        f"The values mixed with these weights give {_row(mixed)}.",
+        f"The values mixed with these weights give {_row(mixed, short)}.",
         [
             table(
                 np.column_stack([row, 100 * shares, value]),
@@ -121,15 +124,17 @@ def _cells(canvas: Canvas, middle: float, row: np.ndarray) -> None:
         x, y, height = CELLS + c * CELL, middle - (LINE - 4.0) / 2, LINE - 4.0
         canvas.rectangle(x, y, CELL, height, fill=map_colour(t), edge=FAINT)
         colour = number_colour(t)
-        canvas.text(x + CELL / 2, middle, signed(number), size=NUMBER, colour=colour)
+        canvas.text(x + CELL / 2, middle, short(number), size=NUMBER, colour=colour)
 
 
-def _row(row: np.ndarray) -> str:
-    return f"({', '.join(signed(number) for number in row)})"
+def _row(row: np.ndarray, write: Callable[[float], str] = signed) -> str:
+    return f"({', '.join(map(write, row))})"
 
 
 def sharpening(scores: Any, labels: Sequence[str], betas: Any) -> Figure:
     """Draw the weights softmax(βs) against β: from a plain mean to a hard look-up.
+
+    The table has every third β.
 
     Parameters
     ----------
@@ -150,15 +155,18 @@ def sharpening(scores: Any, labels: Sequence[str], betas: Any) -> Figure:
     for first in sorted(np.unique(host, return_index=True)[1]):
         same = np.flatnonzero(host == host[first])
         lines[", ".join(labels[j] for j in same)] = weights[:, first]
-    return curves(
+    drawn = curves(
         to_numpy(xp.astype(betas, xp.float64)),
         lines,
-        x_title="β, logarithmic",
+        x_title="β",
         y_title="weight",
         x_log=True,
         y_limits=(0.0, 1.0),
         y_ticks=[0, 0.25, 0.5, 0.75, 1],
     )
+    (numbers,) = drawn.tables
+    some = replace(numbers, row_labels=numbers.row_labels[::3], rows=numbers.rows[::3])
+    return replace(drawn, tables=(some,))
 
 
 @style()
@@ -203,19 +211,45 @@ def mixtures_in_hull(
     outline = [place(points[i]) for i in [*corners, corners[0]]]
     canvas.line(outline, colour=MUTED, width=1.0)
     canvas.line([place(p) for p in path], colour=HIGHLIGHT, width=2.0)
-    for output in outputs:
-        x, y = place(output)
+    places = [place(output) for output in outputs]
+    for i, (x, y) in enumerate(places):
         canvas.polygon([(x, y - 4.5), (x + 4.5, y), (x, y + 4.5), (x - 4.5, y)], fill=LINES[1])
+        if i != follow:
+            near = any(0 < right - x < 30.0 and abs(other - y) < 12.0 for right, other in places)
+            look = {"size": NUMBER, "colour": LINES[1]}
+            edge = _right_edge(outline, y)
+            if near:
+                canvas.text(x - 8.0, y, labels[i], align="right", **look)
+            elif x + 8.0 + text_size(labels[i], NUMBER)[0] < edge:
+                canvas.text(x + 8.0, y, labels[i], align="left", **look)
+            else:  # the edge of the hull would go through the name
+                canvas.line([(x + 5.0, y), (edge + 3.0, y)], colour=LINES[1], width=0.8)
+                canvas.text(edge + 6.0, y, labels[i], align="left", **look)
     for i, point in enumerate(points):
         x, y = place(point)
         canvas.disc(x, y, 4.0, fill=LINES[0])
         below = 11.0 if point[1] == low[1] else 0.0  # clear of the hull's lower edge
         canvas.text(x + 7.0, y + below, labels[i], size=LABEL, align="left", colour=LINES[0])
-    for point, name in ((path[0], "β = 0"), (outputs[follow], f"{labels[follow]}, β = 1")):
-        x, y = place(point)
-        canvas.text(x - 9.0, y, name, size=NUMBER, align="right", colour=HIGHLIGHT, bold=True)
+    (x, y), look = place(path[0]), {"size": NUMBER, "colour": HIGHLIGHT, "bold": True}
+    canvas.disc(x, y, 4.0, fill=HIGHLIGHT)
+    canvas.disc(x, y, 2.4, fill=PANEL)
+    canvas.text(x + 9.0, y, "β = 0", align="left", **look)
+    x, y = places[follow]
+    canvas.text(x - 9.0, y, f"{labels[follow]}, β = 1", align="right", **look)
     _plane(canvas, place(high), low, high)
     return canvas.finish(_hull_alt(points, corners, outputs, path, labels, follow))
+
+
+def _right_edge(outline: list[tuple[float, float]], y: float, half: float = 6.0) -> float:
+    """Return how far right an outline reaches beside a line of text at this height."""
+    heights = np.linspace(y - half, y + half, 5)
+    crossed = [
+        ax + (bx - ax) * (height - ay) / (by - ay)
+        for (ax, ay), (bx, by) in pairwise(outline)
+        for height in heights
+        if min(ay, by) <= height <= max(ay, by) and ay != by
+    ]
+    return max(crossed)
 
 
 def _plane(
@@ -256,6 +290,8 @@ def _hull_alt(
 def gradient_sizes(d_k: Any, unscaled: Any, scaled: Any, *, y_title: str) -> Figure:
     """Draw the median and the mean size of a gradient against d_k, with and without the scale.
 
+    The axis of the sizes has whole powers of ten, 1 among them.
+
     Parameters
     ----------
     d_k : array, shape (n,)
@@ -270,19 +306,25 @@ def gradient_sizes(d_k: Any, unscaled: Any, scaled: Any, *, y_title: str) -> Fig
     Figure
     """
     lines, bands = {}, {}
-    for name, sizes in (("no scale", unscaled), ("scaled", scaled)):
+    for name, sizes in (("without scale", unscaled), ("with scale", scaled)):
         host = to_numpy(sizes).astype(np.float64)
         lines[f"{name}, median"] = np.median(host, axis=1)
         mean = lines[f"{name}, mean"] = host.mean(axis=1)
         error = 2.0 * host.std(axis=1, ddof=1) / np.sqrt(host.shape[1])
         bands[f"{name}, mean"] = (mean - error, mean + error)
+    every = np.concatenate([*lines.values(), *(edge for band in bands.values() for edge in band)])
+    low, high = float(every.min()), float(every.max())
+    powers = [math.floor(math.log10(size)) for size in (low, high)]
+    ticks = [10.0**power for power in range(min(0, powers[0]), max(0, powers[1]) + 1)]
     return curves(
         d_k,
         lines,
         bands=bands,
-        x_title="$d_k$, logarithmic",
-        y_title=f"{y_title}, logarithmic",
+        x_title="$d_k$",
+        y_title=y_title,
         x_log=True,
         y_log=True,
+        y_ticks=ticks,
+        y_limits=(ticks[0], max(ticks[-1], 1.1 * high)),
         height=230.0,
     )

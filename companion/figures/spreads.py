@@ -41,14 +41,14 @@ def variance_by_scale(widths: Any, variances: Any) -> Figure:
     }
     theory = {
         "theory $d_k$": widths,
-        "theory 1": np.ones_like(widths),
+        "theory $1$": np.ones_like(widths),
         "theory $1/d_k$": 1 / widths,
     }
     return curves(
         widths,
         measured | theory,
-        x_title="$d_k$, the number of entries (logarithmic)",
-        y_title="variance of the score (logarithmic)",
+        x_title="$d_k$, the number of entries",
+        y_title="variance of the score",
         x_log=True,
         y_log=True,
         references=list(theory),
@@ -72,12 +72,13 @@ def variance_within_error(widths: Any, ratios: Any, errors: Any) -> Figure:
     ones = np.ones_like(widths)
     return curves(
         widths,
-        {"measured $/d_k$": ratios, "theory": ones},
-        x_title="$d_k$, the number of entries (logarithmic)",
+        {"measured": ratios, "theory": ones},
+        x_title="$d_k$, the number of entries",
         y_title="measured variance of $q{\\cdot}k$ over $d_k$; the band is ±3 standard errors",
         x_log=True,
         bands={"theory": (1 - 3 * errors, 1 + 3 * errors)},
         references=["theory"],
+        y_ticks=[0.9, 1.0, 1.1],
         height=130.0,
     )
 
@@ -120,7 +121,7 @@ def head_spreads(
         < high
     ):
         raise ValueError(f"ticks must hold all values, got {min(ticks):g} to {max(ticks):g}")
-    left, gap, row = text_size("head", NUMBER)[0] + 8.0, 16.0, 17.0
+    left, gap, row = text_size("head", NUMBER)[0] + 8.0, 28.0, 17.0
     width = (MAX_WIDTH - 10.0 - left - gap * (len(titles) - 1)) / len(titles)
     canvas = Canvas()
     for k, title in enumerate(titles):
@@ -160,7 +161,7 @@ def _spread_key(canvas: Canvas, x: float, y: float) -> None:
     canvas.disc(x + 5.0, y, 4.2, fill=MEASURED)
     canvas.text(x + 14.0, y, "measured", size=NUMBER, align="left")
     _diamond(canvas, x + 85.0, y)
-    canvas.text(x + 94.0, y, "predicted from shared moments", size=NUMBER, align="left")
+    canvas.text(x + 94.0, y, "predicted from mean and variance", size=NUMBER, align="left")
 
 
 def _spread_alt(measured: np.ndarray, predicted: np.ndarray, titles: Sequence[str]) -> str:

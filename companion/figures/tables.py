@@ -8,13 +8,15 @@ import numpy as np
 
 from companion.arrays import to_numpy
 from companion.figures import wording
+from companion.figures.axis import power_of_ten
 from companion.figures.figure import Table
 from companion.figures.map_data import Maps
 
-__all__ = ["MOST_NUMBERS", "by_head", "curve_table", "map_tables", "mask_table", "table"]
+__all__ = ["MOST_NUMBERS", "by_head", "curve_table", "map_tables", "mask_tables", "table"]
 
 #: A figure of more has a table of each row's highest and lowest number instead.
 MOST_NUMBERS = 2500
+EMPTY = "what the mask hides is left empty"
 MOST_POINTS = 40  # a curve of more is a function, whose samples say nothing by themselves
 
 
@@ -90,9 +92,10 @@ def by_head(layers: Mapping[str, Any], title: str) -> Table:
 
 def map_tables(maps: Maps) -> list[Table]:
     """Return the numbers of heat maps, a table for each map."""
-    kind = "weights" if maps.are_weights else "numbers"
+    kind = "weights" if maps.are_weights else ""
+    several = len(maps.values) > 1
     titles = maps.titles or [
-        f"{kind} of map {k + 1}" if len(maps.values) > 1 else kind for k in range(len(maps.values))
+        f"{kind or 'numbers'} of map {k + 1}" if several else kind for k in range(len(maps.values))
     ]
     large = sum(values.size for values in maps.values) > MOST_NUMBERS
     make = _summary if large else _whole
@@ -103,7 +106,7 @@ def _whole(maps: Maps, k: int, title: str) -> Table:
     frame, visible = maps.frame, maps.visible[k]
     return table(
         maps.values[k],
-        title if visible.all() else f"{title}; what the mask hides is left empty",
+        "; ".join(filter(None, [title, "" if visible.all() else EMPTY])),
         row_labels=frame.row_labels,
         column_labels=frame.column_labels,
         row_title=frame.row_title,
@@ -128,7 +131,7 @@ def _summary(maps: Maps, k: int, title: str) -> Table:
         rows.append(tuple(text if seen else "" for pair in found for text in pair))
     at = f"at {frame.column_title}"
     return Table(
-        f"{title}: each row's highest and lowest",
+        ": ".join(filter(None, [title, "each row’s highest and lowest"])),
         frame.row_title,
         "",
         _names(frame.row_labels, frame.rows),
@@ -137,25 +140,28 @@ def _summary(maps: Maps, k: int, title: str) -> Table:
     )
 
 
-def mask_table(
-    visible: np.ndarray,
-    title: str,
+def mask_tables(
+    masks: Mapping[str, np.ndarray],
     *,
     row_labels: Sequence[str] | None,
     column_labels: Sequence[str] | None,
     row_title: str = "query",
     column_title: str = "key",
-) -> Table:
-    """Return a mask as a table of 1 where a query may attend and 0 where it may not."""
-    return table(
-        visible,
-        f"{title}: 1 where a {row_title} may attend to a {column_title}, 0 where not",
-        row_labels=row_labels,
-        column_labels=column_labels,
-        row_title=row_title,
-        column_title=column_title,
-        write=wording.plain,
-    )
+) -> list[Table]:
+    """Return masks as tables of 1 where a query may attend and 0 where not; the first says so."""
+    legend = " (1 = may attend)"
+    return [
+        table(
+            visible,
+            title if k else title + legend,
+            row_labels=row_labels,
+            column_labels=column_labels,
+            row_title=row_title,
+            column_title=column_title,
+            write=wording.plain,
+        )
+        for k, (title, visible) in enumerate(masks.items())
+    ]
 
 
 def curve_table(
@@ -174,6 +180,23 @@ def curve_table(
             row_title=x_title,
             column_title="curve",
             visible=np.isfinite(points),
-            write=lambda value: wording.plain(wording.three_digits(value)),
+            write=wording.plain if _whole_numbers(points) else _three_digits,
         )
     ]
+
+
+def _whole_numbers(points: np.ndarray) -> bool:
+    known = points[np.isfinite(points)]
+    return bool(np.all(known == np.round(known)))
+
+
+def _three_digits(value: float) -> str:
+    """Write three digits, zeros among them, so that what was measured as 1.00 does not say 1."""
+    if value == 0:
+        return "0"
+    sign, text = "−" if value < 0 else "", f"{abs(value):.2e}"
+    digits, _, exponent = text.partition("e")
+    power = int(exponent)
+    if not -3 <= power < 5:
+        return f"{sign}{digits}·{power_of_ten(power)}"
+    return f"{sign}{float(text):.{max(0, 2 - power)}f}"

@@ -54,7 +54,7 @@ def times_by_length(records: Records, *, causal: bool = True, over: str = "torch
         {NAMES[name]: values / seconds[over] for name, values in seconds.items()},
         references=[NAMES["floor"]] if "floor" in seconds else [],
         x_title="length N",
-        y_title=f"time over {NAMES[over]}'s",
+        y_title=f"time over {NAMES[over]}’s",
         x_log=True,
         y_log=True,
         y_ticks=[0.25, 0.5, 1, 2, 4, 8, 16],
@@ -87,6 +87,7 @@ def memory_by_length(records: Records) -> Figure:
         y_title="peak memory in MiB",
         x_log=True,
         y_log=True,
+        x_ticks=lengths[::2],
         height=240.0,
     )
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from companion.figures.canvas import Canvas, literal
 from companion.figures.figure import Figure, style
 from companion.figures.palette import (
-    FAINT,
     HIGHLIGHT,
     INK,
     MUTED,
@@ -70,14 +69,19 @@ def tile_sweep(
                 f"{name} must lie in {least} … {most} for {count} tokens, got {number}"
             )
     canvas, cell = Canvas(), GRID / count
+    bands, blocks = _cut(count, rows), _cut(count, keys)
     turn = row // rows
-    bands = [(i, min(i + rows, count)) for i in range(0, count, rows)]
-    blocks = [(j, min(j + keys, count)) for j in range(0, count, keys)]
+    hidden = [
+        (band, span) for band in bands for span in blocks if is_causal and _is_hidden(band, span)
+    ]
+    done = block == max(j for j, span in enumerate(blocks) if (bands[turn], span) not in hidden)
 
     for i, (top, bottom) in enumerate(bands):
-        size = (bottom - top) * cell
-        _strip(canvas, -GAP - STRIP, top * cell, STRIP, size, i == turn)
-        _strip(canvas, GRID + GAP, top * cell, STRIP, size, i == turn)
+        y, size = top * cell, (bottom - top) * cell
+        _strip(canvas, -GAP - STRIP, y, STRIP, size, i == turn)
+        _strip(canvas, GRID + GAP, y, STRIP, size, i == turn and done)
+        if i == turn and not done:
+            canvas.rectangle(GRID + GAP, y, STRIP, size, edge=INK, line=1.8)
     for j, (left, right) in enumerate(blocks):
         for line in (1, 2):
             y = -line * (STRIP + GAP)
@@ -87,29 +91,47 @@ def tile_sweep(
     for line, name in ((1, "V"), (2, "K")):
         canvas.text(-6.0, -line * (STRIP + GAP) + STRIP / 2, name, align="right")
 
-    hidden = 0
-    for i, (top, bottom) in enumerate(bands):
-        for j, (left, right) in enumerate(blocks):
-            box = (left * cell, top * cell, (right - left) * cell, (bottom - top) * cell)
-            if is_causal and left > bottom - 1:
+    for i, band in enumerate(bands):
+        for j, span in enumerate(blocks):
+            x, y = span[0] * cell, band[0] * cell
+            box = (x, y, (span[1] - span[0]) * cell, (band[1] - band[0]) * cell)
+            if (band, span) in hidden:
                 canvas.hatch(*box)
-                hidden += 1
             current = i == turn and j == block
             canvas.rectangle(*box, fill=NOW if current else "none", edge=MUTED, line=1.0)
-            if i == turn and not (is_causal and left > bottom - 1):
-                middle = (box[0] + box[2] / 2, (row + 0.5) * cell)
+            if i == turn and (band, span) not in hidden:
+                middle = (x + box[2] / 2, (row + 0.5) * cell)
                 colour = number_colour(0.45) if current else MUTED
                 canvas.text(*middle, str(j + 1), size=10.5, colour=colour, bold=current)
+    if is_causal:
+        steps = [(i * cell, y * cell) for i in range(1, count) for y in (i - 1, i)]
+        # Above the frame of the row, which would hide its steps.
+        canvas.line([*steps, (GRID, GRID - cell), (GRID, GRID)], colour=INK, width=1.0, order=3.6)
     _mark_row(canvas, row, cell, tokens)
     canvas.text(GRID / 2, GRID + 14.0, "scores: only the filled tile exists", size=11.0)
-    seen = f"queries {turn * rows + 1} to {min((turn + 1) * rows, count)}"
-    facing = f"keys {block * keys + 1} to {min((block + 1) * keys, count)}"
-    skipped = f" {hidden} tiles behind the diagonal are hatched." if is_causal else ""
+    seen = f"queries {bands[turn][0] + 1} to {bands[turn][1]}"
+    facing = f"keys {blocks[block][0] + 1} to {blocks[block][1]}"
+    filled = "K, V and the output" if done else "K and V; its part of the output is outlined"
+    skipped = (
+        f" A stepped line is the diagonal; {len(hidden)} tiles behind it are hatched."
+        if is_causal
+        else ""
+    )
     return canvas.finish(
         f"A square of scores, {count} queries by {count} keys, cut into {len(bands)} by "
         f"{len(blocks)} tiles. The tile of {seen}, with row {row + 1} ({tokens[row]}) in it, meets "
-        f"{facing}: only this tile is filled, with its part of Q, K, V and the output.{skipped}"
+        f"{facing}: only this tile is filled, with its part of Q, {filled}.{skipped}"
     )
+
+
+def _cut(count: int, size: int) -> list[tuple[int, int]]:
+    """Cut a length into parts of one size, the last perhaps shorter: (start, end) of each."""
+    return [(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _is_hidden(band: tuple[int, int], span: tuple[int, int]) -> bool:
+    """Whether a causal mask hides all of a tile: its first key comes after its last query."""
+    return span[0] > band[1] - 1
 
 
 def _strip(canvas: Canvas, x: float, y: float, width: float, height: float, now: bool) -> None:
@@ -172,7 +194,7 @@ def core_schedule(*, product: float, elementwise: float, heads: int, cores: int 
     titles = ("each step on as many cores as it takes", "each core its own head")
     for tasks, title, end in zip((shared, own), titles, ends, strict=True):
         top = _panel(canvas, top, tasks, title, end, SPAN / max(ends), cores)
-    _key(canvas, top)
+    _key(canvas, top, f"on one core a product takes {product:g}, exponentials {elementwise:g}")
     return canvas.finish(
         f"Two time tables for {heads} heads on {cores} cores, with products that take {product:g} "
         f"and exponentials that take {elementwise:g} on one core. Where each product is shared and "
@@ -211,16 +233,19 @@ def _panel(
                 canvas.text((start + time / 2) * points, y + LANE / 2, words, size=10.5)
     bottom = top + 12.0 + cores * (LANE + LANE_GAP)
     canvas.line([(end * points, top + 6.0), (end * points, bottom)], colour=INK, width=1.6)
+    middle = (top + 12.0 + bottom - LANE_GAP) / 2
+    canvas.text(end * points + 7.0, middle, f"done at {end:g}", size=10.5, align="left")
     return bottom + 18.0
 
 
-def _key(canvas: Canvas, top: float) -> None:
+def _key(canvas: Canvas, top: float, times: str) -> None:
     x = 0.0
     for fill, words in ((NOW, "product"), (PANEL, "exponentials"), (None, "idle")):
         if fill is None:
             canvas.hatch(x, top - 6.0, 18.0, 12.0)
         else:
-            canvas.rectangle(x, top - 6.0, 18.0, 12.0, fill=fill, edge=FAINT)
+            canvas.rectangle(x, top - 6.0, 18.0, 12.0, fill=fill, edge=MUTED)
         canvas.text(x + 23.0, top, words, size=10.5, align="left")
         x += 80.0 if words == "product" else 108.0
-    canvas.text(0.0, top + 17.0, "numbers: heads", size=10.5, align="left", colour=MUTED)
+    for line, words in enumerate(("in the boxes: heads", times), 1):
+        canvas.text(0.0, top + 17.0 * line, words, size=10.5, align="left", colour=MUTED)

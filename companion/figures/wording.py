@@ -9,7 +9,17 @@ from companion.figures.axis import power_of_ten
 from companion.figures.grid import Frame
 from companion.figures.map_data import Maps
 
-__all__ = ["curves", "maps", "mask", "numbered", "plain", "signed", "spoken", "three_digits"]
+__all__ = [
+    "curves",
+    "maps",
+    "mask",
+    "numbered",
+    "plain",
+    "short",
+    "signed",
+    "spoken",
+    "three_digits",
+]
 
 FEW_POINTS = 14  # of a curve that has been measured; one that is computed has more
 ROWS_IN_WORDS = 6  # of a larger matrix only some rows are described
@@ -28,9 +38,24 @@ def signed(value: float, decimals: int = 2) -> str:
     return text.replace("-", "" if float(text) == 0 else "−")
 
 
+def short(value: float) -> str:
+    """Write a number with two decimals at most, without zeros at its end."""
+    return plain(round(float(value), 2) + 0.0)
+
+
 def numbered(index: int, labels: Sequence[str] | None) -> str:
     """Return the place counted from one, with its label: ``3 (cat)``."""
     return str(index + 1) if labels is None else f"{index + 1} ({labels[index]})"
+
+
+def _place(index: int, labels: Sequence[str] | None, title: str) -> str:
+    """Return how a row or a column is counted: one whose label is a number by it, unless a token's.
+
+    `title` is that of the axis, on which tokens are queries or keys.
+    """
+    if labels is not None and labels[index].isdecimal() and title not in ("query", "key"):
+        return labels[index]
+    return numbered(index, labels)
 
 
 def _percent(weight: float) -> str:
@@ -39,18 +64,24 @@ def _percent(weight: float) -> str:
     return f"{100 * weight:.0f} %"
 
 
-def _row_of_weights(weights: np.ndarray, visible: np.ndarray, labels: Sequence[str] | None) -> str:
+def _row_of_weights(weights: np.ndarray, visible: np.ndarray, frame: Frame) -> str:
     """Say where one row of weights attends: its two largest weights, or that they are all alike."""
+    column = "token" if frame.column_title == "key" else frame.column_title
     if not weights[visible].any():
         return "attends to nothing"
     if visible.sum() > 1 and np.ptp(weights[visible]) < 0.005:
-        return f"gives {_percent(weights[visible].max())} to each of {visible.sum()} tokens"
+        return f"gives {_percent(weights[visible].max())} to each of {visible.sum()} {column}s"
     # Rounded first, so that a tie is the same tie on every machine.
     rounded = np.where(visible, np.round(weights, 3), -1.0)
     first, second = np.argsort(-rounded, kind="stable")[[0, -1 if len(weights) == 1 else 1]]
-    said = f"gives {_percent(weights[first])} to token {numbered(first, labels)}"
+
+    def given(j: int) -> str:
+        place = _place(j, frame.column_labels, frame.column_title)
+        return f"{_percent(weights[j])} to {column} {place}"
+
+    said = f"gives {given(first)}"
     if second != first and rounded[second] >= 0.1:
-        said += f" and {_percent(weights[second])} to token {numbered(second, labels)}"
+        said += f" and {given(second)}"
     return said
 
 
@@ -75,7 +106,7 @@ def _row_of_values(row: np.ndarray, visible: np.ndarray, frame: Frame, decimals:
         return f"is {signed(row[highest], decimals)} throughout"
 
     def place(j: int) -> str:
-        column = numbered(j, frame.column_labels)
+        column = _place(j, frame.column_labels, frame.column_title)
         return f"at {frame.column_title} {column}, {signed(row[j], decimals)}"
 
     if shown.sum() == 1:
@@ -110,7 +141,8 @@ def _hidden_cells(visible: np.ndarray) -> str:
 def maps(drawn: Maps) -> str:
     """Say what one or several heat maps show."""
     several = len(drawn.values) > 1
-    of = "weights" if drawn.are_weights else "numbers"
+    weights = "weights" if drawn.frame.column_title == "key" else "shares"
+    of = weights if drawn.are_weights else "numbers"
     kind = f"{len(drawn.values)} heat maps of {of}, each" if several else f"heat map of {of}"
     title = drawn.titles[0] if drawn.titles is not None and not several else None
     parts = [_opening(kind, drawn.frame, title)]
@@ -132,8 +164,7 @@ def _sentences(
     largest = np.where(shown, np.abs(matrix), 0.0).max(axis=1)
     if drawn.are_weights:
         said = [
-            _row_of_weights(row, seen, frame.column_labels)
-            for row, seen in zip(matrix, visible, strict=True)
+            _row_of_weights(row, seen, frame) for row, seen in zip(matrix, visible, strict=True)
         ]
         return said, np.round(largest, 3)
     said = [
@@ -173,7 +204,7 @@ def _rows(
 
     def row(i: int) -> str:
         outlined = ", outlined," if i == frame.highlight_row else ""
-        return f"row {numbered(i, frame.row_labels)}{outlined} {said[i]}"
+        return f"row {_place(i, frame.row_labels, frame.row_title)}{outlined} {said[i]}"
 
     if frame.rows <= min(ROWS_IN_WORDS, 2 * few):
         text = "; ".join(row(i) for i in range(frame.rows))

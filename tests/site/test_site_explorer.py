@@ -137,6 +137,12 @@ def compare(shown: dict[str, Any], view: Expected) -> None:
     expected += [score - scores.max(), power, view.weights[view.i, view.j]]
     assert close([number(value) for _, value in shown["steps"]], expected)
     titles = [title for title, _ in shown["steps"]]
+    for title, entry in zip(titles, np.argsort(-np.abs(q * k)), strict=False):
+        factors = [f"{x[entry]:.3f}".replace("-", "−") for x in (q, k)]
+        second = f"({factors[1]})" if k[entry] < 0 else factors[1]
+        assert title == f"q{entry + 1} k{entry + 1} = {factors[0]} · {second}"
+        if title == titles[3]:
+            break
     assert close(number(titles[-3].rpartition(" ")[2]), scores.max())
     assert close(number(titles[-1].rpartition(" ")[2]), powers.sum())
     assert close(companion.softmax(scores), view.weights[view.i])

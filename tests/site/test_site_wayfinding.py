@@ -26,6 +26,10 @@ SEARCH = """queries => queries.map(query => {
     return results.reverse().slice(0, 5).map(([page, title, anchor]) => [page + anchor, title]);
 })"""
 
+PAGE_WITH_FORMULAS = r"""<main role="main"><p>
+Divide <span class="math">\(q(k)^{\mathsf T}\)</span> by <span class="math">\(\sqrt{d_k}\)</span>.
+</p><div class="math">\[ formula \]</div></main>"""
+
 
 @pytest.fixture(scope="module")
 def soups(book: Path) -> dict[str, BeautifulSoup]:
@@ -153,6 +157,27 @@ def test_the_search_finds_signs_and_letters(open_page: Any) -> None:
         queries.items(), page.evaluate(SEARCH, list(queries)), strict=True
     ):
         assert any(where.startswith(place) for where, _ in results), (query, results)
+
+
+def test_a_formula_that_a_result_quotes_is_written_in_letters(open_page: Any) -> None:
+    page = open_page("search.html?q=variance")
+    page.wait_for_function(FOUND)
+    quoted = page.locator("ul.search p.context").all_inner_texts()
+    assert any("√d_k" in text for text in quoted)
+    assert not [text for text in quoted if "\\" in text or "$" in text]
+    text = page.evaluate("page => Search.htmlToText(page)", PAGE_WITH_FORMULAS)
+    assert text.split() == ["Divide", "q(k)ᵀ", "by", "√d_k."]
+
+
+def test_the_letters_of_the_glossary_lead_to_its_entries(soups: dict[str, BeautifulSoup]) -> None:
+    glossary = soups["book/glossary"]
+    links = glossary.select("p.letters a")
+    letters = [link.get_text() for link in links]
+    assert letters == sorted(letters)
+    assert len(letters) > 15
+    for link in links:
+        term = glossary.find(id=link["href"].removeprefix("#"))
+        assert term.get_text().upper().startswith(link.get_text())
 
 
 def test_the_keyboard_searches(open_page: Any) -> None:
