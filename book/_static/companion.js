@@ -67,33 +67,17 @@ addEventListener("load", () => {
   });
   every("dt.sig > :is(.sig-prename, .sig-paren)", (e) => e.append(wbr()));
 
-  function keepTogether(first, ...others) {
-    const line = document.createElement("span");
-    line.style.whiteSpace = "nowrap";
-    first.replaceWith(line);
-    line.append(first, ...others);
-  }
-
   // No line begins with the comma after a formula.
   every("span.math", (formula) => {
     const text = formula.nextSibling;
     const marks = text?.nodeType === Node.TEXT_NODE && text.data.match(/^\p{P}+/u)?.[0];
     if (!marks) return;
     text.splitText(marks.length);
-    keepTogether(formula, text);
+    const line = document.createElement("span");
+    line.style.whiteSpace = "nowrap";
+    formula.replaceWith(line);
+    line.append(formula, text);
   });
-
-  // Nor does one end within the name of the trained model.
-  const model = "all-MiniLM-L6-v2";
-  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (texts.nextNode()) {
-    const at = texts.currentNode.data.indexOf(model);
-    if (at < 0 || texts.currentNode.parentElement.closest("pre, script")) continue;
-    const name = at ? texts.currentNode.splitText(at) : texts.currentNode;
-    name.splitText(model.length);
-    keepTogether(name);
-    texts.currentNode = name;
-  }
 });
 
 // Paper is light, whatever the reader's theme.

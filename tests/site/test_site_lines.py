@@ -46,13 +46,6 @@ BADLY_BEGUN = """() => [...document.querySelectorAll("dt.sig")].filter((signatur
     return false;
 }).map((signature) => signature.innerText)"""
 
-MODEL_LINES = """() => {
-    const path = "//article//text()[contains(., 'all-MiniLM-L6-v2')]";
-    const range = new Range();
-    range.selectNodeContents(document.evaluate(path, document).iterateNext());
-    return range.getClientRects().length;
-}"""
-
 
 def test_sentences_that_a_cell_prints_wrap_and_numbers_do_not(
     open_page: Callable[..., Any],
@@ -83,10 +76,3 @@ def test_signatures_and_contents_keep_their_lines(open_page: Callable[..., Any])
         "all => all.map((e) => e.getBoundingClientRect().right)"
     )
     assert max(ends) <= 1280
-
-
-def test_the_name_of_the_model_stays_on_one_line(open_page: Callable[..., Any]) -> None:
-    page = open_page("notebooks/cover.html", width=390)
-    for width in range(330, 430, 10):
-        page.set_viewport_size({"width": width, "height": 800})
-        assert page.evaluate(MODEL_LINES) == 1
