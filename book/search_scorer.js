@@ -34,8 +34,9 @@ var Scorer = {
   partialTerm: 2,
 };
 
-// What a result quotes is the page's text, without the buttons above it, and a formula in it is
-// written with the signs that have a letter of their own; a colon parts a term from its entry.
+// What a result quotes is the page's text, without the buttons above it and what is folded, and a
+// formula in it is written with the signs that have a letter of their own; a colon parts a term from
+// its entry, a space one cell of a table from the next.
 const SIGNS = {
   sqrt: "√", cdot: "·", times: "×", odot: "⊙", oplus: "⊕", circ: "∘", pm: "±", sum: "Σ",
   partial: "∂", infty: "∞", dots: "…", ldots: "…", cdots: "…", lVert: "‖", rVert: "‖", ell: "ℓ",
@@ -56,13 +57,30 @@ const inLetters = (tex) =>
 const textOf = Search.htmlToText;
 Search.htmlToText = (html, anchor) => {
   const page = new DOMParser().parseFromString(html, "text/html");
-  page.querySelectorAll(".bd-header-article, .onlyprint, div.math").forEach((e) => e.remove());
+  const unread = ".bd-header-article, .onlyprint, div.math, .figure-numbers, details > summary";
+  page.querySelectorAll(unread).forEach((e) => e.remove());
   page.querySelectorAll("span.math").forEach((e) => (e.textContent = inLetters(e.textContent)));
-  page.querySelectorAll("dl.glossary dt").forEach((e) => e.append(": "));
-  return textOf(page.documentElement.outerHTML, anchor);
+  page.querySelectorAll("dl.glossary dt").forEach((e) => e.append(":"));
+  page.querySelectorAll("th, td, dt").forEach((e) => e.append(" "));
+  return textOf(page.documentElement.outerHTML, anchor).replace(/\s+/g, " ").trim();
+};
+
+// A quotation begins and ends with whole words.
+const summaryOf = Search.makeSearchSummary;
+Search.makeSearchSummary = (...given) => {
+  const summary = summaryOf(...given);
+  if (summary) {
+    summary.textContent = summary.textContent
+      .replace(/^\.{3}\S*\s+/, "… ")
+      .replace(/\s+\S*\.{3}$/, " …");
+  }
+  return summary;
 };
 
 // A page opened as a file may not fetch the others for a summary: the list of titles is enough.
 addEventListener("DOMContentLoaded", () => {
   if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+  // What is found are terms and functions too, several on a page.
+  const counted = "Search finished, found ${resultCount} page(s) matching the search query.";
+  Documentation.TRANSLATIONS[counted] = "Places found: ${resultCount}.";
 });
