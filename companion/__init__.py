@@ -8,15 +8,28 @@ from companion import cost, loops, pitfalls
 from companion.arrays import array_module, array_namespace, random_normal, show, to_numpy
 from companion.attention import scaled_dot_product_attention
 from companion.block import BlockParameters, transformer_block, transformer_stack
-from companion.checkpoint import (
+from companion.cost import devices, memory_trace, rounding
+from companion.encoder import (
     EmbeddingParameters,
+    EncoderConfig,
     EncoderParameters,
+    SentenceEncoder,
+    embed_tokens,
     load_checkpoint,
     load_tokenizer,
+    mean_pool,
     tensor_table,
+    token_states,
+    unit_rows,
 )
-from companion.encoder import SentenceEncoder, embed_tokens, token_states
-from companion.encoder_config import EncoderConfig
+from companion.examples.running_example import RunningExample, running_example
+from companion.examples.trained_heads import (
+    TrainedEmbedding,
+    TrainedHeads,
+    TrainedLayer,
+    TrainedSentence,
+    load_trained_heads,
+)
 from companion.feed_forward import (
     FeedForwardParameters,
     GatedFeedForwardParameters,
@@ -34,6 +47,15 @@ from companion.heads import (
     split_heads,
     split_packed_projection,
 )
+from companion.kernels.online_softmax import (
+    SoftmaxState,
+    empty_state,
+    merge_states,
+    online_attention,
+    softmax_state,
+    state_output,
+)
+from companion.kernels.threads import parallel_map, thread_count
 from companion.masks import (
     additive_mask,
     causal_mask,
@@ -43,38 +65,19 @@ from companion.masks import (
     window_mask,
 )
 from companion.norms import NormParameters, layer_norm, rms_norm
-from companion.online_softmax import (
-    SoftmaxState,
-    empty_state,
-    merge_states,
-    online_attention,
-    softmax_state,
-    state_output,
-)
 from companion.packing import (
-    add_positions,
     build_vocabulary,
     embed,
     pack_batch,
     pack_rows,
-    sinusoidal_positions,
     token_ids,
     unpack_batch,
 )
 from companion.parameters import count_parameters, map_parameters, move_parameters
-from companion.pooling import mean_pool, unit_rows
+from companion.positions import add_positions, sinusoidal_positions
 from companion.projections import bilinear_form, project, project_qkv
-from companion.running_example import RunningExample, running_example
 from companion.scores import scaled_scores, score_variance, score_variance_terms, soft_cap
 from companion.softmax import hardmax, logsumexp, softmax, softmax_jacobian, weighted_values
-from companion.threads import parallel_map, thread_count
-from companion.trained_heads import (
-    TrainedEmbedding,
-    TrainedHeads,
-    TrainedLayer,
-    TrainedSentence,
-    load_trained_heads,
-)
 
 __all__ = [
     "AttentionParameters",
@@ -102,6 +105,7 @@ __all__ = [
     "combine_masks",
     "cost",
     "count_parameters",
+    "devices",
     "embed",
     "embed_tokens",
     "empty_state",
@@ -119,6 +123,7 @@ __all__ = [
     "map_parameters",
     "mask_scores",
     "mean_pool",
+    "memory_trace",
     "merge_heads",
     "merge_states",
     "move_parameters",
@@ -134,6 +139,7 @@ __all__ = [
     "random_normal",
     "relu",
     "rms_norm",
+    "rounding",
     "running_example",
     "scaled_dot_product_attention",
     "scaled_scores",

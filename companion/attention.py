@@ -12,12 +12,12 @@ from companion.arrays import (
     require_integer,
     require_same_dtype,
 )
+from companion.kernels.reach import Reach
+from companion.kernels.textbook import textbook_attention
+from companion.kernels.threads import thread_count
+from companion.kernels.tiled import tiled_attention
 from companion.masks import check_mask, check_window, is_offset_array
-from companion.reach import Reach
 from companion.scores import check_scale, check_softcap
-from companion.textbook import textbook_attention
-from companion.threads import thread_count
-from companion.tiled import tiled_attention
 
 __all__ = ["scaled_dot_product_attention"]
 

@@ -14,7 +14,7 @@ import tiny_encoder as tiny
 from tiny_encoder import VOCABULARY, write_json, write_tensors, write_tokenizer
 
 import companion
-from companion.encoder_config import read_config
+from companion.encoder.config import read_config
 
 QUERY = "encoder.layer.1.attention.self.query.weight"
 SHA_256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from companion.devices import CommandQueue, Machine, attention_seconds, break_even_length
+from companion.cost.devices import CommandQueue, Machine, attention_seconds, break_even_length
 
 times = st.integers(0, 50)
 rates = st.floats(1e9, 1e14)

@@ -325,10 +325,10 @@ def test_a_thumbnail_draws_a_dark_cell_and_no_white_one():
     weights[..., 0] = 1
     tokens = ["a", "b"]
     dark = figures.all_heads(weights, tokens).svg
-    assert companion.figures.palette.map_colour(1.0) in dark
-    assert companion.figures.palette.map_colour(0.5) not in dark
+    assert companion.figures.kit.palette.map_colour(1.0) in dark
+    assert companion.figures.kit.palette.map_colour(0.5) not in dark
     half = figures.all_heads(np.full((1, 1, 2, 2), 0.5), tokens).svg
-    assert companion.figures.palette.map_colour(0.5) in half
+    assert companion.figures.kit.palette.map_colour(0.5) in half
 
 
 # Exercises

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import companion
 from companion import BlockParameters, transformer_block
-from companion.fast_block import _gelu, even_parts, fast_block, is_plain
+from companion.encoder.fast_block import _gelu, even_parts, fast_block, is_plain
 
 EPS = np.finfo(np.float32).eps
 LENGTHS = st.lists(st.integers(0, 20), min_size=1, max_size=6)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from companion.figures import heat_map
-from companion.figures.figure import TABLES
+from companion.figures.kit.figure import TABLES
 
 EXTENSIONS = Path(__file__).parent.parent / "book" / "_extensions"
 TABLE = {

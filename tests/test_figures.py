@@ -26,13 +26,12 @@ from companion.figures import (
     heat_map,
     heat_maps,
     mask_map,
-    palette,
-    plots,
     style,
 )
-from companion.figures import figure as figure_module
-from companion.figures.axis import choose_axis, tick_texts
-from companion.figures.canvas import _broken, text_size
+from companion.figures.kit import figure as figure_module
+from companion.figures.kit import palette, plots
+from companion.figures.kit.axis import choose_axis, tick_texts
+from companion.figures.kit.canvas import _broken, text_size
 
 TOKENS = ["the", "black", "cat", "ran", "quickly"]
 LONG = [

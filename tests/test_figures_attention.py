@@ -7,7 +7,7 @@ from conftest import NUMPY, STRICT
 import companion
 from companion.figures import Matrix, roles
 from companion.figures import attention as overviews
-from companion.figures.diagrams import equations
+from companion.figures.kit.diagrams import equations
 
 EXAMPLE = companion.running_example(NUMPY.xp)
 X, WEIGHTS = EXAMPLE.x, (EXAMPLE.w_q[0], EXAMPLE.w_k[0], EXAMPLE.w_v[0])

@@ -14,9 +14,9 @@ from companion.figures import (
     heat_map,
     heat_maps,
     mask_map,
-    palette,
     style,
 )
+from companion.figures.kit import palette
 
 
 def plot(x, lines, **options):

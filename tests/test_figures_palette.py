@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from companion.figures import palette, plots
+from companion.figures.kit import palette, plots
 
 
 def test_numbers_are_legible_on_every_colour_of_the_map():

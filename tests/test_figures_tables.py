@@ -19,8 +19,8 @@ from companion.figures import (
     mask_map,
     masks,
 )
-from companion.figures.figure import TABLES
-from companion.figures.tables import MOST_NUMBERS, by_head
+from companion.figures.kit.figure import TABLES
+from companion.figures.kit.tables import MOST_NUMBERS, by_head
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 TOKENS = ["the", "black", "cat", "ran", "quickly"]

@@ -13,8 +13,8 @@ from companion.figures import (
     heat_map,
     heat_maps,
     mask_map,
-    wording,
 )
+from companion.figures.kit import wording
 
 TOKENS = ["the", "black", "cat", "ran", "quickly"]
 CAUSAL = np.tril(np.ones((5, 5), dtype=bool))

@@ -15,10 +15,10 @@ from conftest import STRICT
 from hypothesis import given
 from test_tiled import assert_as_exact_as_textbook, draw, problems
 
-from companion import gpu_kernel, tiled
 from companion import scaled_dot_product_attention as attend
 from companion.arrays import to_numpy
-from companion.textbook import masked_softmax
+from companion.kernels import gpu, tiled
+from companion.kernels.textbook import masked_softmax
 
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 compiled = pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler: install g++")
@@ -102,15 +102,15 @@ class HostKernel:
 def kernels(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kernels")
     names = ("LARGEST", "TOTAL", "WEIGHTS")
-    return tuple(HostKernel(getattr(gpu_kernel, name), folder) for name in names)
+    return tuple(HostKernel(getattr(gpu, name), folder) for name in names)
 
 
 @pytest.fixture
 def fused(kernels, monkeypatch):
     """Let other array modules than NumPy go the way of CuPy."""
-    monkeypatch.setattr(gpu_kernel, "_kernels", lambda: kernels)
-    monkeypatch.setattr(tiled, "masked_softmax", gpu_kernel.fused_softmax)
-    return gpu_kernel.fused_softmax
+    monkeypatch.setattr(gpu, "_kernels", lambda: kernels)
+    monkeypatch.setattr(tiled, "masked_softmax", gpu.fused_softmax)
+    return gpu.fused_softmax
 
 
 @compiled
@@ -118,8 +118,8 @@ def fused(kernels, monkeypatch):
 def test_the_fused_pass_is_as_exact_as_the_textbook(kernels, problem):
     arrays, options = problem
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gpu_kernel, "_kernels", lambda: kernels)
-        patch.setattr(tiled, "masked_softmax", gpu_kernel.fused_softmax)
+        patch.setattr(gpu, "_kernels", lambda: kernels)
+        patch.setattr(tiled, "masked_softmax", gpu.fused_softmax)
         patch.setattr(tiled, "SCORES", 100)
         move = {k: STRICT.asarray(v) for k, v in options.items() if isinstance(v, np.ndarray)}
         given_arrays = (STRICT.asarray(a) for a in arrays)
@@ -162,9 +162,9 @@ def test_what_is_hidden_never_counts(fused):
 
 
 def test_no_scores_need_no_kernel(monkeypatch):
-    monkeypatch.setattr(gpu_kernel, "_kernels", lambda: pytest.fail("launched"))
+    monkeypatch.setattr(gpu, "_kernels", lambda: pytest.fail("launched"))
     for shape in ((2, 0), (0, 3)):
-        assert gpu_kernel.fused_softmax(STRICT.asarray(np.ones(shape)), [], None).shape == shape
+        assert gpu.fused_softmax(STRICT.asarray(np.ones(shape)), [], None).shape == shape
 
 
 def test_only_cupy_goes_the_fused_way(monkeypatch):

@@ -15,12 +15,11 @@ import pytest
 from conftest import STRICT
 
 import companion
-from companion import gpu_record
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT))  # at the end: a copy of the library may stand before it
 
-from benchmarks import agreement, gpu  # noqa: E402
+from benchmarks import agreement, gpu, gpu_record  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 
@@ -120,7 +119,7 @@ def test_a_small_fault_is_noticed():
         return row
 
     assert wrong("softmax", lambda x: x)["agrees"]
-    tf32 = wrong("softmax", lambda x: companion.rounding.round_significand(x, 10))
+    tf32 = wrong("softmax", lambda x: companion.cost.rounding.round_significand(x, 10))
     assert not tf32["agrees"]
     assert not wrong("relu", lambda x: np.nextafter(x, np.float32(9)))["agrees"]
     assert wrong("softmax", lambda x: x.astype(np.float64))["difference"] == np.inf
@@ -220,7 +219,7 @@ def test_a_digest_is_of_the_text_of_every_module(tmp_path, monkeypatch):
     package = tmp_path / "companion"
     package.mkdir()
     (package / "a.py").write_bytes(b"x = 1\r\n")
-    monkeypatch.setattr(gpu_record, "__file__", str(package / "gpu_record.py"))
+    monkeypatch.setattr(companion, "__file__", str(package / "__init__.py"))
     first = gpu_record.source_digests()
     (package / "a.py").write_bytes(b"x = 1\n")
     assert gpu_record.source_digests() == first

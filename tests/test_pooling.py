@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from companion.arrays import to_numpy
-from companion.pooling import mean_pool, unit_rows
+from companion.encoder.pooling import mean_pool, unit_rows
 
 STATES = np.asarray([[[1.0, 4.0], [3.0, 0.0], [7.0, 7.0]], [[2.0, 6.0], [5.0, 5.0], [9.0, 9.0]]])
 MASK = np.asarray([[True, True, False], [True, False, False]])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import companion
 from companion import rounding
-from companion.rounding import attention_error_bound, gamma, round_significand, unit_roundoff
+from companion.cost.rounding import attention_error_bound, gamma, round_significand, unit_roundoff
 
 SINGLE = unit_roundoff("float32")
 seeds = st.integers(0, 2**32 - 1)

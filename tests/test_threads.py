@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from companion import parallel_map, thread_count, threads
+from companion import parallel_map, thread_count
+from companion.kernels import threads
 
 
 def blas_threads():

@@ -10,9 +10,10 @@ from conftest import array_homes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from companion import attention, cpu_kernel, tiled
+from companion import attention
 from companion import scaled_dot_product_attention as attend
 from companion.arrays import to_numpy
+from companion.kernels import cpu, tiled
 
 
 def draw(rng, dtype, *shapes):
@@ -40,9 +41,9 @@ def tiles(monkeypatch):
     """Set the size of the tiles."""
 
     def set_size(rows, keys):
-        monkeypatch.setattr(cpu_kernel, "ROWS", rows)
+        monkeypatch.setattr(cpu, "ROWS", rows)
         monkeypatch.setattr(tiled, "ROWS", rows)
-        monkeypatch.setattr(cpu_kernel, "KEYS", keys)
+        monkeypatch.setattr(cpu, "KEYS", keys)
         monkeypatch.setattr(tiled, "SCORES", rows * keys)
 
     return set_size
@@ -87,9 +88,9 @@ def problems(draw_one):
 def test_it_is_as_exact_as_the_textbook_for_every_tile_size(problem, rows, keys):
     arrays, options = problem
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cpu_kernel, "ROWS", rows)
+        patch.setattr(cpu, "ROWS", rows)
         patch.setattr(tiled, "ROWS", rows)
-        patch.setattr(cpu_kernel, "KEYS", keys)
+        patch.setattr(cpu, "KEYS", keys)
         patch.setattr(tiled, "KEYS", 4 * keys)
         output = attend(*arrays, implementation="tiled", **options)
     assert_as_exact_as_textbook(arrays, output, **options)
@@ -185,7 +186,7 @@ def test_hostile_numbers(change, is_causal):
 def ways_taken(monkeypatch, arrays, **options):
     """Count the tiles computed with the bound, with the maximum and as the equation reads."""
     taken = {"bound": 0, "maximum": 0, "equation": 0}
-    mix, follow = cpu_kernel.Worker._mix, cpu_kernel.Worker._follow_equation
+    mix, follow = cpu.Worker._mix, cpu.Worker._follow_equation
 
     def count_mix(self, *arguments):
         taken["maximum" if arguments[-1] else "bound"] += 1
@@ -195,8 +196,8 @@ def ways_taken(monkeypatch, arrays, **options):
         taken["equation"] += len(list(self._tiles(done)))
         follow(self, done)
 
-    monkeypatch.setattr(cpu_kernel.Worker, "_mix", count_mix)
-    monkeypatch.setattr(cpu_kernel.Worker, "_follow_equation", count_equation)
+    monkeypatch.setattr(cpu.Worker, "_mix", count_mix)
+    monkeypatch.setattr(cpu.Worker, "_follow_equation", count_equation)
     attend(*arrays, implementation="tiled", threads=1, **options)
     return taken
 
@@ -321,17 +322,17 @@ def test_grouped_heads_share_their_keys_without_a_copy():
 
 def test_tiles_outside_the_window_are_never_computed(monkeypatch):
     cells = 0
-    hide = cpu_kernel.Worker._hide
+    hide = cpu.Worker._hide
 
     def count(self, rows, keys, scores):
         nonlocal cells
         cells += scores.size
         hide(self, rows, keys, scores)
 
-    monkeypatch.setattr(cpu_kernel.Worker, "_hide", count)
+    monkeypatch.setattr(cpu.Worker, "_hide", count)
     arrays = draw(np.random.default_rng(11), np.float32, *[(1, 2048, 8)] * 3)
     attend(*arrays, window=(100, 27), implementation="tiled", threads=1)
-    assert cells <= 2048 * (100 + 27 + cpu_kernel.ROWS)
+    assert cells <= 2048 * (100 + 27 + cpu.ROWS)
 
 
 def test_none_chooses_by_size_and_by_what_is_asked_for(monkeypatch):

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import companion
-from companion import cpu_kernel, memory_trace, pitfalls
+from companion import memory_trace, pitfalls
 from companion.arrays import to_numpy
 from companion.exercises import tiled as exercises
 from companion.figures import tiling as figures
+from companion.kernels import cpu
 
 attend = companion.scaled_dot_product_attention
 textbook = partial(attend, implementation="textbook")
@@ -262,10 +263,10 @@ def test_what_is_lost_below_a_large_enough_total_does_not_count(exponents, large
 
 @pytest.mark.claim("prop-least-total")
 def test_the_kernel_asks_for_a_large_enough_total():
-    assert cpu_kernel.LEAST_TOTAL >= 2.0**-60
+    assert cpu.LEAST_TOTAL >= 2.0**-60
     assert np.finfo(np.float32).tiny == 2.0**-126
     longest = 2**20
-    assert longest * 2.0**-126 / cpu_kernel.LEAST_TOTAL < 2.0**-20 * np.finfo(np.float32).eps
+    assert longest * 2.0**-126 / cpu.LEAST_TOTAL < 2.0**-20 * np.finfo(np.float32).eps
 
 
 def test_a_row_keeps_its_bits_whatever_its_neighbours_need():

@@ -10,11 +10,12 @@ import array_api_strict
 import numpy as np
 import pytest
 
-from companion.packing import add_positions, embed, token_ids
+from companion.examples.trained_heads import load_trained_heads
+from companion.packing import embed, token_ids
+from companion.positions import add_positions
 from companion.projections import bilinear_form, project_qkv
 from companion.scores import scaled_scores
 from companion.softmax import softmax
-from companion.trained_heads import load_trained_heads
 
 DATA = Path(__file__).parent.parent / "notebooks" / "data"
 PATH = DATA / "minilm_heads.npz"

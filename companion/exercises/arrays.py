@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import to_numpy
-from companion.devices import CommandQueue
+from companion.cost.devices import CommandQueue
+from companion.cost.rounding import gamma
 from companion.exercises.feedback import Feedback, function, numbers, result, say, whole_number
-from companion.rounding import gamma
 
 __all__ = ["check_break_even", "check_portable", "check_stored_bits", "check_two_clocks"]
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from companion.examples.running_example import running_example
 from companion.exercises.feedback import (
     Feedback,
     array,
@@ -16,7 +17,6 @@ from companion.exercises.feedback import (
 )
 from companion.pitfalls import attention_masked_after_softmax
 from companion.projections import project_qkv
-from companion.running_example import running_example
 
 __all__ = [
     "check_changed_rows",

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import array_module
+from companion.examples.running_example import running_example
 from companion.exercises.feedback import (
     Feedback,
     array,
@@ -16,8 +17,8 @@ from companion.exercises.feedback import (
     whole_number,
     whole_numbers,
 )
-from companion.packing import add_positions, embed, pack_batch
-from companion.running_example import running_example
+from companion.packing import embed, pack_batch
+from companion.positions import add_positions
 
 __all__ = [
     "check_cat_row",

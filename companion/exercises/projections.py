@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import to_numpy
+from companion.examples.running_example import running_example
 from companion.exercises.feedback import Feedback, attempted, entries, floats, say, whole_number
 from companion.projections import bilinear_form
-from companion.running_example import running_example
 
 __all__ = [
     "check_crossover",

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import array_module, to_numpy
+from companion.examples.running_example import running_example
 from companion.exercises.feedback import (
     Feedback,
     attempted,
@@ -16,7 +17,6 @@ from companion.exercises.feedback import (
     say,
 )
 from companion.projections import project_qkv
-from companion.running_example import running_example
 from companion.scores import scaled_scores
 from companion.softmax import softmax
 

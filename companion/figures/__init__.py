@@ -4,13 +4,13 @@ The modules here hold the few kinds of drawing the book knows; every chapter has
 that puts them to use. matplotlib is imported when something is drawn, not before.
 """
 
-from companion.figures.batches import batch
-from companion.figures.canvas import Canvas
-from companion.figures.diagrams import Matrix, equation
-from companion.figures.figure import Figure, style
-from companion.figures.flows import Box, flow
-from companion.figures.heatmaps import heat_map, heat_maps, mask_map
-from companion.figures.plots import curves
+from companion.figures.kit.batches import batch
+from companion.figures.kit.canvas import Canvas
+from companion.figures.kit.diagrams import Matrix, equation
+from companion.figures.kit.figure import Figure, style
+from companion.figures.kit.flows import Box, flow
+from companion.figures.kit.heatmaps import heat_map, heat_maps, mask_map
+from companion.figures.kit.plots import curves
 
 __all__ = [
     "Box",

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from companion.devices import CommandQueue
-from companion.figures.canvas import Canvas
-from companion.figures.figure import Figure, style
-from companion.figures.palette import FAINT, INK, LINES, MUTED, PANEL, map_colour
-from companion.figures.plots import curves
-from companion.figures.wording import plain
+from companion.cost.devices import CommandQueue
+from companion.figures.kit.canvas import Canvas
+from companion.figures.kit.figure import Figure, style
+from companion.figures.kit.palette import FAINT, INK, LINES, MUTED, PANEL, map_colour
+from companion.figures.kit.plots import curves
+from companion.figures.kit.wording import plain
 
 __all__ = ["number_formats", "recorded_times", "two_clocks"]
 
@@ -129,7 +129,7 @@ def recorded_times(record: Mapping[str, Any] | None) -> Figure:
     Parameters
     ----------
     record : dict or None
-        What :func:`companion.gpu_record.read_gpu_record` returns.
+        What ``benchmarks/results/gpu.json`` holds.
 
     Returns
     -------

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import to_numpy
-from companion.figures.diagrams import Matrix, equations
-from companion.figures.figure import Figure
-from companion.figures.flows import Box, flow
-from companion.figures.wording import plain, signed, spoken
+from companion.figures.kit.diagrams import Matrix, equations
+from companion.figures.kit.figure import Figure
+from companion.figures.kit.flows import Box, flow
+from companion.figures.kit.wording import plain, signed, spoken
 from companion.scores import scaled_scores
 from companion.softmax import softmax, weighted_values
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import to_numpy
-from companion.figures.canvas import Canvas, text_size
-from companion.figures.figure import Figure, style
-from companion.figures.palette import FAINT, INK, LINES, MUTED, PANEL
-from companion.figures.plots import curves
+from companion.figures.kit.canvas import Canvas, text_size
+from companion.figures.kit.figure import Figure, style
+from companion.figures.kit.palette import FAINT, INK, LINES, MUTED, PANEL
+from companion.figures.kit.plots import curves
 
 __all__ = ["norm_placements", "through_layers"]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from companion.figures.axis import choose_axis, tick_texts
-from companion.figures.canvas import Canvas, text_size
-from companion.figures.figure import Figure, Table, style
-from companion.figures.palette import FAINT, INK, LINES, MUTED
-from companion.figures.plots import curves
-from companion.figures.tables import table
-from companion.figures.wording import plain, three_digits
+from companion.figures.kit.axis import choose_axis, tick_texts
+from companion.figures.kit.canvas import Canvas, text_size
+from companion.figures.kit.figure import Figure, Table, style
+from companion.figures.kit.palette import FAINT, INK, LINES, MUTED
+from companion.figures.kit.plots import curves
+from companion.figures.kit.tables import table
+from companion.figures.kit.wording import plain, three_digits
 
 __all__ = ["growth", "machine_name", "roofline"]
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import to_numpy
-from companion.figures.canvas import Canvas
-from companion.figures.figure import MAX_WIDTH, Figure, Table, style
-from companion.figures.flows import Box, flow
-from companion.figures.palette import FAINT, MUTED, map_colour
-from companion.figures.tables import by_head
+from companion.figures.kit.canvas import Canvas
+from companion.figures.kit.figure import MAX_WIDTH, Figure, Table, style
+from companion.figures.kit.flows import Box, flow
+from companion.figures.kit.palette import FAINT, MUTED, map_colour
+from companion.figures.kit.tables import by_head
 
 __all__ = ["all_heads", "text_to_vector"]
 

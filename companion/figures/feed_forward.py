@@ -7,10 +7,10 @@ import numpy as np
 
 from companion.arrays import array_namespace, to_numpy
 from companion.feed_forward import FeedForwardParameters, feed_forward, gelu
-from companion.figures.canvas import Canvas
-from companion.figures.figure import Figure, style
-from companion.figures.palette import FAINT, HIGHLIGHT, INK, MUTED, map_colour, number_colour
-from companion.figures.wording import signed
+from companion.figures.kit.canvas import Canvas
+from companion.figures.kit.figure import Figure, style
+from companion.figures.kit.palette import FAINT, HIGHLIGHT, INK, MUTED, map_colour, number_colour
+from companion.figures.kit.wording import signed
 from companion.projections import project
 
 __all__ = ["expand_and_reduce"]

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import to_numpy
-from companion.figures.canvas import Canvas
-from companion.figures.figure import Figure, style
-from companion.figures.heatmaps import heat_map, heat_maps
-from companion.figures.palette import FAINT, HIGHLIGHT, MUTED, map_colour
+from companion.figures.kit.canvas import Canvas
+from companion.figures.kit.figure import Figure, style
+from companion.figures.kit.heatmaps import heat_map, heat_maps
+from companion.figures.kit.palette import FAINT, HIGHLIGHT, MUTED, map_colour
 
 __all__ = ["contribution_sizes", "head_gallery", "split_and_merge"]
 

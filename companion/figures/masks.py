@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import to_numpy
-from companion.figures.canvas import Canvas
-from companion.figures.figure import MAX_WIDTH, Figure, style
-from companion.figures.grid import PaintCell, checked_frame, draw_grids, draw_key, lay_out
-from companion.figures.heatmaps import heat_map, heat_maps
-from companion.figures.palette import FAINT, INK, LINES, MUTED, map_colour
-from companion.figures.tables import by_head, mask_tables
+from companion.figures.kit.canvas import Canvas
+from companion.figures.kit.figure import MAX_WIDTH, Figure, style
+from companion.figures.kit.grid import PaintCell, checked_frame, draw_grids, draw_key, lay_out
+from companion.figures.kit.heatmaps import heat_map, heat_maps
+from companion.figures.kit.palette import FAINT, INK, LINES, MUTED, map_colour
+from companion.figures.kit.tables import by_head, mask_tables
 
 __all__ = ["causal_beside_bidirectional", "mask_gallery", "score_triangle", "weight_on_the_future"]
 

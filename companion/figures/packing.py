@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import to_numpy
-from companion.figures.canvas import Canvas
-from companion.figures.figure import Figure, style
-from companion.figures.grid import draw_key
-from companion.figures.heatmaps import heat_map
-from companion.figures.palette import FAINT, HIGHLIGHT, INK, MUTED, map_colour, number_colour
-from companion.figures.plots import curves
-from companion.figures.tables import curve_table, table
-from companion.figures.wording import plain, signed
+from companion.examples.running_example import RunningExample
+from companion.figures.kit.canvas import Canvas
+from companion.figures.kit.figure import Figure, style
+from companion.figures.kit.grid import draw_key
+from companion.figures.kit.heatmaps import heat_map
+from companion.figures.kit.palette import FAINT, HIGHLIGHT, INK, MUTED, map_colour, number_colour
+from companion.figures.kit.plots import curves
+from companion.figures.kit.tables import curve_table, table
+from companion.figures.kit.wording import plain, signed
 from companion.packing import token_ids
-from companion.running_example import RunningExample
 
 __all__ = [
     "position_likeness",

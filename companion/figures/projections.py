@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import to_numpy
-from companion.figures import wording
-from companion.figures.canvas import Canvas
-from companion.figures.figure import Figure, style
-from companion.figures.palette import (
+from companion.figures.kit import wording
+from companion.figures.kit.canvas import Canvas
+from companion.figures.kit.figure import Figure, style
+from companion.figures.kit.palette import (
     FAINT,
     HIGHLIGHT,
     HIGHLIGHT_FILL,
@@ -20,7 +20,7 @@ from companion.figures.palette import (
     map_colour,
     number_colour,
 )
-from companion.figures.tables import by_head, table
+from companion.figures.kit.tables import by_head, table
 
 __all__ = ["asymmetry", "matrix_product", "three_roles"]
 

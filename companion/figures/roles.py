@@ -6,12 +6,20 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import to_numpy
-from companion.figures.canvas import Canvas, literal
-from companion.figures.figure import Figure, Table, style
-from companion.figures.flows import Box, flow
-from companion.figures.palette import FAINT, HIGHLIGHT, INK, LINES, MUTED, map_colour, number_colour
-from companion.figures.tables import table
-from companion.figures.wording import short, signed
+from companion.figures.kit.canvas import Canvas, literal
+from companion.figures.kit.figure import Figure, Table, style
+from companion.figures.kit.flows import Box, flow
+from companion.figures.kit.palette import (
+    FAINT,
+    HIGHLIGHT,
+    INK,
+    LINES,
+    MUTED,
+    map_colour,
+    number_colour,
+)
+from companion.figures.kit.tables import table
+from companion.figures.kit.wording import short, signed
 from companion.scores import scaled_scores
 from companion.softmax import softmax, weighted_values
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import to_numpy
-from companion.figures import wording
-from companion.figures.canvas import Canvas
-from companion.figures.figure import MAX_WIDTH, Figure, style
-from companion.figures.palette import (
+from companion.figures.kit import wording
+from companion.figures.kit.canvas import Canvas
+from companion.figures.kit.figure import MAX_WIDTH, Figure, style
+from companion.figures.kit.palette import (
     FAINT,
     HIGHLIGHT,
     INK,
@@ -20,8 +20,8 @@ from companion.figures.palette import (
     map_colour,
     number_colour,
 )
+from companion.figures.kit.tables import table
 from companion.figures.spreads import head_spreads, variance_by_scale, variance_within_error
-from companion.figures.tables import table
 from companion.scores import scaled_scores
 
 __all__ = [

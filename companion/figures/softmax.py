@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import array_namespace, to_numpy
-from companion.figures.canvas import Canvas, text_size
-from companion.figures.figure import Figure, style
-from companion.figures.palette import (
+from companion.figures.kit.canvas import Canvas, text_size
+from companion.figures.kit.figure import Figure, style
+from companion.figures.kit.palette import (
     FAINT,
     HIGHLIGHT,
     INK,
@@ -21,9 +21,9 @@ from companion.figures.palette import (
     map_colour,
     number_colour,
 )
-from companion.figures.plots import curves
-from companion.figures.tables import table
-from companion.figures.wording import numbered, short, signed
+from companion.figures.kit.plots import curves
+from companion.figures.kit.tables import table
+from companion.figures.kit.wording import numbered, short, signed
 from companion.softmax import softmax, weighted_values
 
 __all__ = ["gradient_sizes", "mixture", "mixtures_in_hull", "sharpening"]

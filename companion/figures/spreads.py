@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import to_numpy
-from companion.figures.canvas import Canvas, text_size
-from companion.figures.figure import MAX_WIDTH, Figure, style
-from companion.figures.palette import FAINT, INK, LINES, MUTED
-from companion.figures.plots import curves
-from companion.figures.tables import by_head
+from companion.figures.kit.canvas import Canvas, text_size
+from companion.figures.kit.figure import MAX_WIDTH, Figure, style
+from companion.figures.kit.palette import FAINT, INK, LINES, MUTED
+from companion.figures.kit.plots import curves
+from companion.figures.kit.tables import by_head
 
 __all__ = ["head_spreads", "variance_by_scale", "variance_within_error"]
 

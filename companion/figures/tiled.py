@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from companion.figures.figure import Figure
-from companion.figures.plots import curves
+from companion.figures.kit.figure import Figure
+from companion.figures.kit.plots import curves
 
 __all__ = ["memory_by_length", "times_by_length"]
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from companion.figures.canvas import Canvas, literal
-from companion.figures.figure import Figure, style
-from companion.figures.palette import (
+from companion.figures.kit.canvas import Canvas, literal
+from companion.figures.kit.figure import Figure, style
+from companion.figures.kit.palette import (
     HIGHLIGHT,
     INK,
     MUTED,

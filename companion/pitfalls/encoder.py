@@ -3,9 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from companion.checkpoint import EmbeddingParameters
+from companion.encoder.checkpoint import EmbeddingParameters
 from companion.heads import AttentionParameters, merge_heads, split_heads
-from companion.packing import add_positions, embed
+from companion.packing import embed
+from companion.positions import add_positions
 
 __all__ = ["attention_as_stored", "embed_tokens_without_norm"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from companion.arrays import array_namespace, to_numpy
 from companion.attention import scaled_dot_product_attention
 from companion.cost import Cost
-from companion.online_softmax import SoftmaxState, softmax_state, state_output
+from companion.kernels.online_softmax import SoftmaxState, softmax_state, state_output
 from companion.pitfalls.one_head import causal_like
 from companion.scores import scaled_scores
 from companion.softmax import softmax

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import to_numpy
-from companion.figures import wording
-from companion.figures.canvas import Canvas, literal, text_size
-from companion.figures.figure import Table
-from companion.figures.palette import (
+from companion.figures.kit import wording
+from companion.figures.kit.canvas import Canvas, literal, text_size
+from companion.figures.kit.figure import Table
+from companion.figures.kit.palette import (
     FAINT,
     HIGHLIGHT,
     HIGHLIGHT_FILL,
@@ -21,7 +21,7 @@ from companion.figures.palette import (
     map_colour,
     number_colour,
 )
-from companion.figures.tables import table
+from companion.figures.kit.tables import table
 
 __all__ = ["NUMBER", "Matrix", "above", "draw_matrix", "labels_width", "numbers"]
 

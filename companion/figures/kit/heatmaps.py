@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from companion.figures import wording
-from companion.figures.canvas import Canvas, text_size
-from companion.figures.figure import Figure, style
-from companion.figures.grid import PaintCell, checked_frame, draw_grids, draw_key, lay_out
-from companion.figures.map_data import Maps, checked_maps, checked_matrix
-from companion.figures.palette import map_colour, number_colour
-from companion.figures.tables import map_tables, mask_tables
+from companion.figures.kit import wording
+from companion.figures.kit.canvas import Canvas, text_size
+from companion.figures.kit.figure import Figure, style
+from companion.figures.kit.grid import PaintCell, checked_frame, draw_grids, draw_key, lay_out
+from companion.figures.kit.map_data import Maps, checked_maps, checked_matrix
+from companion.figures.kit.palette import map_colour, number_colour
+from companion.figures.kit.tables import map_tables, mask_tables
 
 __all__ = ["heat_map", "heat_maps", "mask_map"]
 

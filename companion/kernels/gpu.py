@@ -56,7 +56,7 @@ WEIGHTS = {
 
 
 def fused_softmax(scores: Any, masks: list[Any], softcap: float | None) -> Any:
-    """Do what :func:`companion.textbook.masked_softmax` does, on CuPy and in the scores' place.
+    """Do what :func:`masked_softmax` of the textbook form does, on CuPy and in the scores' place.
 
     Two reductions find the largest masked score of a row and the sum of the exponentials below it;
     a third kernel turns each score into its weight. Nothing else of the scores' size is made or

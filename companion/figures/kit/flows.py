@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from companion.figures import wording
-from companion.figures.canvas import MARGIN, Canvas, text_size
-from companion.figures.figure import MAX_WIDTH, Figure, style
-from companion.figures.palette import FAINT, HIGHLIGHT, HIGHLIGHT_FILL, INK, MUTED, PANEL
+from companion.figures.kit import wording
+from companion.figures.kit.canvas import MARGIN, Canvas, text_size
+from companion.figures.kit.figure import MAX_WIDTH, Figure, style
+from companion.figures.kit.palette import FAINT, HIGHLIGHT, HIGHLIGHT_FILL, INK, MUTED, PANEL
 
 __all__ = ["Box", "flow"]
 

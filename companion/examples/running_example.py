@@ -13,7 +13,8 @@ from companion.block import BlockParameters
 from companion.feed_forward import FeedForwardParameters
 from companion.heads import AttentionParameters
 from companion.norms import NormParameters
-from companion.packing import add_positions, build_vocabulary, embed, token_ids
+from companion.packing import build_vocabulary, embed, token_ids
+from companion.positions import add_positions
 
 __all__ = ["RunningExample", "running_example"]
 

@@ -9,8 +9,8 @@ from companion.arrays import (
     require_floating,
     require_same_dtype,
 )
+from companion.kernels.reach import as_slice, mask_part
 from companion.masks import mask_scores
-from companion.reach import as_slice, mask_part
 from companion.scores import scaled_scores
 
 __all__ = [

@@ -6,11 +6,11 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from companion.cpu_kernel import KEYS, ROWS, Job, Worker
-from companion.gpu_kernel import fused_softmax
-from companion.reach import Reach, as_slice, mask_part
-from companion.textbook import masked_softmax, textbook_attention
-from companion.threads import parallel_map, thread_count
+from companion.kernels.cpu import KEYS, ROWS, Job, Worker
+from companion.kernels.gpu import fused_softmax
+from companion.kernels.reach import Reach, as_slice, mask_part
+from companion.kernels.textbook import masked_softmax, textbook_attention
+from companion.kernels.threads import parallel_map, thread_count
 
 SCORES = 2**24
 """Scores held at once where a tile is some rows of all heads."""

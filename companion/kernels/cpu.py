@@ -8,8 +8,8 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from companion.arrays import computing_dtype
-from companion.reach import Reach, as_slice
-from companion.textbook import textbook_attention
+from companion.kernels.reach import Reach, as_slice
+from companion.kernels.textbook import textbook_attention
 
 ROWS = 128
 """Queries of a tile."""

@@ -10,52 +10,22 @@ import numpy as np
 
 from companion.arrays import array_namespace
 from companion.block import transformer_stack
-from companion.checkpoint import (
-    EmbeddingParameters,
+from companion.encoder.checkpoint import (
     EncoderParameters,
     import_extra,
     load_checkpoint,
     load_tokenizer,
 )
-from companion.fast_block import even_parts, fast_block, is_plain
+from companion.encoder.embedding import embed_tokens
+from companion.encoder.fast_block import even_parts, fast_block, is_plain
+from companion.encoder.pooling import mean_pool, unit_rows
 from companion.heads import multi_head_attention
+from companion.kernels.threads import parallel_map, thread_count
 from companion.masks import padding_mask
-from companion.norms import layer_norm
-from companion.packing import add_positions, embed
-from companion.pooling import mean_pool, unit_rows
-from companion.threads import parallel_map, thread_count
 
-__all__ = ["SentenceEncoder", "embed_tokens", "token_states"]
+__all__ = ["SentenceEncoder", "token_states"]
 
 LONG_LIST = 32  # batches from which a progress bar is shown
-
-
-def embed_tokens(ids: Any, parameters: EmbeddingParameters, *, eps: float = 1e-12) -> Any:
-    """Pack token ids into X: word, position and token-type rows, summed and normed.
-
-    Parameters
-    ----------
-    ids : integer array, shape (..., N)
-    parameters : EmbeddingParameters
-    eps : float
-        Of the layer norm.
-
-    Returns
-    -------
-    array, shape (..., N, d)
-
-    Raises
-    ------
-    TypeError, ValueError
-        As :func:`companion.embed` and :func:`companion.add_positions` say.
-
-    References
-    ----------
-    Devlin et al., *BERT*, 2019, section 3.
-    """
-    p = parameters
-    x = add_positions(embed(ids, p.word), p.position) + p.token_type[0, :]
-    return layer_norm(x, p.norm.weight, p.norm.bias, eps=eps)
 
 
 def token_states(

@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from companion.figures.palette import FAINT, INK, MUTED
+from companion.figures.kit.palette import FAINT, INK, MUTED
 
 __all__ = ["FONT", "MATH_FONT", "MAX_WIDTH", "TABLES", "Figure", "Table", "style"]
 
@@ -108,7 +108,8 @@ class Figure:
     Attributes
     ----------
     svg : str
-        The drawing: text as paths, transparent background, the same bytes for the same data.
+        The drawing, on one line: text as paths, transparent background, the same bytes for the
+        same data.
     alt : str
         What the drawing shows, in words made from the data.
     tables : tuple of Table
@@ -142,7 +143,8 @@ class Figure:
         unrecorded = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         FigureCanvasSVG(figure).print_svg(text, metadata=unrecorded)
         svg = text.getvalue()
-        return cls(_rounded(svg[svg.index("<svg") :]), alt, tables)
+        drawing = _BREAK.sub(" ", svg[svg.index("<svg") :].strip())
+        return cls(_rounded(drawing), alt, tables)
 
     def save(self, path: str | Path) -> None:
         """Write the drawing to an SVG file."""
@@ -160,6 +162,8 @@ class Figure:
 
 #: What places a mark: an attribute of coordinates or a shift, but no turn, no scale and no id.
 _PLACES = re.compile(r'(?<= )(?:d|x|y|width|height|viewBox)="[^"]*"|translate\([^)]*\)')
+#: A drawing on one line is one line of a notebook's diff.
+_BREAK = re.compile(r"\s*\n\s*")
 _NUMBER = re.compile(r"-?\d+\.\d+")
 
 

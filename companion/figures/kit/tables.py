@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import to_numpy
-from companion.figures import wording
-from companion.figures.axis import power_of_ten
-from companion.figures.figure import Table
-from companion.figures.map_data import Maps
+from companion.figures.kit import wording
+from companion.figures.kit.axis import power_of_ten
+from companion.figures.kit.figure import Table
+from companion.figures.kit.map_data import Maps
 
 __all__ = ["MOST_NUMBERS", "by_head", "curve_table", "map_tables", "mask_tables", "table"]
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import to_numpy
-from companion.figures import wording
-from companion.figures.axis import Axis, choose_axis, tick_texts
-from companion.figures.canvas import Canvas, text_size
-from companion.figures.figure import Figure, style
-from companion.figures.palette import FAINT, LINES, MUTED
-from companion.figures.tables import curve_table
+from companion.figures.kit import wording
+from companion.figures.kit.axis import Axis, choose_axis, tick_texts
+from companion.figures.kit.canvas import Canvas, text_size
+from companion.figures.kit.figure import Figure, style
+from companion.figures.kit.palette import FAINT, LINES, MUTED
+from companion.figures.kit.tables import curve_table
 
 __all__ = ["curves"]
 

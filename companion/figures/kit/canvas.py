@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
-from companion.figures.figure import FONT, MATH_FONT, Figure, Table
-from companion.figures.palette import FAINT, HATCH, INK, MUTED
+from companion.figures.kit.figure import FONT, MATH_FONT, Figure, Table
+from companion.figures.kit.palette import FAINT, HATCH, INK, MUTED
 
 __all__ = ["Canvas", "literal", "text_size"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import to_numpy
-from companion.figures.grid import Frame, checked_frame
+from companion.figures.kit.grid import Frame, checked_frame
 
 __all__ = ["Maps", "checked_maps", "checked_matrix"]
 

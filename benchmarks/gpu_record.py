@@ -7,8 +7,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import companion
+
 __all__ = ["changed_sources", "describe", "read_gpu_record", "source_digests"]
 
+NOT_RECORDED = ("exercises", "figures", "pitfalls")
 # What a record must hold, so that a damaged one is noticed here and not on the page.
 FIELDS = {
     "date": str,
@@ -24,12 +27,17 @@ FIELDS = {
 
 
 def source_digests() -> dict[str, str]:
-    """Return the SHA-256 of every module of the library by file name.
+    """Return the SHA-256 of every module of the library by its path in the package.
 
     Drawings, exercises and pitfalls are left out: no record covers them. Line ends do not count.
     """
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    texts = {file.name: file.read_text(encoding="utf-8") for file in files}
+    package = Path(companion.__file__).parent
+    names = {file.relative_to(package).as_posix(): file for file in sorted(package.rglob("*.py"))}
+    texts = {
+        name: file.read_text(encoding="utf-8")
+        for name, file in names.items()
+        if name.split("/")[0] not in NOT_RECORDED
+    }
     return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 
 

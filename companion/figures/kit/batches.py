@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from companion.figures import wording
-from companion.figures.canvas import MARGIN, Canvas, literal, text_size
-from companion.figures.figure import MAX_WIDTH, Figure, style
-from companion.figures.palette import FAINT, HIGHLIGHT, HIGHLIGHT_FILL, INK, PANEL
+from companion.figures.kit import wording
+from companion.figures.kit.canvas import MARGIN, Canvas, literal, text_size
+from companion.figures.kit.figure import MAX_WIDTH, Figure, style
+from companion.figures.kit.palette import FAINT, HIGHLIGHT, HIGHLIGHT_FILL, INK, PANEL
 
 __all__ = ["batch"]
 

@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 from companion.arrays import array_namespace, require_floating, require_same_dtype
-from companion.online_softmax import merge_states, softmax_state, state_output
+from companion.kernels.online_softmax import merge_states, softmax_state, state_output
 from companion.scores import scaled_scores
 from companion.softmax import softmax
 

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from companion.figures.canvas import MARGIN, Canvas, literal, text_size
-from companion.figures.figure import MAX_WIDTH
-from companion.figures.palette import FAINT, HIGHLIGHT, INK, MUTED
+from companion.figures.kit.canvas import MARGIN, Canvas, literal, text_size
+from companion.figures.kit.figure import MAX_WIDTH
+from companion.figures.kit.palette import FAINT, HIGHLIGHT, INK, MUTED
 
 __all__ = ["Frame", "PaintCell", "checked_frame", "draw_grids", "draw_key", "lay_out"]
 

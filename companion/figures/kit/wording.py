@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from companion.figures.axis import power_of_ten
-from companion.figures.grid import Frame
-from companion.figures.map_data import Maps
+from companion.figures.kit.axis import power_of_ten
+from companion.figures.kit.grid import Frame
+from companion.figures.kit.map_data import Maps
 
 __all__ = [
     "curves",

@@ -10,14 +10,14 @@ import numpy as np
 
 from companion.arrays import array_module
 from companion.block import BlockParameters
-from companion.encoder_config import EncoderConfig, existing_file, read_config
+from companion.encoder.config import EncoderConfig, existing_file, read_config
+from companion.encoder.embedding import EmbeddingParameters
 from companion.feed_forward import FeedForwardParameters
 from companion.heads import AttentionParameters, split_heads
 from companion.norms import NormParameters
-from companion.parameters import check_parameters, move_parameters
+from companion.parameters import move_parameters
 
 __all__ = [
-    "EmbeddingParameters",
     "EncoderParameters",
     "load_checkpoint",
     "load_tokenizer",
@@ -53,35 +53,6 @@ BLOCK_TENSORS = {
 }
 # In the file and no part of a sentence's vector: the numbers 0 … M − 1, and a head for pretraining.
 UNUSED_TENSORS = ("embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias")
-
-
-@dataclass(frozen=True, eq=False)
-class EmbeddingParameters:
-    """What packs token ids into the X of the first block.
-
-    Attributes
-    ----------
-    word : array, shape (V, d)
-    position : array, shape (M, d)
-    token_type : array, shape (P, d)
-        Row 0 is added to every token of a single text; row 1 is for the second text of a pair.
-    norm : NormParameters
-        Of the layer norm behind the sum of the three.
-    """
-
-    word: Any
-    position: Any
-    token_type: Any
-    norm: NormParameters
-
-    def __post_init__(self) -> None:
-        check_parameters(
-            "EmbeddingParameters",
-            word=(self.word, ("V", "d")),
-            position=(self.position, ("M", "d")),
-            token_type=(self.token_type, ("P", "d")),
-            **{"norm.weight": (self.norm.weight, ("d",))},
-        )
 
 
 @dataclass(frozen=True, eq=False)

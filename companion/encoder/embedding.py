@@ -1,0 +1,68 @@
+"""What enters the first block: a row for each token and its place, summed and normed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from companion.norms import NormParameters, layer_norm
+from companion.packing import embed
+from companion.parameters import check_parameters
+from companion.positions import add_positions
+
+__all__ = ["EmbeddingParameters", "embed_tokens"]
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingParameters:
+    """What packs token ids into the X of the first block.
+
+    Attributes
+    ----------
+    word : array, shape (V, d)
+    position : array, shape (M, d)
+    token_type : array, shape (P, d)
+        Row 0 is added to every token of a single text; row 1 is for the second text of a pair.
+    norm : NormParameters
+        Of the layer norm behind the sum of the three.
+    """
+
+    word: Any
+    position: Any
+    token_type: Any
+    norm: NormParameters
+
+    def __post_init__(self) -> None:
+        check_parameters(
+            "EmbeddingParameters",
+            word=(self.word, ("V", "d")),
+            position=(self.position, ("M", "d")),
+            token_type=(self.token_type, ("P", "d")),
+            **{"norm.weight": (self.norm.weight, ("d",))},
+        )
+
+
+def embed_tokens(ids: Any, parameters: EmbeddingParameters, *, eps: float = 1e-12) -> Any:
+    """Pack token ids into X: word, position and token-type rows, summed and normed.
+
+    Parameters
+    ----------
+    ids : integer array, shape (..., N)
+    parameters : EmbeddingParameters
+    eps : float
+        Of the layer norm.
+
+    Returns
+    -------
+    array, shape (..., N, d)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`companion.embed` and :func:`companion.add_positions` say.
+
+    References
+    ----------
+    Devlin et al., *BERT*, 2019, section 3.
+    """
+    p = parameters
+    x = add_positions(embed(ids, p.word), p.position) + p.token_type[0, :]
+    return layer_norm(x, p.norm.weight, p.norm.bias, eps=eps)

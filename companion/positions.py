@@ -1,0 +1,87 @@
+"""Where a token stands, written into its row: fixed sinusoids, or a table that was learned."""
+
+from typing import Any
+
+from companion.arrays import array_module, array_namespace, require_floating
+
+__all__ = ["add_positions", "sinusoidal_positions"]
+
+
+def sinusoidal_positions(
+    length: int, width: int, *, base: float = 10_000.0, xp: Any = None, dtype: Any = None
+) -> Any:
+    """Compute the fixed position vectors of the 2017 transformer (:eq:`eq-sinusoids`).
+
+    Column 2m holds the sine and column 2m + 1 the cosine of ``position / base**(2m / width)``.
+
+    Parameters
+    ----------
+    length : int
+        Number of positions N.
+    width : int
+        Number of columns d; where it is odd the last sine has no cosine beside it.
+    base : float
+        Sets the longest wavelength, 2π·base.
+    xp : module, optional
+        The array module of the result; :func:`companion.array_module` chooses where it is left out.
+    dtype : dtype, optional
+        Floating dtype of the result, float64 where it is left out.
+
+    Returns
+    -------
+    array, shape (N, d)
+
+    Raises
+    ------
+    ValueError
+        If `length` is negative, `width` is not positive or `base` is not positive.
+
+    References
+    ----------
+    Vaswani et al., *Attention is all you need*, 2017, section 3.5.
+    """
+    if length < 0:
+        raise ValueError(f"length must not be negative, got {length}")
+    if width < 1:
+        raise ValueError(f"width must be at least 1, got {width}")
+    if not base > 0:
+        raise ValueError(f"base must be positive, got {base}")
+    xp = array_module() if xp is None else xp
+    pairs = (width + 1) // 2
+    rates = base ** (-2 * xp.arange(pairs, dtype=xp.float64) / width)  # (pairs,)
+    angles = xp.arange(length, dtype=xp.float64)[:, None] * rates  # (N, pairs)
+    columns = xp.stack([xp.sin(angles), xp.cos(angles)], axis=-1)  # (N, pairs, 2)
+    table = xp.reshape(columns, (length, 2 * pairs))[:, :width]
+    return table if dtype is None else xp.astype(table, dtype)
+
+
+def add_positions(x: Any, positions: Any) -> Any:
+    """Add position vector i to row i.
+
+    Parameters
+    ----------
+    x : array, shape (..., N, d)
+        Packed embeddings.
+    positions : array, shape (M, d) with M ≥ N
+        A table of position vectors, fixed (:func:`sinusoidal_positions`) or learned.
+
+    Returns
+    -------
+    array, shape (..., N, d)
+
+    Raises
+    ------
+    ValueError
+        If the widths differ, or if the table ends before the sentence does.
+    """
+    xp = array_namespace(x=x, positions=positions)
+    require_floating(xp, x=x, positions=positions)
+    if x.ndim < 2:
+        raise ValueError(f"x must be (..., N, d), got shape {x.shape}")
+    length, width = x.shape[-2:]
+    if positions.ndim != 2 or positions.shape[1] != width or positions.shape[0] < length:
+        raise ValueError(
+            f"positions must be (M, d={width}) with M at least N={length} to match x {x.shape}, "
+            f"got {positions.shape}"
+        )
+    return x + positions[:length, :]
