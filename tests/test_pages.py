@@ -4,10 +4,10 @@ import re
 from inspect import ismodule
 from pathlib import Path
 
-import claims
 import pytest
 
 import companion
+from book import claims
 
 ROOT = Path(__file__).parent.parent
 API = (ROOT / "book" / "api.md").read_text(encoding="utf-8")

@@ -1,11 +1,10 @@
 """The page of claims, made from labels, markers and mutations, and each chapter's link to it.
 
-`tests/claims.py` reads them from the text. Here they become the end of the page `book/claims.md`;
+`book/claims.py` reads them from the text. Here they become the end of the page `book/claims.md`;
 what does not fit together becomes a warning, and a warning is an error of the build.
 """
 
 import re
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,9 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
+from book import claims
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "tests"))
-
-import claims  # noqa: E402
-
 PAGE = "book/claims"
 
 
