@@ -38,3 +38,4 @@ RECORD = {
     ],
     "break_even_length": 256,
 }
+RECORD["summary"] = gpu_record.summary(RECORD)
