@@ -15,6 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 
 from book import claims
+from book._extensions import api_pages
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = "book/claims"
@@ -44,11 +45,9 @@ def claimed_on(root: Path) -> dict[str, list[claims.Definition]]:
 def _facts(root: Path) -> dict[str, dict[str, list[Any]]]:
     """Collect what is known of each label: the code that cites it, its tests, its breaks."""
     facts = defaultdict(lambda: {"code": [], "tests": [], "breaks": []})
-    api = (root / "book" / "api.md").read_text(encoding="utf-8")
-    public = set(re.findall(r"^\.\. auto(?:function|class):: (\S+)$", api, re.MULTILINE))
-    public |= {f"{m}.*" for m in re.findall(r"automodule:: (\S+)\n   :members:", api)}
+    shown = api_pages.shown_names()
     for name, where in claims.citations(root):
-        code = _code(where, public)
+        code = _code(where, shown)
         if where.startswith("companion/") and code not in facts[name]["code"]:
             facts[name]["code"].append(code)
     for name, where in claims.marked_tests(root):
@@ -98,15 +97,10 @@ def _break(mutation: dict[str, Any], root: Path) -> str:
     return "\n\n".join(parts)
 
 
-def _code(where: str, public: set[str]) -> str:
-    """Name what stands at `companion/softmax.py::softmax`, with a link if the API page has it."""
-    path, _, name = where.partition("::")
-    module = path.removesuffix(".py").replace("/", ".")
-    full = f"{module}.{name}" if name else module
-    if name and f"{module}.*" in public:
-        return f"{{py:obj}}`{full}`"
-    shown = next((known for known in (f"companion.{name}", full) if known in public), None)
-    return f"{{py:obj}}`{shown}`" if shown else f"`{full}`"
+def _code(where: str, shown: dict[str, str]) -> str:
+    """Name what stands at `companion/softmax.py::softmax`, with a link if it is on an API page."""
+    full = where.replace(".py::", ".").removesuffix(".py").replace("/", ".")
+    return f"{{py:obj}}`{shown[full]}`" if full in shown else f"`{full}`"
 
 
 def _anchor(where: str) -> str:
