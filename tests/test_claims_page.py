@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from docutils import nodes
 
-from book._extensions import claims_page
+from book._extensions import api_pages, claims_page
 from tests.support.small_book import PAGE, TESTS, replaced, write_book
 
 ROOT = Path(__file__).parent.parent
@@ -15,7 +15,7 @@ CHAPTER = "notebooks/01_sums.ipynb"
 @pytest.fixture
 def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = write_book(tmp_path)
-    (root / "book" / "api.md").write_text(".. autofunction:: companion.add\n", encoding="utf-8")
+    monkeypatch.setattr(api_pages, "shown_names", lambda: {"companion.sums.add": "companion.add"})
     monkeypatch.setattr(claims_page, "ROOT", root)
     return root
 
@@ -36,6 +36,13 @@ def test_an_entry_says_what_holds_it_up(book: Path) -> None:
     assert ": `tests/test_sums.py`: more\n" in theorem
     assert "no claim" not in page  # a mutation that breaks none
     assert "def-sum" not in page
+
+
+def test_a_row_of_the_audit_is_a_link_that_does_not_break(book: Path) -> None:
+    tests = replaced(TESTS, "def test_more", "def test_004_s7_and_more")
+    (book / "tests" / "test_sums.py").write_text(tests, encoding="utf-8")
+    page = claims_page.rendered(book)
+    assert ": `tests/test_sums.py`: {ref}`004‑S7 <audit-004-s7>` and more\n" in page
 
 
 def test_the_real_page_has_every_claim_of_every_chapter() -> None:

@@ -134,3 +134,9 @@ def test_the_numbers_are_not_searched(built: Path) -> None:
     assert "caption" in index
     assert "12345" not in index
     assert "query" not in index
+
+
+def test_a_page_that_only_names_the_tables_stays_as_it_is() -> None:
+    source = [f"The kind of its tables is `{TABLES}`."]
+    figure_tables.keep_tables(None, "book/api/kit", source)
+    assert source == [f"The kind of its tables is `{TABLES}`."]

@@ -19,6 +19,7 @@ from book._extensions import api_pages
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = "book/claims"
+ROW = re.compile(r"\b(\d{3}) s(\d+)")  # of the audit, in a test's name; its hyphen does not break
 
 
 def rendered(root: Path) -> str:
@@ -72,7 +73,7 @@ def _entry(claim: claims.Definition, facts: dict[str, dict[str, list[Any]]], roo
     by_file = defaultdict(list)
     for file, name in (test.split("::") for test in known["tests"]):
         words = name.removeprefix("test_").replace("_", " ")
-        by_file[file].append(re.sub(r"\b(\d{3}) s(\d)", r"\1-S\2", words))
+        by_file[file].append(ROW.sub(r"{ref}`\1‑S\2 <audit-\1-s\2>`", words))
     lines += [f"`{file}`: {'; '.join(names)}" for file, names in by_file.items()]
     lines += [_break(mutation, root) for mutation in known["breaks"]]
     definitions = ["\n  ".join(line.splitlines()) for line in lines[1:]]
