@@ -162,11 +162,13 @@ def _rst(text: str) -> str:
 
 
 def _table(module: str) -> str:
-    """Write a table of what a module offers, each with the first line of its docstring."""
+    """Write a table of what a module offers: the first line of a docstring, or a value."""
     rows = [".. list-table::", "   :class: api-names", ""]
     for entry in entries()[module]:
-        code = inspect.isclass(entry.value) or _is_function(entry.value)
-        first = (inspect.getdoc(entry.value) or "").partition("\n")[0] if code else ""
+        if inspect.isclass(entry.value) or _is_function(entry.value):
+            first = (inspect.getdoc(entry.value) or "").partition("\n")[0]
+        else:
+            first = f"``{_shown_value(entry)}``"
         rows += [f"   * - :py:obj:`{entry.name} <{entry.shown}>`", f"     - {first}"]
     return "\n".join(rows)
 
@@ -178,7 +180,12 @@ def _directive(entry: Entry) -> str:
     if _is_function(entry.value):
         return f".. autofunction:: {entry.shown}\n"
     module, _, name = entry.shown.rpartition(".")
-    return f".. py:data:: {name}\n   :module: {module}\n   :value: {entry.value!r}\n"
+    return f".. py:data:: {name}\n   :module: {module}\n   :value: {_shown_value(entry)}\n"
+
+
+def _shown_value(entry: Entry) -> str:
+    """Write a constant, and the types in it without the modules they are from."""
+    return re.sub(r"\b[\w.]+\.(?=[A-Z])", "", repr(entry.value))
 
 
 def _is_function(value: Any) -> bool:
