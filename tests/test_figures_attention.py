@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from conftest import NUMPY, STRICT
 
 import companion
 from companion.figures import Matrix, roles
 from companion.figures import attention as overviews
 from companion.figures.kit.diagrams import equations
+from tests.support.homes import NUMPY, STRICT
 
 EXAMPLE = companion.running_example(NUMPY.xp)
 X, WEIGHTS = EXAMPLE.x, (EXAMPLE.w_q[0], EXAMPLE.w_k[0], EXAMPLE.w_v[0])

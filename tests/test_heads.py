@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import NUMPY
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from companion import AttentionParameters, pitfalls
 from companion.arrays import to_numpy
 from companion.exercises import heads as exercises
 from companion.figures import heads as figures
+from tests.support.homes import NUMPY
 
 jax.config.update("jax_enable_x64", True)
 

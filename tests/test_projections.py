@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import NUMPY, STRICT
 from hypothesis import assume, find, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
@@ -17,6 +16,7 @@ from companion import loops, pitfalls
 from companion.arrays import to_numpy
 from companion.exercises import projections as exercises
 from companion.figures import projections as figures
+from tests.support.homes import NUMPY, STRICT
 
 jax.config.update("jax_enable_x64", True)
 

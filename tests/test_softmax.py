@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 import scipy.special
-from conftest import NUMPY, array_homes
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -18,6 +17,7 @@ from companion import pitfalls
 from companion.arrays import to_numpy
 from companion.exercises import softmax as exercises
 from companion.figures import softmax as drawings
+from tests.support.homes import NUMPY, array_homes
 
 jax.config.update("jax_enable_x64", True)
 
