@@ -62,7 +62,7 @@ lock: ## choose versions anew where pyproject.toml asks for it (needs uv)
 	    --quiet --output-file requirements.lock
 
 clean: ## go back to a bare checkout
-	rm -rf $(VENV) _build .coverage* .hypothesis .pytest_cache .ruff_cache
+	rm -rf $(VENV) _build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): requirements.lock requirements-model.lock pyproject.toml
