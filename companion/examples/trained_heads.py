@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from companion.arrays import array_module
+from companion.arrays import Array, DType, Namespace, array_module
 from companion.heads import AttentionParameters
 from companion.norms import layer_norm
 
@@ -45,14 +44,14 @@ class TrainedLayer:
     """
 
     index: int
-    w_q: Any
-    w_k: Any
-    w_v: Any
-    w_o: Any
-    b_q: Any
-    b_k: Any
-    b_v: Any
-    b_o: Any
+    w_q: Array
+    w_k: Array
+    w_v: Array
+    w_o: Array
+    b_q: Array
+    b_k: Array
+    b_v: Array
+    b_o: Array
 
     @property
     def attention(self) -> AttentionParameters:
@@ -79,7 +78,7 @@ class TrainedSentence:
     text: str
     tokens: tuple[str, ...]
     token_ids: tuple[int, ...]
-    inputs: Mapping[int, Any]
+    inputs: Mapping[int, Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,14 +98,14 @@ class TrainedEmbedding:
     """
 
     vocabulary: Mapping[str, int]
-    word: Any
-    position: Any
-    token_type: Any
-    norm_weight: Any
-    norm_bias: Any
+    word: Array
+    position: Array
+    token_type: Array
+    norm_weight: Array
+    norm_bias: Array
     norm_eps: float
 
-    def normalize(self, x: Any) -> Any:
+    def normalize(self, x: Array) -> Array:
         """Apply the layer norm behind the sums of word, position and token type rows.
 
         Parameters
@@ -157,7 +156,7 @@ class TrainedHeads:
 
 
 def load_trained_heads(
-    path: str | PathLike[str], *, xp: Any = None, dtype: Any = None
+    path: str | PathLike[str], *, xp: Namespace | None = None, dtype: DType = None
 ) -> TrainedHeads:
     """Read the trained heads, and check the whole file before anything is handed out.
 
@@ -201,7 +200,7 @@ def load_trained_heads(
 
 
 def _read_layer(file: "_File", index: int) -> TrainedLayer:
-    shapes = {f"w_{role}": (HEADS, WIDTH, HEAD_WIDTH) for role in "qkv"}
+    shapes: dict[str, tuple[int, ...]] = {f"w_{role}": (HEADS, WIDTH, HEAD_WIDTH) for role in "qkv"}
     shapes |= {f"b_{role}": (HEADS, HEAD_WIDTH) for role in "qkv"}
     shapes |= {"w_o": (HEADS * HEAD_WIDTH, WIDTH), "b_o": (WIDTH,)}
     arrays = {name: file.numbers(f"layer_{index}/{name}", *shape) for name, shape in shapes.items()}
@@ -235,7 +234,7 @@ def _read_embedding(file: "_File") -> TrainedEmbedding:
 class _File:
     """The arrays of an .npz file, each handed out once its shape and kind are as expected."""
 
-    def __init__(self, path: Path, xp: Any, dtype: Any):
+    def __init__(self, path: Path, xp: Namespace, dtype: DType):
         self.path, self.xp, self.dtype = path, xp, dtype
         try:
             content = path.read_bytes()
@@ -243,7 +242,7 @@ class _File:
             raise FileNotFoundError(f"there is no file of trained heads at {path}") from error
         try:
             with np.load(BytesIO(content), allow_pickle=False) as archive:
-                self.arrays = {name: archive[name] for name in archive.files}
+                self.arrays: dict[str, np.ndarray] = {name: archive[name] for name in archive.files}
         except Exception as error:  # damage meets the readers of zip and npy in many ways
             raise ValueError(
                 f"{path} must be an undamaged .npz file of plain arrays: {error}"
@@ -268,11 +267,13 @@ class _File:
             raise ValueError(f"{self.path}: {name} must be finite, got a value that is not")
         return array
 
-    def numbers(self, name: str, *shape: int | str) -> Any:
+    def numbers(self, name: str, *shape: int | str) -> Array:
         return self.xp.asarray(self.get(name, "f", *shape), dtype=self.dtype)
 
     def integers(self, name: str, *shape: int | str) -> list[int]:
-        return self.get(name, "i", *shape).tolist()
+        numbers: list[int] = self.get(name, "i", *shape).tolist()
+        return numbers
 
     def strings(self, name: str, *shape: int | str) -> list[str]:
-        return self.get(name, "U", *shape).tolist()
+        texts: list[str] = self.get(name, "U", *shape).tolist()
+        return texts
