@@ -13,11 +13,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 STEPS = ["packing", "positions", "projections", "scores", "softmax", "masks", "norms"]
-MODEL = ["arrays", "parameters", *STEPS, "kernels", "attention", "heads", "feed_forward", "block"]
+MODEL = ["array_types", "arrays", "parameters", *STEPS, "kernels", "attention", "heads", "feed_forward", "block"]
 USES = ["encoder", "cost", "examples", "loops"]
 # The law: each room of the library, and the rooms that it may import from, which stand before it.
 LAYERS = [
-    ("arrays", []),
+    ("array_types", []),
+    ("arrays", ["array_types"]),
     ("parameters", ["arrays"]),
     *[(step, ["arrays", "parameters"]) for step in STEPS],
     ("kernels", ["arrays", *STEPS]),
