@@ -5,8 +5,7 @@ import pytest
 from conftest import NUMPY, STRICT
 
 import companion
-from companion.figures import Matrix, roles
-from companion.figures import attention as overviews
+from companion.figures import Matrix, projections, softmax
 from companion.figures.kit.diagrams import equations
 
 EXAMPLE = companion.running_example(NUMPY.xp)
@@ -16,15 +15,15 @@ QUERY, KEY, VALUE = ROWS[1:]
 TOKENS = EXAMPLE.tokens
 
 DRAWINGS = {
-    "projected_spaces": lambda put: overviews.projected_spaces(
+    "projected_spaces": lambda put: projections.projected_spaces(
         *map(put, (X[2], *WEIGHTS)), token="cat", features=EXAMPLE.features
     ),
-    "spaces_flow": lambda put: overviews.spaces_flow(*map(put, (X, *WEIGHTS))),
-    "roles_flow": lambda put: roles.roles_flow(*map(put, ROWS), token="cat"),
-    "roles_meet": lambda put: roles.roles_meet(*map(put, ROWS), tokens=TOKENS),
-    "matrix_form": lambda put: overviews.matrix_form(*map(put, ROWS[1:]), tokens=TOKENS, row=2),
-    "attention_flow": lambda put: overviews.attention_flow(*map(put, ROWS)),
-    "pipeline": lambda put: overviews.pipeline(*map(put, ROWS), token="cat"),
+    "spaces_flow": lambda put: projections.spaces_flow(*map(put, (X, *WEIGHTS))),
+    "roles_flow": lambda put: projections.roles_flow(*map(put, ROWS), token="cat"),
+    "roles_meet": lambda put: softmax.roles_meet(*map(put, ROWS), tokens=TOKENS),
+    "matrix_form": lambda put: softmax.matrix_form(*map(put, ROWS[1:]), tokens=TOKENS, row=2),
+    "attention_flow": lambda put: softmax.attention_flow(*map(put, ROWS)),
+    "pipeline": lambda put: softmax.pipeline(*map(put, ROWS), token="cat"),
 }
 
 
@@ -88,14 +87,14 @@ def test_a_query_meets_every_key():
         assert f"weight {100 * weights[j]:.1f} %" in part
     assert "becomes the query (2.25, 1.5, −0.5) by W^Q" in alt
     assert alt.endswith("add up to the output (0.65, 1.03, 0.16, 0.14).")
-    other = roles.roles_meet(*ROWS, tokens=TOKENS, follow=0).alt
+    other = softmax.roles_meet(*ROWS, tokens=TOKENS, follow=0).alt
     assert other.startswith("The row of the, (1, 0, 0, 0, 0.5, 0)")
     with pytest.raises(ValueError, match=r"at most 4 columns, got \(3, 5\)"):
-        roles.roles_meet(X, QUERY, KEY, np.ones((5, 5)), tokens=TOKENS)
+        softmax.roles_meet(X, QUERY, KEY, np.ones((5, 5)), tokens=TOKENS)
 
 
 def test_the_scale_that_is_written_is_that_of_the_keys():
-    one = overviews.pipeline(X, QUERY[:, :1], KEY[:, :1], VALUE, token="cat")
+    one = softmax.pipeline(X, QUERY[:, :1], KEY[:, :1], VALUE, token="cat")
     assert "leads to divide by √d_k = 1.00. divide by √d_k = 1.00 leads to scores." in one.alt
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from companion.figures.tiled import memory_by_length, times_by_length
+from companion.figures.kernels import memory_by_length, times_by_length
 
 SECONDS = {
     "torch": {128: 1.0, 256: 2.0, 512: 4.0},

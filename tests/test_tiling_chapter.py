@@ -13,7 +13,7 @@ import companion
 from companion import memory_trace, pitfalls
 from companion.arrays import to_numpy
 from companion.exercises import tiled as exercises
-from companion.figures import tiling as figures
+from companion.figures import kernels as figures
 from companion.kernels import cpu
 
 attend = companion.scaled_dot_product_attention

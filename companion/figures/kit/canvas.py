@@ -11,7 +11,7 @@ from typing import Any
 from companion.figures.kit.figure import FONT, MATH_FONT, Figure, Table
 from companion.figures.kit.palette import FAINT, HATCH, INK, MUTED
 
-__all__ = ["Canvas", "literal", "text_size"]
+__all__ = ["MARGIN", "Canvas", "Point", "literal", "text_size"]
 
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
