@@ -1,7 +1,7 @@
 """A figure: its drawing as SVG, and words and numbers that say the same to who cannot see it."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
@@ -19,13 +19,10 @@ FONT, MATH_FONT = "DejaVu Sans", "dejavusans"
 #: Points: 5.2 inches, which a phone 390 pixels wide shows at seven tenths of its size.
 MAX_WIDTH = 374.4
 
-#: What matplotlib's own settings leave open: the same ids in every run, and no background.
-_STYLE: Mapping[str, Any] = {"svg.hashsalt": "companion", "figure.facecolor": "none"}
-
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the book's style, whatever the session's own matplotlib settings are.
+    """Draw with matplotlib's defaults on no background, whatever the session's own settings are.
 
     Use it around drawing code or, as ``@style()``, on a function; the session's settings are back
     when it is left.
@@ -34,7 +31,7 @@ def style() -> Iterator[None]:
 
     keep = {"backend", "backend_fallback", "interactive", "toolbar", "timezone"}
     defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if key not in keep}
-    with matplotlib.rc_context({**defaults, **_STYLE}):
+    with matplotlib.rc_context({**defaults, "figure.facecolor": "none"}):
         yield
 
 

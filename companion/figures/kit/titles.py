@@ -15,8 +15,9 @@ def draw_title(canvas: Canvas, x: float, y: float, title: str, *, size: float) -
     """Write a title from a left edge on, its last line with its middle at the height `y`."""
     room = MAX_WIDTH - 2 * MARGIN - 1.0
     words = [piece for word in title.split() for piece in _pieces(word, size, room)]
-    for k, line in enumerate(reversed(wrapped(words, size, room))):
-        canvas.text(x, y - k * LINE * size, line, size=size, align="left", bold=True)
+    lines = wrapped(words, size, room)
+    for k, line in enumerate(lines, 1 - len(lines)):
+        canvas.text(x, y + k * LINE * size, line, size=size, align="left", bold=True)
 
 
 def wrapped(words: list[str], size: float, room: float) -> list[str]:

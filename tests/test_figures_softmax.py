@@ -1,25 +1,22 @@
-"""The drawings of attention as a whole: they say what the data say, and fit a phone."""
+"""The drawings of the chapter on softmax: they say what the data say."""
+
+import re
 
 import numpy as np
 import pytest
 from conftest import NUMPY, STRICT
 
 import companion
-from companion.figures import Matrix, projections, softmax
-from companion.figures.kit.diagrams import equations
+from companion.figures import softmax
 
 EXAMPLE = companion.running_example(NUMPY.xp)
 X, WEIGHTS = EXAMPLE.x, (EXAMPLE.w_q[0], EXAMPLE.w_k[0], EXAMPLE.w_v[0])
 ROWS = (X, *companion.project_qkv(X, *WEIGHTS))
 QUERY, KEY, VALUE = ROWS[1:]
+SCORES = companion.scaled_scores(QUERY, KEY)
 TOKENS = EXAMPLE.tokens
 
 DRAWINGS = {
-    "projected_spaces": lambda put: projections.projected_spaces(
-        *map(put, (X[2], *WEIGHTS)), token="cat", features=EXAMPLE.features
-    ),
-    "spaces_flow": lambda put: projections.spaces_flow(*map(put, (X, *WEIGHTS))),
-    "roles_flow": lambda put: projections.roles_flow(*map(put, ROWS), token="cat"),
     "roles_meet": lambda put: softmax.roles_meet(*map(put, ROWS), tokens=TOKENS),
     "matrix_form": lambda put: softmax.matrix_form(*map(put, ROWS[1:]), tokens=TOKENS, row=2),
     "attention_flow": lambda put: softmax.attention_flow(*map(put, ROWS)),
@@ -36,13 +33,6 @@ def test_every_array_module_gives_the_same_drawing(name):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        (
-            "projected_spaces",
-            "The row of cat, x_3 (1 × 6), times W^Q (6 × 3) is the query q_3 (1 × 3); times W^K",
-        ),
-        ("spaces_flow", "W^K, 6 × 3, leads to queries and keys, d_k = 3. W^V, 6 × 4, leads to va"),
-        ("roles_flow", "row 3, cat, 1 × 6, leads to as a query (by W^Q), as a key (by W^K)"),
-        ("roles_flow", "as a value, 1 × 4, leads to all 5 outputs"),
         ("matrix_form", "times K^T (d_k, N: 3 × 5) /√d_k = scores (N, N: 5 × 5)."),
         (
             "matrix_form",
@@ -71,17 +61,9 @@ def test_the_tables_of_the_matrix_form_have_the_tokens_for_names():
     ]
 
 
-def test_the_numbers_of_the_row_are_told_once_and_by_name():
-    row, *others = DRAWINGS["projected_spaces"](NUMPY.asarray).tables
-    titles = "W^Q (d, d_k)|query q_3 (1, d_k)|W^K (d, d_k)|key k_3 (1, d_k)|W^V (d, d_v)"
-    assert [table.title for table in others] == [*titles.split("|"), "value v_3 (1, d_v)"]
-    assert (row.title, row.row_labels) == ("cat, x_3 (1, d)", ("cat",))
-    assert row.column_labels == others[0].row_labels == tuple(EXAMPLE.features)
-
-
 def test_a_query_meets_every_key():
     alt = DRAWINGS["roles_meet"](NUMPY.asarray).alt
-    weights = companion.softmax(companion.scaled_scores(QUERY, KEY))[2]
+    weights = companion.softmax(SCORES)[2]
     for j, token in enumerate(TOKENS):
         part = alt.split(f"{token}: key ")[1].split(";")[0]
         assert f"weight {100 * weights[j]:.1f} %" in part
@@ -98,11 +80,53 @@ def test_the_scale_that_is_written_is_that_of_the_keys():
     assert "leads to divide by √d_k = 1.00. divide by √d_k = 1.00 leads to scores." in one.alt
 
 
-def test_equations_stand_below_each_other_on_one_scale():
-    narrow, wide = Matrix("$A$", (2, 2)), Matrix("$B$", (2, 12))
-    two = equations((narrow, "@", wide), (narrow, "→", narrow))
-    assert two.alt == "A (2 × 2) times B (2 × 12). A (2 × 2) becomes A (2 × 2)."
-    with pytest.raises(ValueError, match=r"\$A\$ must have 12 rows to follow"):
-        equations((narrow, "@", wide), (wide, "@", narrow))
-    with pytest.raises(ValueError, match="parts must be matrices with operators between them"):
-        equations((narrow,), ("=", narrow))
+def test_the_drawing_of_a_mixture_says_every_weight():
+    alt = softmax.mixture(TOKENS, SCORES, companion.softmax(SCORES), VALUE).alt
+    assert "black: score 2.81, weight 55.3 %, value (1, 1, 0, 0.5)" in alt
+    assert alt.endswith("give (0.65, 1.03, 0.16, 0.14).")
+    with pytest.raises(ValueError, match=r"at most 4 columns, got shape \(5, 8\)"):
+        softmax.mixture(TOKENS, SCORES, companion.softmax(SCORES), np.hstack([VALUE, VALUE]))
+
+
+def test_equal_scores_share_a_curve():
+    betas = np.asarray([0.5, 1.0, 2.0])
+    drawn = softmax.sharpening(np.asarray([1.0, 2.0, 1.0]), ("a", "b", "c"), betas)
+    assert "a, c: from 0.274 at 0.5 to 0.107 at 2" in drawn.alt
+
+
+def test_the_table_of_a_sharpened_row_has_every_third_factor():
+    betas = np.asarray([2.0**k for k in range(-3, 4)])
+    (numbers,) = softmax.sharpening(np.zeros(2), ("a", "b"), betas).tables
+    assert numbers.row_labels == ("0.125", "1", "8")
+    assert numbers.rows == (("0.500",),) * 3
+
+
+def test_the_drawing_of_the_hull_names_its_corners():
+    alt = softmax.mixtures_in_hull(VALUE[:, :2], SCORES, TOKENS).alt
+    assert "Corners of their convex hull: the, black, cat, quickly." in alt
+    assert "from (0.65, 0.65), the mean of the values, at β = 0 through (0.65, 1.03)" in alt
+    assert alt.endswith("to (1.00, 1.00) for large β.")
+
+
+def written(figure):
+    return re.findall(r"<!-- (.*?) -->", figure.svg)
+
+
+def test_the_drawing_of_the_hull_names_every_output():
+    names = written(softmax.mixtures_in_hull(VALUE[:, :2], SCORES, TOKENS))
+    assert {name: names.count(name) for name in TOKENS} == dict.fromkeys(TOKENS, 2) | {"cat": 1}
+    assert names.count("cat, β = 1") == names.count("β = 0") == 1
+
+
+def test_the_drawing_of_gradients_tells_median_from_mean():
+    sizes = np.asarray([[1.0, 1.0, 1.6], [2.0, 2.0, 3.2]])
+    alt = softmax.gradient_sizes(np.asarray([1, 4]), sizes, sizes / 2, y_title="size").alt
+    assert "without scale, median: from 1 at 1 to 2 at 4" in alt
+    assert "with scale, mean, with a band of error: from 0.6 at 1 to 1.2 at 4" in alt
+
+
+@pytest.mark.parametrize("smallest", [2e-5, 7e-4])
+def test_both_drawings_of_gradients_write_their_sizes_alike(smallest):
+    sizes = np.asarray([[smallest, smallest], [1.5, 1.5]])
+    figure = softmax.gradient_sizes(np.asarray([1, 4]), sizes, sizes, y_title="size")
+    assert {"1", "10⁻¹", "10⁻²", "10⁻³", "10⁻⁴"} <= set(written(figure))
