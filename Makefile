@@ -47,7 +47,7 @@ lint: $(READY) ## check style and format of code and notebooks
 	$(RUN) -m ruff format --check .
 
 mutants: $(READY) ## break the library one line at a time; some test must notice each
-	$(RUN) tests/mutants.py
+	$(RUN) -m tests.mutants
 
 bench: $(READY) ## measure side by side; PEERS names a Python that has the other libraries
 	$(PEERS) -m benchmarks.cost

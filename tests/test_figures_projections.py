@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from conftest import NUMPY, STRICT
 
 import companion
 from companion.figures import projections
+from tests.support.homes import NUMPY, STRICT
 
 EXAMPLE = companion.running_example(NUMPY.xp)
 X, WEIGHTS = EXAMPLE.x, (EXAMPLE.w_q[0], EXAMPLE.w_k[0], EXAMPLE.w_v[0])

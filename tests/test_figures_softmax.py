@@ -4,10 +4,10 @@ import re
 
 import numpy as np
 import pytest
-from conftest import NUMPY, STRICT
 
 import companion
 from companion.figures import softmax
+from tests.support.homes import NUMPY, STRICT
 
 EXAMPLE = companion.running_example(NUMPY.xp)
 X, WEIGHTS = EXAMPLE.x, (EXAMPLE.w_q[0], EXAMPLE.w_k[0], EXAMPLE.w_v[0])

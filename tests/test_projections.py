@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import NUMPY, STRICT
 from hypothesis import assume, find, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
@@ -16,6 +15,7 @@ import companion
 from companion import loops, pitfalls
 from companion.arrays import to_numpy
 from companion.exercises import projections as exercises
+from tests.support.homes import NUMPY, STRICT
 
 jax.config.update("jax_enable_x64", True)
 

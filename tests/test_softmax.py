@@ -7,7 +7,6 @@ import jax
 import numpy as np
 import pytest
 import scipy.special
-from conftest import NUMPY, array_homes
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -16,6 +15,7 @@ import companion
 from companion import pitfalls
 from companion.arrays import to_numpy
 from companion.exercises import softmax as exercises
+from tests.support.homes import NUMPY, array_homes
 
 jax.config.update("jax_enable_x64", True)
 

@@ -8,6 +8,8 @@ from companion.masks import mask_scores
 from companion.scores import scaled_scores, soft_cap
 from companion.softmax import softmax, weighted_values
 
+__all__ = ["textbook_attention"]
+
 
 def masked_softmax(scores: Any, masks: list[Any], softcap: float | None) -> Any:
     """Turn scaled scores into weights: the cap, then the masks, then the softmax."""
