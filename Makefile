@@ -42,9 +42,10 @@ test: $(READY) ## run the tests, every notebook, and the book in a browser where
 notebooks: $(READY) ## execute the notebooks in place, or one: NOTEBOOK=notebooks/01_packing.ipynb
 	$(RUN) notebooks/execute.py $(NOTEBOOK)
 
-lint: $(READY) ## check style and format of code and notebooks
+lint: $(READY) ## check style, format and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 mutants: $(READY) ## break the library one line at a time; some test must notice each
 	$(RUN) -m tests.mutants
@@ -62,7 +63,7 @@ lock: ## choose versions anew where pyproject.toml asks for it (needs uv)
 	    --quiet --output-file requirements.lock
 
 clean: ## go back to a bare checkout
-	rm -rf $(VENV) _build .coverage* .hypothesis .pytest_cache .ruff_cache
+	rm -rf $(VENV) _build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(READY): requirements.lock requirements-model.lock pyproject.toml

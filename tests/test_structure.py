@@ -13,11 +13,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 STEPS = ["packing", "positions", "projections", "scores", "softmax", "masks", "norms"]
-MODEL = ["arrays", "parameters", *STEPS, "kernels", "attention", "heads", "feed_forward", "block"]
+MODEL = ["array_types", "arrays", "parameters", *STEPS, "kernels", "attention", "heads", "feed_forward", "block"]
 USES = ["encoder", "cost", "examples", "loops"]
 # The law: each room of the library, and the rooms that it may import from, which stand before it.
 LAYERS = [
-    ("arrays", []),
+    ("array_types", []),
+    ("arrays", ["array_types"]),
     ("parameters", ["arrays"]),
     *[(step, ["arrays", "parameters"]) for step in STEPS],
     ("kernels", ["arrays", *STEPS]),
@@ -25,7 +26,7 @@ LAYERS = [
     ("heads", ["arrays", "parameters", *STEPS, "attention"]),
     ("feed_forward", ["arrays", "parameters", *STEPS]),
     ("block", ["arrays", "parameters", *STEPS, "heads", "feed_forward"]),
-    *[(use, MODEL) for use in USES],
+    *[(use, [*MODEL, "encoder"] if use == "examples" else MODEL) for use in USES],
     ("pitfalls", [*MODEL, *USES]),
     ("exercises", [*MODEL, *USES, "pitfalls"]),
     ("figures.kit", ["arrays"]),

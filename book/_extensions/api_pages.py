@@ -212,6 +212,22 @@ def _fill(_app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] = ROOMS.sub(lambda _: rendered(pages(ROOT)[docname]), source[0])
 
 
+def _lead_back(
+    _app: Sphinx, page: str, _template: str, context: dict[str, Any], _doctree: object
+) -> None:
+    """Let a page of source lead to its entries, whose names need not all be of one module."""
+    if not page.startswith("_modules/companion/"):
+        return
+    module = page.removeprefix("_modules/").replace("/", ".")
+
+    def anchor(link: re.Match[str]) -> str:
+        parts = link[1].split(".")
+        ends = (f"{module}.{'.'.join(parts[i:])}" for i in range(len(parts)))
+        return "#" + next((shown_names()[end] for end in ends if end in shown_names()), link[1])
+
+    context["body"] = re.sub(r'#([\w.]+)(?=">\[docs\])', anchor, context["body"])
+
+
 def _resolve(app: Sphinx, env: BuildEnvironment, node: Element, text: Element) -> Element | None:
     """Let a docstring name something as its own module does, wherever else it is offered."""
     if node.get("refdomain") != "py":
@@ -229,4 +245,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", _warn)
     app.connect("source-read", _fill)
     app.connect("missing-reference", _resolve)
+    app.connect("html-page-context", _lead_back)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
