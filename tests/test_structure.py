@@ -13,7 +13,17 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 STEPS = ["packing", "positions", "projections", "scores", "softmax", "masks", "norms"]
-MODEL = ["array_types", "arrays", "parameters", *STEPS, "kernels", "attention", "heads", "feed_forward", "block"]
+MODEL = [
+    "array_types",
+    "arrays",
+    "parameters",
+    *STEPS,
+    "kernels",
+    "attention",
+    "heads",
+    "feed_forward",
+    "block",
+]
 USES = ["encoder", "cost", "examples", "loops"]
 # The law: each room of the library, and the rooms that it may import from, which stand before it.
 LAYERS = [

@@ -60,9 +60,7 @@ def entries() -> dict[str, list[Entry]]:
         for public in getattr(module, "__all__", ()):
             value = getattr(module, public)
             if not inspect.ismodule(value):
-                home = getattr(value, "__module__", name)
-                home = home if home in modules() else name
-                paths.setdefault((home, public), []).append(name)
+                paths.setdefault((_home(public, value), public), []).append(name)
     found: dict[str, list[Entry]] = {name: [] for name in modules()}
     for (home, public), offered in paths.items():
         shortest = min(offered, key=lambda name: (name.count("."), name != home))
@@ -73,6 +71,12 @@ def entries() -> dict[str, list[Entry]]:
     return found
 
 
+def _home(public: str, value: Any) -> str:
+    """Find the module that defines what others may offer too."""
+    nearest = [getattr(value, "__module__", ""), *modules()]
+    return next(name for name in nearest if name in modules() and public in _lines(name))
+
+
 @functools.cache
 def _lines(module: str) -> dict[str, int]:
     """Map the names that a module defines to the lines where it does."""
@@ -81,8 +85,12 @@ def _lines(module: str) -> dict[str, int]:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             lines[node.name] = node.lineno
         elif isinstance(node, ast.Assign | ast.AnnAssign):
-            lines |= {n.id: node.lineno for n in ast.walk(node) if isinstance(n, ast.Name)}
+            lines |= {n.id: node.lineno for n in ast.walk(node) if _is_set(n)}
     return lines
+
+
+def _is_set(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
 
 
 def shown_names() -> dict[str, str]:

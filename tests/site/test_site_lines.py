@@ -69,9 +69,7 @@ def test_a_long_name_breaks_after_an_underline_a_short_one_nowhere(
 
 
 @pytest.mark.parametrize("name", ["one_head", "block", "kernels", "figures"])
-def test_signatures_and_contents_keep_their_lines(
-    name: str, open_page: Callable[..., Any]
-) -> None:
+def test_signatures_and_contents_keep_their_lines(name: str, open_page: Callable[..., Any]) -> None:
     page = open_page(f"book/api/{name}.html", width=390)
     assert page.evaluate(BADLY_BEGUN) == []
     page.set_viewport_size({"width": 1280, "height": 800})
