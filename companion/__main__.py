@@ -11,7 +11,7 @@ import numpy as np
 import companion
 from companion import loops
 
-PACKAGES = ("numpy", "array-api-compat", "scipy", "matplotlib", "threadpoolctl")
+PACKAGES = ("numpy", "array-api-compat", "scipy", "threadpoolctl")
 
 
 def main() -> int:
@@ -32,11 +32,19 @@ def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
     yield "Python", platform.python_version
     for package in PACKAGES:
         yield package, lambda package=package: importlib.metadata.version(package)
+    yield "matplotlib", _matplotlib
     yield "array module", _array_module
     yield "loop against matrix", _loop_against_matrix
     yield "rows of weights", _rows_sum_to_one
     yield "tiles against textbook", _tiles_against_textbook
     yield "future hidden", _future_hidden
+
+
+def _matplotlib() -> str:
+    try:
+        return importlib.metadata.version("matplotlib")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed: needed to draw, pip install 'attention-companion[figures]'"
 
 
 def _array_module() -> str:

@@ -79,7 +79,8 @@ def test_without_the_library_the_notice_says_what_to_install(
     assert run.stderr.splitlines()[-1] == (
         "ModuleNotFoundError: companion is not installed: "
         f"unpack attention-companion-{companion.__version__}.zip and, in its folder, run "
-        f"pip install attention_companion-{companion.__version__}-py3-none-any.whl"
+        f'pip install "attention_companion-{companion.__version__}-py3-none-any.whl'
+        '[encoder,figures]"'
     )
 
 
