@@ -121,9 +121,9 @@ def make(tmp_path):
     outer = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
 
     def run(python, *targets):
+        settings = (f"PYTHON={python}", f"VENV={tmp_path / 'venv'}")
         return subprocess.run(
-            ["make", "--no-print-directory", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"]
-            + list(targets),
+            ["make", "--no-print-directory", *settings, *targets],
             cwd=ROOT,
             env=outer,
             capture_output=True,
