@@ -18,8 +18,9 @@ endif
 # can wait for its lock for ever.
 PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
 
-# A checkout may lie under any path, whatever the locale says.
-export PYTHONUTF8 := 1
+# A checkout may lie under any path. Before 3.13 Python reads the one in the editable install in the
+# encoding of the locale, and only without LC_ALL does it take UTF-8 where that says C.
+unexport LC_ALL
 
 .NOTPARALLEL: # all share one environment
 .DEFAULT_GOAL := help

