@@ -53,12 +53,13 @@ test: $(READY) ## run the tests, every notebook, and the book in a browser where
 notebooks: $(READY) ## execute the notebooks in place, or one: NOTEBOOK=notebooks/01_packing.ipynb
 	$(RUN) notebooks/execute.py $(NOTEBOOK)
 
-lint: $(READY) ## check style and format of code and notebooks
+lint: $(READY) ## check style, format and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 mutants: $(READY) ## break the library one line at a time; some test must notice each
-	$(RUN) tests/mutants.py
+	$(RUN) -m tests.mutants
 
 bench: $(READY) ## measure side by side; PEERS names a Python that has the other libraries
 	$(PEERS) -m benchmarks.cost

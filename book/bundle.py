@@ -17,10 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT / "book" / "_extensions"))
+from book._extensions.downloads import BUNDLE, WHEEL, files_read
 
-from downloads import BUNDLE, WHEEL, files_read  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 BESIDE = ("LICENSE", "LICENSE-text", "requirements-lab.lock", "requirements-model.lock")
 OPEN = '<meta http-equiv="Refresh" content="0; url=site/index.html" />\n'

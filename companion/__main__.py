@@ -1,15 +1,16 @@
 """``python -m companion``: versions, device, and a self-check, each line with its verdict."""
 
+import functools
 import importlib.metadata
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
 import companion
 from companion import loops
+from companion.arrays import Array, Namespace
 
 PACKAGES = ("numpy", "array-api-compat", "scipy", "threadpoolctl")
 
@@ -31,7 +32,7 @@ def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
     yield "attention-companion", lambda: companion.__version__
     yield "Python", platform.python_version
     for package in PACKAGES:
-        yield package, lambda package=package: importlib.metadata.version(package)
+        yield package, functools.partial(importlib.metadata.version, package)
     yield "matplotlib", _matplotlib
     yield "array module", _array_module
     yield "loop against matrix", _loop_against_matrix
@@ -57,7 +58,7 @@ def _array_module() -> str:
     return f"cupy {cupy.__version__}, on {properties['name'].decode()}"  # pragma: gpu
 
 
-def _example() -> tuple[Any, Any, Any, Any]:
+def _example() -> tuple[Namespace, Array, Array, Array]:
     example = companion.running_example()
     weights = (weight[0, ...] for weight in (example.w_q, example.w_k, example.w_v))
     return companion.array_namespace(example.x), *companion.project_qkv(example.x, *weights)

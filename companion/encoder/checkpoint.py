@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from companion.arrays import array_module
+from companion.arrays import Array, Namespace, array_module
 from companion.block import BlockParameters
 from companion.encoder.config import EncoderConfig, existing_file, read_config
 from companion.encoder.embedding import EmbeddingParameters
@@ -16,6 +16,9 @@ from companion.feed_forward import FeedForwardParameters
 from companion.heads import AttentionParameters, split_heads
 from companion.norms import NormParameters
 from companion.parameters import move_parameters
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 __all__ = [
     "EncoderParameters",
@@ -94,7 +97,9 @@ def tensor_table(config: EncoderConfig) -> dict[str, tuple[str, tuple[int, ...]]
     }
 
 
-def load_checkpoint(folder: str | PathLike[str], *, xp: Any = None) -> EncoderParameters:
+def load_checkpoint(
+    folder: str | PathLike[str], *, xp: Namespace | None = None
+) -> EncoderParameters:
     """Read an encoder's weights, and check all of them before anything is handed out.
 
     Parameters
@@ -129,7 +134,7 @@ def load_checkpoint(folder: str | PathLike[str], *, xp: Any = None) -> EncoderPa
     config = read_config(folder)
     arrays = _read_tensors(folder / "model.safetensors", config)
 
-    def part(prefix: str) -> dict[str, Any]:
+    def part(prefix: str) -> dict[str, Array]:
         return {
             name.removeprefix(prefix): array
             for name, array in arrays.items()
@@ -151,7 +156,7 @@ def load_checkpoint(folder: str | PathLike[str], *, xp: Any = None) -> EncoderPa
     return move_parameters(EncoderParameters(config, embedding, blocks), xp)
 
 
-def load_tokenizer(folder: str | PathLike[str]) -> Any:
+def load_tokenizer(folder: str | PathLike[str]) -> "Tokenizer":
     """Read ``tokenizer.json``, and set it to cut at the model's own length and to fill up nothing.
 
     The file's own settings, which cut and fill up to some other length, are overridden.
@@ -179,7 +184,7 @@ def load_tokenizer(folder: str | PathLike[str]) -> Any:
     config = read_config(folder)
     path = existing_file(folder / "tokenizer.json")
     try:
-        tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        tokenizer: Tokenizer = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing narrower
         raise ValueError(f"{path} must describe a tokenizer: {error}") from error
     highest = max(tokenizer.get_vocab().values(), default=-1)
@@ -199,7 +204,7 @@ def load_tokenizer(folder: str | PathLike[str]) -> Any:
     return tokenizer
 
 
-def _read_tensors(path: Path, config: EncoderConfig) -> dict[str, np.ndarray]:
+def _read_tensors(path: Path, config: EncoderConfig) -> dict[str, Array]:
     """Read every parameter's array; all names, shapes and dtypes are checked before the first."""
     safetensors = import_extra("safetensors", "encoder", "a published model")
     existing_file(path)
@@ -235,7 +240,7 @@ def _check_tensors(path: Path, file: Any, table: dict[str, tuple[str, tuple[int,
             )
 
 
-def _arrange(parameter: str, stored: np.ndarray, heads: int) -> np.ndarray:
+def _arrange(parameter: str, stored: np.ndarray, heads: int) -> Array:
     """Turn a tensor as PyTorch stores it into ours: inputs before outputs, heads first."""
     role = parameter.rpartition(".")[2]
     if role in ("w_q", "w_k", "w_v"):

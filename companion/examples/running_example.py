@@ -6,9 +6,8 @@ its own side; head 2 lets a word look for the thing that the sentence is about.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
-from companion.arrays import array_module
+from companion.arrays import Array, DType, Namespace, array_module
 from companion.block import BlockParameters
 from companion.feed_forward import FeedForwardParameters
 from companion.heads import AttentionParameters
@@ -111,16 +110,16 @@ class RunningExample:
     tokens: tuple[str, ...]
     features: tuple[str, ...]
     vocabulary: dict[str, int]
-    embedding: Any
-    positions: Any
-    x: Any
-    w_q: Any
-    w_k: Any
-    w_v: Any
+    embedding: Array
+    positions: Array
+    x: Array
+    w_q: Array
+    w_k: Array
+    w_v: Array
     block: BlockParameters
 
 
-def running_example(xp: Any = None, dtype: Any = None) -> RunningExample:
+def running_example(xp: Namespace | None = None, dtype: DType = None) -> RunningExample:
     """Make the running example on an array module.
 
     Parameters

@@ -12,6 +12,8 @@ from companion.kernels.reach import Reach, as_slice, mask_part
 from companion.kernels.textbook import masked_softmax, textbook_attention
 from companion.kernels.threads import parallel_map, thread_count
 
+__all__ = ["tiled_attention"]
+
 SCORES = 2**24
 """Scores held at once where a tile is some rows of all heads."""
 
