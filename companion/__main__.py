@@ -12,7 +12,7 @@ import companion
 from companion import loops
 from companion.arrays import Array, Namespace
 
-PACKAGES = ("numpy", "array-api-compat", "scipy", "matplotlib", "threadpoolctl")
+PACKAGES = ("numpy", "array-api-compat", "scipy", "threadpoolctl")
 
 
 def main() -> int:
@@ -33,11 +33,19 @@ def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
     yield "Python", platform.python_version
     for package in PACKAGES:
         yield package, functools.partial(importlib.metadata.version, package)
+    yield "matplotlib", _matplotlib
     yield "array module", _array_module
     yield "loop against matrix", _loop_against_matrix
     yield "rows of weights", _rows_sum_to_one
     yield "tiles against textbook", _tiles_against_textbook
     yield "future hidden", _future_hidden
+
+
+def _matplotlib() -> str:
+    try:
+        return importlib.metadata.version("matplotlib")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed: needed to draw, pip install 'attention-companion[figures]'"
 
 
 def _array_module() -> str:

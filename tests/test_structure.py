@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 STEPS = ["packing", "positions", "projections", "scores", "softmax", "masks", "norms"]
 MODEL = [
     "array_types",
+    "extras",
     "arrays",
     "parameters",
     *STEPS,
@@ -28,6 +29,7 @@ USES = ["encoder", "cost", "examples", "loops"]
 # The law: each room of the library, and the rooms that it may import from, which stand before it.
 LAYERS = [
     ("array_types", []),
+    ("extras", []),
     ("arrays", ["array_types"]),
     ("parameters", ["arrays"]),
     *[(step, ["arrays", "parameters"]) for step in STEPS],
@@ -39,7 +41,7 @@ LAYERS = [
     *[(use, [*MODEL, "encoder"] if use == "examples" else MODEL) for use in USES],
     ("pitfalls", [*MODEL, *USES]),
     ("exercises", [*MODEL, *USES, "pitfalls"]),
-    ("figures.kit", ["arrays"]),
+    ("figures.kit", ["arrays", "extras"]),
     ("figures", [*MODEL, *USES, "figures.kit"]),
     ("", [*MODEL, *USES, "pitfalls"]),  # what `import companion` offers
     ("__main__", ["", *MODEL, *USES]),

@@ -1,10 +1,8 @@
 """Checkpoints: a published encoder's files, read into the parameters of earlier chapters."""
 
-import importlib
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from companion.arrays import Array, Namespace, array_module
 from companion.block import BlockParameters
 from companion.encoder.config import EncoderConfig, existing_file, read_config
 from companion.encoder.embedding import EmbeddingParameters
+from companion.extras import import_extra
 from companion.feed_forward import FeedForwardParameters
 from companion.heads import AttentionParameters, split_heads
 from companion.norms import NormParameters
@@ -180,7 +179,7 @@ def load_tokenizer(folder: str | PathLike[str]) -> "Tokenizer":
     ValueError
         If a file is damaged, or the tokenizer has ids that the vocabulary has no row for.
     """
-    tokenizers = import_extra("tokenizers")
+    tokenizers = import_extra("tokenizers", "encoder", "a published model")
     folder = Path(folder)
     config = read_config(folder)
     path = existing_file(folder / "tokenizer.json")
@@ -205,20 +204,9 @@ def load_tokenizer(folder: str | PathLike[str]) -> "Tokenizer":
     return tokenizer
 
 
-def import_extra(name: str) -> ModuleType:
-    """Import a library that only a published model needs, or say how to install it."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            f"a published model needs the library {name}, which is not installed: "
-            "pip install 'attention-companion[encoder]'"
-        ) from error
-
-
 def _read_tensors(path: Path, config: EncoderConfig) -> dict[str, Array]:
     """Read every parameter's array; all names, shapes and dtypes are checked before the first."""
-    safetensors = import_extra("safetensors")
+    safetensors = import_extra("safetensors", "encoder", "a published model")
     existing_file(path)
     table = tensor_table(config)
     try:

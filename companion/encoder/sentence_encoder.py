@@ -12,13 +12,13 @@ from companion.arrays import Array, Namespace, array_namespace
 from companion.block import transformer_stack
 from companion.encoder.checkpoint import (
     EncoderParameters,
-    import_extra,
     load_checkpoint,
     load_tokenizer,
 )
 from companion.encoder.embedding import embed_tokens
 from companion.encoder.fast_block import even_parts, fast_block, is_plain
 from companion.encoder.pooling import mean_pool, unit_rows
+from companion.extras import import_extra
 from companion.heads import multi_head_attention
 from companion.kernels.threads import parallel_map, thread_count
 from companion.masks import padding_mask
@@ -271,7 +271,8 @@ class SentenceEncoder:
 def _with_progress(batches: Sequence[int]) -> Iterable[int]:
     if len(batches) < LONG_LIST:
         return batches
-    shown: Iterable[int] = import_extra("tqdm").tqdm(batches, desc="encode", unit="batch")
+    tqdm = import_extra("tqdm", "encoder", "a published model").tqdm
+    shown: Iterable[int] = tqdm(batches, desc="encode", unit="batch")
     return shown
 
 

@@ -8,6 +8,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from companion.extras import import_extra
+
 __all__ = ["FONT", "MATH_FONT", "MAX_WIDTH", "TABLES", "Figure", "Table", "style"]
 
 #: How a notebook names the numbers that it stores beside a drawing.
@@ -26,9 +28,13 @@ def style() -> Iterator[None]:
 
     Use it around drawing code or, as ``@style()``, on a function; the session's settings are back
     when it is left.
-    """
-    import matplotlib
 
+    Raises
+    ------
+    ModuleNotFoundError
+        If matplotlib is missing; the message says what to install.
+    """
+    matplotlib = import_extra("matplotlib", "figures", "a figure")
     keep = {"backend", "backend_fallback", "interactive", "toolbar", "timezone"}
     defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if key not in keep}
     with matplotlib.rc_context({**defaults, "figure.facecolor": "none"}):
