@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import companion
 from companion import memory_trace, pitfalls
 from companion.arrays import to_numpy
-from companion.exercises import tiled as exercises
+from companion.exercises import kernels as exercises
 from companion.figures import tiling as figures
 from companion.kernels import cpu
 
