@@ -211,16 +211,18 @@ def rounding(*found: np.ndarray, roundings: float = 64) -> float:
 
 
 def agrees(found: np.ndarray, right: Any, *, size: Any = None, roundings: float = 64) -> bool:
-    """Say whether what was found is right but for rounding, in its own dtype and in every row.
+    """Say whether what was found is right but for rounding, in every row.
 
-    An error is measured against `size`, which is the largest number of its row if left out. NaN
-    agrees with nothing.
+    Rounding is that of the coarser dtype of the two. An error is measured against `size`, which is
+    the largest number of its row if left out. NaN agrees with nothing.
     """
-    right = np.asarray(right, dtype=np.float64)
+    right = np.asarray(right)
+    tolerance = rounding(found, right, roundings=roundings)
+    right = right.astype(np.float64)
     if size is None:
         size = np.abs(right).max(axis=-1, keepdims=True) if right.ndim else abs(right)
     gap = np.abs(found.astype(np.float64) - right)
-    return bool((gap <= rounding(found, roundings=roundings) * size).all())
+    return bool((gap <= tolerance * size).all())
 
 
 @reads_attempts

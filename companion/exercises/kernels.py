@@ -162,10 +162,10 @@ def _check_bound(
         raise Feedback(f"Row {low[0] + 1} has a score above its bound.")
     if np.allclose(bound, (query @ key.T + mask).max(axis=-1)):
         raise Feedback("Those are the maxima themselves. Bound them before there are any scores.")
-    if np.any(np.abs(bound_of(-query, key) - bound) > slack):
+    turn, _ = np.linalg.qr(np.random.default_rng(0).standard_normal(2 * query.shape[1:]))
+    if np.any(np.abs(bound_of(query @ turn, key) - bound) > slack):
         raise Feedback(
-            "Turn all queries round, and your bound changes, although no length does: it has seen "
-            "a score."
+            "Turn all queries round: no length changes, but your bound does. Lengths are enough."
         )
     longer = key * np.where(np.arange(len(key)) == 6, 100.0, 1.0)[:, None]
     if np.any(bound_of(query, longer)[:3] != bound[:3]):

@@ -122,8 +122,8 @@ def _quiet_softmax(attempt: Any) -> str:
             levels = np.resize([-1000.0, 0.0, 1000.0, 5.0], shape[:-1])
             if not _is_quiet(quiet, scores + levels[..., None]):
                 raise Feedback(
-                    f"Right where all rows of {shape} are alike; with rows around −1000, 0 and "
-                    "1000 in one array, some row is wrong. Whose maximum is taken away from it?"
+                    f"Where all rows of {shape} are alike it is right; with rows around −1000, 0 "
+                    "and 1000 in one array some row is wrong. Whose maximum is taken away from it?"
                 )
     return "Right: it is the softmax with one more key, of score 0 and value 0."
 
@@ -134,12 +134,12 @@ def _check_quiet(quiet: Callable[..., Any], scores: np.ndarray) -> None:
     if not _is_quiet(quiet, scores) or not _is_quiet(quiet, 3 * scores - 4):
         raise Feedback("For small scores the weights are not exp(s_j) / (1 + Σ exp(s_l)).")
     if not _is_quiet(quiet, scores + 1000.0):
-        raise Feedback("Right for small scores; with 1000 added to each, something overflows.")
+        raise Feedback("Small scores come out right; with 1000 added to each, something overflows.")
     if not _is_quiet(quiet, scores - 1000.0):
         total = _quiet_weights(quiet, scores - 1000.0).sum(axis=-1).flat[0]
         raise Feedback(
-            "Right for small and for large scores; with 1000 taken from each, the weights should "
-            f"all but vanish, and row 0 sums to {total:.2f}."
+            "Small and large scores come out right; with 1000 taken from each, the weights "
+            f"should all but vanish, and row 0 sums to {total:.2f}."
         )
 
 
