@@ -158,7 +158,8 @@ def rows(attempt: Any, last: int, what_to_do: str) -> set[int]:
     found = members(attempt, "A set of row numbers", what_to_do)
     named = {whole_number(row, what_to_do) for row in found}
     if not named <= set(range(1, last + 1)):
-        raise Feedback(f"There are rows 1 to {last}, counted from one; got {sorted(named)}.")
+        shown = f"{sorted(named)[:9]}{' and more' if len(named) > 9 else ''}"
+        raise Feedback(f"There are rows 1 to {last}, counted from one; got {shown}.")
     return named
 
 
