@@ -19,15 +19,17 @@ __all__ = ["count_parameters", "map_parameters", "move_parameters"]
 P = TypeVar("P")
 
 
-def map_parameters(function: Callable[[Any], Any], parameters: P) -> P:
+def map_parameters(function: Callable[..., Any], parameters: P, *others: P) -> P:
     """Make the same parameters with every array changed by a function.
 
     Parameters
     ----------
     function : callable
-        Takes an array and returns one.
+        Takes an array, and the array in its place of each of the others, and returns one.
     parameters : parameter dataclass, or tuple or list of such
         None in place of an array stays None; numbers stay as they are.
+    *others : the kind that `parameters` is
+        Walked together with it, as an optimiser walks weights, gradients and moments.
 
     Returns
     -------
@@ -36,10 +38,22 @@ def map_parameters(function: Callable[[Any], Any], parameters: P) -> P:
     Raises
     ------
     TypeError
-        If `parameters` is none of these.
+        If `parameters` is none of these, or another is not of its kind.
+    ValueError
+        If a sequence has another length than its like, or an array stands beside None.
     """
+    for other in others:
+        if type(other) is not type(parameters):
+            raise TypeError(
+                f"all parameters must be of one kind, {type(parameters).__name__}, "
+                f"got {type(other).__name__}"
+            )
     if isinstance(parameters, (tuple, list)):
-        return type(parameters)(map_parameters(function, part) for part in parameters)
+        lengths = {len(tree) for tree in (parameters, *others)}
+        if len(lengths) > 1:
+            raise ValueError(f"all parameters must have one length, got {sorted(lengths)}")
+        parts = zip(parameters, *others, strict=True)
+        return type(parameters)(map_parameters(function, *part) for part in parts)
     if not is_dataclass(parameters) or isinstance(parameters, type):
         raise TypeError(
             f"parameters must be a parameter dataclass or a sequence of such, "
@@ -47,11 +61,16 @@ def map_parameters(function: Callable[[Any], Any], parameters: P) -> P:
         )
     changed = {}
     for field in fields(parameters):
-        value = getattr(parameters, field.name)
+        value, *likes = (getattr(tree, field.name) for tree in (parameters, *others))
+        if any((like is None) != (value is None) for like in likes):
+            raise ValueError(
+                f"{field.name} of {type(parameters).__name__} must be an array in all parameters "
+                f"or in none, got None beside an array"
+            )
         if is_dataclass(value) or isinstance(value, (tuple, list)):
-            changed[field.name] = map_parameters(function, value)
+            changed[field.name] = map_parameters(function, value, *likes)
         elif hasattr(value, "dtype"):
-            changed[field.name] = function(value)
+            changed[field.name] = function(value, *likes)
     return replace(parameters, **changed)
 
 

@@ -38,8 +38,7 @@ def test_queries_keys_and_values_are_the_librarys_bytes(data: dict, number: int)
     sentence, there = SENTENCES[number], data["sentences"][number]
     layer = TRAINED.layer(LAYER)
     assert (there["text"], tuple(there["tokens"])) == (sentence.text, sentence.tokens)
-    weights = (layer.w_q, layer.w_k, layer.w_v, layer.b_q, layer.b_k, layer.b_v)
-    rows = companion.project_qkv(sentence.inputs[LAYER], *weights)
+    rows = companion.project_heads(sentence.inputs[LAYER], layer)
     for role, expected in zip(("query", "key", "value"), rows, strict=True):
         assert expected.shape == (data["heads"], len(sentence.tokens), data["width"])
         assert base64.b64decode(there[role]) == expected.astype("<f4").tobytes()
@@ -51,10 +50,9 @@ def test_the_gram_matrices_measure_what_a_head_adds(data: dict) -> None:
     heads, width = data["heads"], data["width"]
     gram = np.frombuffer(base64.b64decode(data["gram"]), "<f4").reshape(heads, width, width)
     layer, x = TRAINED.layer(LAYER), SENTENCES[2].inputs[LAYER]
-    weights = (layer.w_q, layer.w_k, layer.w_v, layer.b_q, layer.b_k, layer.b_v)
-    mixed = companion.scaled_dot_product_attention(*companion.project_qkv(x, *weights))
+    mixed = companion.scaled_dot_product_attention(*companion.project_heads(x, layer))
     through = np.sqrt(np.einsum("hnc,hcd,hnd->hn", mixed, gram, mixed))
-    added = np.linalg.vector_norm(companion.head_contributions(x, layer.attention), axis=-1)
+    added = np.linalg.vector_norm(companion.head_contributions(x, layer), axis=-1)
     np.testing.assert_allclose(through, added, rtol=1e-5)
 
 
@@ -101,7 +99,7 @@ def test_chapters_on_a_heads_steps_lead_to_the_explorer() -> None:
 def test_a_link_names_a_view_that_there_is(page: str, words: str, view: str) -> None:  # noqa: ARG001
     given = {name: values[0] for name, values in parse_qs(view, strict_parsing=True).items()}
     tokens = SENTENCES[int(given.pop("sentence"))].tokens
-    assert 0 <= int(given.pop("head")) < TRAINED.layer(LAYER).attention.heads
+    assert 0 <= int(given.pop("head")) < TRAINED.layer(LAYER).heads
     for name in {"token", "key"} & set(given):
         assert 0 <= int(given.pop(name)) < len(tokens)
     assert given.pop("root", "off") == "off"

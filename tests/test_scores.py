@@ -406,14 +406,13 @@ def trained():
     return companion.load_trained_heads(DATA, xp=NUMPY.xp, dtype=np.float64)
 
 
-def queries_and_keys(layer, sentence):
-    x = sentence.inputs[layer.index]
-    return companion.project(x, layer.w_q, layer.b_q), companion.project(x, layer.w_k, layer.b_k)
+def queries_and_keys(trained, index, sentence):
+    return companion.project_heads(sentence.inputs[index], trained.layer(index))[:2]
 
 
 def test_in_one_sentence_the_terms_are_an_identity(trained):
-    for layer, sentence in itertools.product(trained.layers.values(), trained.sentences.values()):
-        query, key = queries_and_keys(layer, sentence)
+    for index, sentence in itertools.product(trained.layers, trained.sentences.values()):
+        query, key = queries_and_keys(trained, index, sentence)
         scores = scaled_scores(query, key)
         terms = [term / 32 for term in score_variance_terms(query, key)]
         np.testing.assert_allclose(sum(terms), np.var(scores, axis=(1, 2)), rtol=1e-10)
@@ -422,8 +421,8 @@ def test_in_one_sentence_the_terms_are_an_identity(trained):
 
 
 def test_what_the_chapter_says_of_trained_spreads(trained):
-    for layer in trained.layers.values():
-        pairs = [queries_and_keys(layer, s) for s in trained.sentences.values()]
+    for index in trained.layers:
+        pairs = [queries_and_keys(trained, index, s) for s in trained.sentences.values()]
         spread = np.sqrt(np.mean([np.var(scaled_scores(*p), axis=(1, 2)) for p in pairs], axis=0))
         shared = np.zeros(12)
         for query, key in pairs:
@@ -436,7 +435,7 @@ def test_what_the_chapter_says_of_trained_spreads(trained):
                     key_variance=float(key[h].var()),
                 )
         assert np.all(spread > np.sqrt(shared / 4 / 32))  # too small in every head
-        if layer.index == 0:
+        if index == 0:
             assert np.argmax(spread) == 2
             assert 9 < spread[2] < 12
             assert np.sum((spread > 0.8) & (spread < 1.25)) >= 8
@@ -446,8 +445,8 @@ def test_what_the_chapter_says_of_trained_spreads(trained):
 
 def test_trained_queries_and_keys_vary_in_the_same_directions(trained):
     factors = []
-    for layer in trained.layers.values():
-        pairs = [queries_and_keys(layer, s) for s in trained.sentences.values()]
+    for index in trained.layers:
+        pairs = [queries_and_keys(trained, index, s) for s in trained.sentences.values()]
         query, key = (np.concatenate(a, axis=1) for a in zip(*pairs, strict=True))
         variances = query.var(axis=1).mean(axis=1) * key.var(axis=1).mean(axis=1)
         factors.append(score_variance_terms(query, key)[0] / (32 * variances))
@@ -458,7 +457,7 @@ def test_trained_queries_and_keys_vary_in_the_same_directions(trained):
 
 def test_the_tripled_key_changes_one_column(trained):
     sentence = trained.sentence("The black cat ran quickly.")
-    query, key = (a[8] for a in queries_and_keys(trained.layer(2), sentence))
+    query, key = (a[8] for a in queries_and_keys(trained, 2, sentence))
     before, factors = scaled_scores(query, key), np.ones((8, 1))
     factors[3] = 3
     after = scaled_scores(query, key * factors)
