@@ -171,6 +171,7 @@ ATTEMPTS = {
             (lambda *a: maxima(*a) + 0.1, "Lengths are enough"),
             (lambda q, k, c: (np.abs(q @ k.T) + c).max(axis=1), "Lengths are enough"),
             (lambda *a: bound_with_mask(*a) / 2, "above its bound"),
+            (lambda q, k, c: bound_with_mask(0.999 * q, k, c), "Row 6 has a score above its"),
             (lambda *a: bound_with_mask(*a) + 1, "looser than need be"),
         ],
         odd=[bound_of_sums, bound_in_place, lambda a, b, c: bound_of_sums(-a, b, c)],

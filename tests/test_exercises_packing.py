@@ -57,6 +57,15 @@ def by_equality(x, table, positions):
     return np.argmax((gaps(x, table, positions) == 0).all(axis=-1), axis=1)
 
 
+def by_sum(x, table, positions):
+    return np.argmin(np.abs(gaps(x, table, positions).sum(axis=-1)), axis=1)
+
+
+def by_centred_row(x, table, positions):
+    centred = (rows - rows.mean(axis=1, keepdims=True) for rows in (x - positions[: len(x)], table))
+    return nearest(*centred, 0 * positions)
+
+
 def by_length(x, table, positions):
     lengths = np.linalg.norm(x - positions[: len(x)], axis=1), np.linalg.norm(table, axis=1)
     return np.argmin(np.abs(lengths[0][:, None] - lengths[1]), axis=1)
@@ -148,13 +157,15 @@ ATTEMPTS = {
     ),
     exercises.check_ids_from_rows: Attempts(
         wrong=[
-            (nearest_without_slice, "table (12, 7) and positions (19, 7) with ValueError"),
+            (nearest_without_slice, "table (14, 7) and positions (20, 7) with ValueError"),
             (nearest_with_positions, "does not come back"),
             (by_one_column, "does not come back. The row you took"),
             (by_all_but_one_column, "differs in one column: compare all of them"),
             (by_cosine, "lies along the right one"),
             (by_product, "does not come back"),
             (by_length, "does not come back"),
+            (by_sum, "does not come back"),
+            (by_centred_row, "does not come back"),
             (by_equality, "look for the nearest row, not for an equal one"),
         ],
         odd=[nearest_in_place, Nearest, lambda a, b, *c: nearest(a, b, c[0]).astype(np.uint8)],
@@ -164,9 +175,9 @@ ATTEMPTS = {
             ([0, 1], "this is list"),
             (lambda x: x, "with TypeError"),
             (lambda *_: [0] * 9, "An array is asked for, and this is list"),
-            (lambda x, *_: x, "one id a row; yours is (14, 7)"),
+            (lambda x, *_: x, "one id a row; yours is (16, 7)"),
             (lambda x, *_: x[:, 0], "yours have dtype float64"),
-            (lambda *arrays: nearest(*arrays) - 12, "0 … 11"),
+            (lambda *arrays: nearest(*arrays) - 14, "0 … 13"),
             (nearest, "Right"),
         ],
         needs={"xp": NUMPY.xp},

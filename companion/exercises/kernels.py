@@ -125,7 +125,7 @@ def check_bound_with_mask(attempt: Any) -> None:
 def _bound_with_mask(attempt: Any) -> str:
     find_bound = function(attempt)
     rng = np.random.default_rng(13)
-    for sizes, scale in (((6, 9, 4), 1.0), ((4, 7, 3), 10.0), ((8, 10, 2), 0.1)):
+    for sizes, scale in (((6, 9, 4), 1.0), ((5, 7, 3), 10.0), ((8, 10, 2), 0.1)):
         _check_bound(find_bound, *_masked_scores(rng, sizes, scale))
     return "Right: from visible keys alone, known before any score, and never below one."
 
@@ -133,14 +133,19 @@ def _bound_with_mask(attempt: Any) -> str:
 def _masked_scores(
     rng: np.random.Generator, sizes: tuple[int, int, int], scale: float
 ) -> tuple[np.ndarray, ...]:
-    """Draw queries, keys and a mask: key 7 is long, rows 1 to 3 do not see it, all see key 1."""
+    """Draw queries, keys and a mask: key 7 is long, and rows 1 to 3 do not see it, but all key 1.
+
+    The last query lies along key 7 and has its largest mask there: no lower bound is one.
+    """
     t, s, d = sizes
     query, key = scale * rng.standard_normal((t, d)), scale * rng.standard_normal((s, d))
     key[6] *= 5
+    query[-1] = key[6] / 2
     mask = 4 * rng.standard_normal((t, s))
     mask[rng.random((t, s)) < 0.4] = -np.inf
     mask[:, 0], mask[:3, 6], mask[3, 6] = -6.0, -np.inf, 1.0
     mask[3] = np.where(mask[3] > -np.inf, -30.0, -np.inf)  # a bound that forgets the mask is loose
+    mask[-1, 6] = 1 + mask[-1].max()
     return query, key, mask
 
 

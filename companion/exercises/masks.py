@@ -126,7 +126,7 @@ def _smallest_left(attempt: Any) -> str:
 
 
 def check_visible_pairs(attempt: Any, left: int) -> None:
-    """Check how many pairs the causal window of the right left bound shows among 4096 tokens."""
+    """Check how many pairs a window of the smallest left bound shows among 4096 tokens."""
     say(_visible_pairs, attempt, left)
 
 

@@ -76,7 +76,7 @@ def _ids_from_rows(attempt: Any, xp: Any) -> str:
     unpack = function(attempt, "write a function of x, table and positions")
     rng = np.random.default_rng(0)
     # The sizes are those of the table's rows, of x and of P, which may be longer than x.
-    for width, length, places, scale in ((7, 14, 19, 1.0), (3, 1, 6, 1e3), (4, 9, 12, 1e-3)):
+    for width, length, places, scale in ((7, 16, 20, 1.0), (3, 1, 6, 1e3), (4, 9, 12, 1e-3)):
         table = scale * _table_of_look_alikes(rng, width)
         ids = rng.permutation(np.arange(max(length, len(table))) % len(table))[:length]
         positions = 20 * scale * rng.standard_normal((places, width))
@@ -89,10 +89,11 @@ def _ids_from_rows(attempt: Any, xp: Any) -> str:
 
 
 def _table_of_look_alikes(rng: np.random.Generator, width: int) -> np.ndarray:
-    """Make rows that only all their columns tell apart, and neither directions nor products."""
+    """Make rows that only all their columns tell apart: no direction, length, sum or product."""
     row, other = rng.standard_normal((2, width))
     one_column_off = other + (1 + rng.random(width)) * np.eye(width)
-    return np.stack([row, 2 * row, 5 * row, -row, other, *one_column_off])
+    alike = [2 * row, 5 * row, -row, row + 1, np.roll(row, 1)]
+    return np.stack([row, *alike, other, *one_column_off])
 
 
 def _check_ids(found: np.ndarray, ids: np.ndarray, table: np.ndarray) -> None:

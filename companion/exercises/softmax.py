@@ -147,7 +147,8 @@ def _is_quiet(quiet: Callable[..., Any], scores: np.ndarray) -> bool:
     top = np.maximum(scores.max(axis=-1, keepdims=True), 0.0)
     powers = np.exp(scores - top)
     right = powers / (np.exp(-top) + powers.sum(axis=-1, keepdims=True))
-    return agrees(_quiet_weights(quiet, scores), right, size=1.0)
+    size = 8 + np.abs(scores).max()  # what rounds a score of this size changes its power as much
+    return agrees(_quiet_weights(quiet, scores), right, size=size, roundings=8)
 
 
 def _quiet_weights(quiet: Callable[..., Any], scores: np.ndarray) -> np.ndarray:
