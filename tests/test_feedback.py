@@ -261,6 +261,10 @@ def test_arrays_come_to_the_host_as_copies(home):
         with pytest.raises(Feedback, match="An array is asked for, and this is the class float64"):
             take(np.float64)
     assert feedback.floats(home.asarray(given.astype(np.float32))).dtype == np.float32
+    for other, dtype in ((">f4", np.float32), (">f8", np.float64), (">i2", np.float64)):
+        np.testing.assert_array_equal(
+            feedback.floats(given.astype(other)), given.astype(dtype), strict=True
+        )
     with pytest.raises(Feedback, match="Real numbers are asked for, and your array holds bool"):
         feedback.floats(home.asarray(given > 2))
     with pytest.raises(Feedback, match="float16 is too coarse"):
@@ -279,6 +283,11 @@ def test_lists_of_numbers_are_arrays_written_out(home):
         np.testing.assert_array_equal(feedback.written_out(given, TODO), [[1, 2], [3, 4]])
     array = home.asarray(np.ones(2))
     assert feedback.written_out(array, TODO) is array
+    mixed = feedback.written_out([Fraction(1, 4), Decimal("0.5"), 1], TODO)
+    np.testing.assert_array_equal(mixed, np.asarray([0.25, 0.5, 1.0]), strict=True)
+    for unfinished in ([1, None], [[1, 2], [3, ...]]):
+        with pytest.raises(Feedback, match="Not attempted yet: give it"):
+            feedback.written_out(unfinished, TODO)
     with pytest.raises(Feedback, match="What you give cannot be read: ValueError"):
         feedback.written_out([[1, 2], [3]], TODO)
     with pytest.raises(Feedback, match="Not attempted yet: give it"):

@@ -69,7 +69,7 @@ def _break_even(attempt: Any) -> str:
 
 
 def check_stored_bits(attempt: Any) -> None:
-    """Check how many stored bits are the fewest that keep the bound within the wanted."""
+    """Check the fewest stored bits that keep the bound of 4096 products within one percent."""
     say(_stored_bits, attempt)
 
 

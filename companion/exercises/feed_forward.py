@@ -136,7 +136,7 @@ def _check_pruned(pruned: Any, network: FeedForwardParameters, m: int) -> None:
 
 
 def check_gated_width(attempt: Any) -> None:
-    """Check the smallest fitting width of the gated network."""
+    """Check the least multiple of 256 that gives a gated network the weights of a plain one."""
     say(_gated_width, attempt)
 
 

@@ -172,7 +172,14 @@ def is_array(attempt: Any) -> bool:
 def written_out(attempt: Any, what_to_do: str) -> Any:
     """Return an attempt with an array in place of lists of numbers, which a reader may write."""
     attempted(attempt, what_to_do)
-    return np.asarray(attempt) if isinstance(attempt, list | tuple) else attempt
+    if not isinstance(attempt, list | tuple):
+        return attempt
+    written = np.asarray(attempt)
+    if written.dtype != object:
+        return written
+    for entry in written.flat:
+        attempted(entry, what_to_do)
+    return written.astype(np.float64)  # of fractions and decimals
 
 
 @reads_attempts
@@ -191,9 +198,10 @@ def floats(attempt: Any, shape: tuple[int, ...] | None = None, meaning: str = ""
     host = array(attempt, shape, meaning)
     if host.dtype.kind not in "iuf":
         raise Feedback(f"Real numbers are asked for, and your array holds {host.dtype}.")
-    if host.dtype == np.float16:
+    if host.dtype.kind == "f" and host.dtype.itemsize == 2:
         raise Feedback("float16 is too coarse to tell right from wrong here: float32 will do.")
-    return host if host.dtype == np.float32 else host.astype(np.float64)
+    single = host.dtype.kind == "f" and host.dtype.itemsize == 4
+    return host.astype(np.float32 if single else np.float64)  # in this machine's byte order
 
 
 def finite(attempt: Any, shape: tuple[int, ...] | None = None, meaning: str = "") -> np.ndarray:
