@@ -20,7 +20,6 @@ import companion
 from benchmarks import cost as benchmark
 from companion import cost, pitfalls
 from companion.cost import Cost, Sizes
-from companion.exercises import cost as exercises
 from companion.figures import cost as figures
 
 attend = partial(companion.scaled_dot_product_attention, implementation="textbook")
@@ -530,56 +529,3 @@ def test_no_number_of_a_roofline_hides_another(monkeypatch):
     figures.roofline(record_of("roofline"))
     assert len(places) == 10
     assert all(math.dist(a, b) > 11 for a, b in combinations(places.values(), 2))
-
-
-# The exercises
-
-
-def said(capsys, check, attempt):
-    check(attempt)
-    lines = capsys.readouterr().out.strip()
-    assert lines
-    return lines
-
-
-@pytest.mark.parametrize(
-    ("check", "attempt", "part"),
-    [
-        (exercises.check_weights_bytes, None, "Not attempted"),
-        (exercises.check_weights_bytes, "64", "A number is asked for"),
-        (exercises.check_weights_bytes, 2, "one head"),
-        (exercises.check_weights_bytes, 32, "float16 takes two"),
-        (exercises.check_weights_bytes, 128, "float32"),
-        (exercises.check_weights_bytes, 2**36, "divide by"),
-        (exercises.check_weights_bytes, 5, "a square for every head"),
-        (exercises.check_weights_bytes, float("nan"), "finite"),
-        (exercises.check_weights_bytes, 10**400, "ordinary size"),
-        (exercises.check_weights_bytes, np.asarray("many"), "A number is asked for"),
-        (exercises.check_weights_bytes, np.asarray(64), "Right"),
-        (exercises.check_window_pairs, ..., "Not attempted"),
-        (exercises.check_window_pairs, 3, "A function is asked for"),
-        (exercises.check_window_pairs, lambda: 3, "0 tokens back with TypeError"),
-        (exercises.check_window_pairs, lambda *_: None, "returns nothing"),
-        (exercises.check_window_pairs, lambda *_: "1", "A number is asked for"),
-        (exercises.check_window_pairs, lambda n, w: n * w, "Too few pairs for N = 1 and 0"),
-        (exercises.check_window_pairs, lambda n, w: n * (w + 1), "Too many pairs for N = 9 and 3"),
-        (
-            exercises.check_window_pairs,
-            lambda n, w: min(w + 1, n) * n - min(w + 1, n) * (min(w + 1, n) - 1) // 2,
-            "Right",
-        ),
-        (exercises.check_decoding_batch, None, "Not attempted"),
-        (exercises.check_decoding_batch, True, "A number is asked for"),
-        (exercises.check_decoding_batch, 0, "positive"),
-        (exercises.check_decoding_batch, 1, "too few"),
-        (exercises.check_decoding_batch, 600, "more than it takes"),
-        (exercises.check_decoding_batch, 300, "Right"),
-        (exercises.check_cache_heads, None, "Not attempted"),
-        (exercises.check_cache_heads, 1.5, "whole number"),
-        (exercises.check_cache_heads, 32, "16 GiB"),
-        (exercises.check_cache_heads, 4, "room for more"),
-        (exercises.check_cache_heads, 8, "Right"),
-    ],
-)
-def test_the_exercises_are_checked(capsys, check, attempt, part):
-    assert part in said(capsys, check, attempt)

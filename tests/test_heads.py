@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 import companion
 from companion import AttentionParameters, pitfalls
 from companion.arrays import to_numpy
-from companion.exercises import heads as exercises
 from companion.figures import heads as figures
 from tests.support.homes import NUMPY
 
@@ -585,109 +584,6 @@ def test_head_2_4_brings_girl_to_she_and_is_not_alone(trained):
     share = np.linalg.norm(parts, axis=-1) / np.linalg.norm(out, axis=-1)
     assert share[4, 7] == pytest.approx(0.72, abs=0.005)
     assert share[4, 2] == pytest.approx(0.11, abs=0.005)
-
-
-# The exercises
-
-
-def said(capsys, check, *attempt):
-    check(*attempt)
-    lines = capsys.readouterr().out.strip()
-    assert lines
-    return lines
-
-
-@pytest.mark.parametrize(
-    ("attempt", "part"),
-    [
-        (None, "Not attempted"),
-        (..., "Not attempted"),
-        (3, "this is int: give a pair (row, column)"),
-        ((3, 4, 5), "this is tuple of length 3"),
-        ((3.0, 4), "A whole number is asked for, and this is float"),
-        ((0, 4), "rows 1 to 5 and columns 1 to 6"),
-        ((4, 4), "a reshape alone"),
-        ((2, 4), "Another token's row"),
-        ((3, 1), "another column"),
-        ((3, 4), "Right"),
-    ],
-)
-def test_the_split_entry_is_checked(capsys, attempt, part):
-    assert part in said(capsys, exercises.check_split_entry, attempt)
-
-
-def test_the_split_entries_are_where_the_splits_take_them_from():
-    names = np.asarray([[10 * i + c for c in range(1, 7)] for i in range(1, 6)])
-    assert companion.split_heads(names, 2)[1, 2, 0] == 34
-    assert pitfalls.split_heads_by_reshape(names, 2)[1, 2, 0] == 44
-
-
-def test_the_single_head_is_checked(capsys, home):
-    example = companion.running_example()
-    w_q, w_k = (np.stack([w[0]] * 2) for w in (example.w_q, example.w_k))
-    twins = AttentionParameters(w_q, w_k, example.w_v, example.block.attention.w_o)
-    wide = np.concatenate(list(example.w_v), axis=1)[None]
-    right = AttentionParameters(w_q[:1], w_k[:1], wide, twins.w_o)
-    attempts = [
-        (right, "Right"),
-        (replace(right, w_v=wide[..., ::-1].copy()), "the output differs"),
-        (replace(right, w_o=twins.w_o[:, :5]), "should be (7, 6)"),
-        (twins, "must hold one head"),
-        (
-            AttentionParameters(w_q[:1], w_k[:1], wide[..., :4], twins.w_o[:4]),
-            "How wide are your values",
-        ),
-        (
-            AttentionParameters(w_q[:1, :5], w_k[:1, :5], wide[:, :5], twins.w_o),
-            "does not take the same input",
-        ),
-    ]
-    for attempt, part in attempts:
-        answer = said(capsys, exercises.check_single_head, on(home, attempt), on(home, twins))
-        assert part in answer
-    for attempt, part in (
-        (None, "Not attempted"),
-        (3, "An AttentionParameters is asked for, and this is int"),
-    ):
-        assert part in said(capsys, exercises.check_single_head, attempt, twins)
-
-
-def test_the_unrolled_heads_are_checked(capsys, home):
-    grouped = AttentionParameters.random(
-        np.random.default_rng(7), width=8, heads=4, kv_heads=2, bias=False, dtype=np.float64
-    )
-    each = replace(grouped, w_k=grouped.w_k.repeat(2, axis=0), w_v=grouped.w_v.repeat(2, axis=0))
-    every = replace(grouped, w_k=np.tile(grouped.w_k, (2, 1, 1)), w_v=each.w_v)
-    fewer = AttentionParameters(
-        grouped.w_q[:2], grouped.w_k, grouped.w_v, grouped.w_o[: grouped.w_o.shape[0] // 2]
-    )
-    attempts = [
-        (each, "Right"),
-        (every, "Which key head did each query head share"),
-        (grouped, "a key head for each of 4 query heads"),
-        (fewer, "must stay 4; got 2"),
-    ]
-    for attempt, part in attempts:
-        answer = said(capsys, exercises.check_unrolled, on(home, attempt), on(home, grouped))
-        assert part in answer
-    assert "Not attempted" in said(capsys, exercises.check_unrolled, ..., grouped)
-
-
-@pytest.mark.parametrize(
-    ("attempt", "part"),
-    [
-        (None, "Not attempted"),
-        ("1 GiB", "A whole number is asked for, and this is str"),
-        (2**30, "Right"),
-        (2**30 // 32, "one layer"),
-        (2**29, "keys and values, and two bytes"),
-        (2**28, "A quarter"),
-        (2**32, "for every query head"),
-        (1000, "Not yet"),
-    ],
-)
-def test_the_cache_is_checked(capsys, attempt, part):
-    assert part in said(capsys, exercises.check_cache_bytes, attempt)
 
 
 # The figures

@@ -14,7 +14,6 @@ from hypothesis.extra import numpy as st_numpy
 import companion
 from companion import loops, pitfalls
 from companion.arrays import to_numpy
-from companion.exercises import projections as exercises
 from tests.support.homes import NUMPY, STRICT
 
 jax.config.update("jax_enable_x64", True)
@@ -671,72 +670,8 @@ def test_symmetric_scores_expose_one_shared_matrix():
     assert np.max(wrong) == np.max(np.diag(wrong))
 
 
-# The exercises
+# The figures
 
 
 EXAMPLE = companion.running_example(xp=NUMPY.xp)
 W_Q = EXAMPLE.w_q[0]
-FORM = companion.bilinear_form(W_Q, EXAMPLE.w_k[0] + EXAMPLE.w_k[1])
-LEFT, SIZES, RIGHT = np.linalg.svd(FORM)
-SYMMETRIC = np.asarray([[1.0, 2, 0], [2, 0, 0], [0, 0, -1]])
-WIDE = (np.concatenate([W_Q, W_Q], axis=1), np.concatenate(list(EXAMPLE.w_k), axis=1))
-FEEDBACK = [
-    (exercises.check_lost_direction, None, "Not attempted yet"),
-    (exercises.check_lost_direction, ..., "Not attempted yet"),
-    (exercises.check_lost_direction, [0, 1], "An array is asked for, and this is list"),
-    (exercises.check_lost_direction, np.asarray(["a"] * 6), "Real numbers are asked for"),
-    (exercises.check_lost_direction, np.full(6, np.nan), "Finite numbers are asked for"),
-    (exercises.check_lost_direction, np.ones(3), "one number for each feature; yours is (3,)"),
-    (exercises.check_lost_direction, np.zeros(6), "n is zero"),
-    (exercises.check_lost_direction, np.asarray([0.0, 0, 1, 0, 0, 0]), "entry 3 of every query"),
-    (exercises.check_lost_direction, np.asarray([1, -1, 1, 0, 0, 0]), "Right"),
-    (exercises.check_lost_direction, STRICT.asarray(np.asarray([1.0, 0, 0, 0, -2, 0])), "Right"),
-    (exercises.check_symmetric_partner, None, "Not attempted yet"),
-    (exercises.check_symmetric_partner, "W", "An array is asked for, and this is str"),
-    (exercises.check_symmetric_partner, W_Q.T, "(6, 3), that of W^Q; yours is (3, 6)"),
-    (exercises.check_symmetric_partner, EXAMPLE.w_k[0], "Not symmetric: entry ("),
-    (exercises.check_symmetric_partner, -2 * W_Q, "a multiple of W^Q: find another"),
-    (exercises.check_symmetric_partner, 0 * W_Q, "a multiple of W^Q: find another"),
-    (exercises.check_symmetric_partner, W_Q @ SYMMETRIC, "Right"),
-    (exercises.check_crossover, None, "Not attempted yet: set crossover to a whole number"),
-    (exercises.check_crossover, 3.5, "A whole number is asked for, and this is float"),
-    (exercises.check_crossover, True, "A whole number is asked for, and this is bool"),
-    (exercises.check_crossover, 0, "at least 1, got 0"),
-    (exercises.check_crossover, 512, "the projections still cost more than the pairs"),
-    (exercises.check_crossover, 1024, "the pairs still cost more than the projections"),
-    (exercises.check_crossover, 768, "Right"),
-]
-
-
-@pytest.mark.parametrize(("check", "attempt", "feedback"), FEEDBACK)
-def test_feedback(capsys, check, attempt, feedback):
-    check(attempt)
-    assert_one_line(capsys, feedback)
-
-
-@pytest.mark.parametrize(
-    ("attempt", "feedback"),
-    [
-        (None, "Not attempted yet"),
-        (W_Q, "list of length 6: set narrow to a pair of arrays (w_q, w_k)"),
-        ((W_Q, None), "Not attempted yet: set narrow to a pair of arrays"),
-        ((W_Q, [1.0]), "An array is asked for, and this is list"),
-        ((W_Q, W_Q.T), "Got (6, 3) and (3, 6)"),
-        ((W_Q[:3], W_Q[:3]), "a row for each feature"),
-        ((W_Q, EXAMPLE.w_k[0]), "Another head: an entry"),
-        ((LEFT[:, :2] * SIZES[:2], RIGHT[:2].T), "Another head: an entry"),
-        (WIDE, "The scores are the same, in 6 columns: fewer are enough"),
-        ((W_Q, EXAMPLE.w_k[0] + EXAMPLE.w_k[1]), "Right"),
-        ((LEFT[:, :3] * SIZES[:3], RIGHT[:3].T), "Right"),
-    ],
-)
-def test_feedback_on_a_narrow_head(capsys, attempt, feedback):
-    exercises.check_narrow_head(attempt, FORM)
-    assert_one_line(capsys, feedback)
-
-
-def assert_one_line(capsys, feedback):
-    said = capsys.readouterr().out
-    assert feedback in said
-    assert said.count("\n") == 1
-    assert said.startswith("Right") == (feedback == "Right")

@@ -16,7 +16,6 @@ from hypothesis.extra.numpy import arrays
 import companion
 from companion import loops, pitfalls
 from companion.arrays import to_numpy
-from companion.exercises import scores as exercises
 from companion.figures import scores as figures
 from companion.scores import check_scale, scaled_scores, score_variance, score_variance_terms
 from tests.support.homes import NUMPY
@@ -505,119 +504,6 @@ def test_one_head_hides_the_width_of_the_model():
     query, key = draw((4, 8), (4, 8))
     wrong = pitfalls.scores_scaled_by_model_width(query, key, 8)
     np.testing.assert_allclose(wrong, scaled_scores(query, key), rtol=1e-14)
-
-
-# --- exercises ------------------------------------------------------------------------------------
-
-
-def said(capsys, check, attempt, **options):
-    check(attempt, **options)
-    text = capsys.readouterr().out
-    assert text.endswith("\n")
-    assert text.count("\n") == 1
-    return text
-
-
-@pytest.mark.parametrize(
-    "check",
-    [
-        exercises.check_variances,
-        exercises.check_scores_function,
-        exercises.check_covariance,
-        exercises.check_cosine_scale,
-    ],
-)
-@pytest.mark.parametrize("attempt", [None, ...])
-def test_an_exercise_not_attempted(capsys, check, attempt):
-    assert said(capsys, check, attempt).startswith("Not attempted yet")
-
-
-@pytest.mark.parametrize(
-    ("attempt", "part"),
-    [
-        ((40, 4), "Right"),
-        ([40.0, 4.0], "Right"),
-        ((2560, 256), "unscaled"),
-        ((40, 40), "The first is right"),
-        ((4, 4), "The first is too small"),
-        ((6, 4), "The second is right"),
-        ((1, 2), "Neither yet"),
-        ((math.nan, 1), "A finite number is asked for, got nan"),
-        ((40,), "tuple of length 1: write down two numbers"),
-        ((40, "4"), "A number is asked for, and this is str"),
-        ((True, 4), "A number is asked for, and this is bool"),
-        (40, "this is int: write down two numbers"),
-    ],
-)
-def test_feedback_on_variances(capsys, attempt, part):
-    assert part in said(capsys, exercises.check_variances, attempt)
-
-
-def one_head_only(query, key):
-    if query.ndim > 2:
-        raise RuntimeError("one head only")
-    return scaled_scores(query, key)
-
-
-@pytest.mark.parametrize(
-    ("attempt", "part"),
-    [
-        (scaled_scores, "Right"),
-        (lambda q, k: (q / math.sqrt(q.shape[-1])) @ k.mT, "Right"),
-        (lambda q, k: q @ k.mT, "times one factor"),
-        (lambda q, k: q @ k.mT / q.shape[-1], "times one factor"),
-        (pitfalls.scores_by_reshape, "not the product of query i and key j"),
-        (lambda q, k: scaled_scores(k, q), "a row a query and a column a key"),
-        (lambda q, k: scaled_scores(q, k)[..., 0], "should be (4, 5)"),
-        (lambda q, k: q @ k.mT / np.sqrt(3), "float32 came in and float64 went out"),
-        (lambda q, k: q @ k, "key (5, 3) with ValueError"),
-        (one_head_only, "stops for query (2, 3, 4, 3) and key (2, 3, 5, 3) with"),
-        (lambda *_: ..., "Not attempted"),
-        (lambda *_: [[0.0]], "An array is asked for, and this is list"),
-        (lambda *_: np.full((4, 5), np.nan), "not the product"),
-        (0.5, "A function is asked for, and this is float"),
-    ],
-)
-def test_feedback_on_a_scores_function(capsys, attempt, part):
-    check = exercises.check_scores_function
-    assert part in said(capsys, check, attempt, xp=NUMPY.xp)
-
-
-@pytest.mark.parametrize(
-    ("attempt", "part"),
-    [
-        ([[1, -1, 0, 0], [-1, 1, 0, 0], [0, 0, 1, -1], [0, 0, -1, 1]], "Right"),
-        ((4 * np.eye(4) - 1) / 3, "Right"),
-        (np.eye(4), "variance 4.0000"),
-        (np.ones((4, 4)), "variance 16.0000"),
-        (np.eye(3), "A list of 4 is asked for, and this is list of length 3"),
-        (np.eye(4) + np.eye(4, k=1), "symmetric"),
-        (2 * np.eye(4), "diagonal"),
-        (2 * np.eye(4) - 1, "No random vector"),
-        (np.full((4, 4), np.nan), "finite"),
-        ("a matrix", "this is str: write down a 4 × 4 matrix"),
-        ([[1, 2], [3]], "A list of 4"),
-    ],
-)
-def test_feedback_on_a_covariance(capsys, attempt, part):
-    assert part in said(capsys, exercises.check_covariance, attempt)
-
-
-@pytest.mark.parametrize(
-    ("attempt", "part"),
-    [
-        (math.log(99 * 999), "Right"),
-        (11.5026, "Right"),
-        (0.125, "weight 0.0011"),
-        (-1e9, "weight 0.0000"),
-        (20, "a smaller scale is too"),
-        (math.inf, "A finite number"),
-        ("12", "A number is asked for, and this is str"),
-        (True, "A number is asked for, and this is bool"),
-    ],
-)
-def test_feedback_on_a_scale(capsys, attempt, part):
-    assert part in said(capsys, exercises.check_cosine_scale, attempt)
 
 
 # --- figures --------------------------------------------------------------------------------------

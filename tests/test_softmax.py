@@ -14,7 +14,6 @@ from hypothesis.extra import numpy as hnp
 import companion
 from companion import pitfalls
 from companion.arrays import to_numpy
-from companion.exercises import softmax as exercises
 from tests.support.homes import NUMPY, array_homes
 
 jax.config.update("jax_enable_x64", True)
@@ -546,97 +545,6 @@ def test_without_the_shift_moderate_scores_overflow(dtype, score):
     with np.errstate(over="ignore", invalid="ignore"):
         assert np.isnan(pitfalls.softmax_without_shift(scores)[0])
     assert np.isfinite(companion.softmax(scores)).all()
-
-
-# Exercises.
-
-
-def said(capsys, check, attempt):
-    check(attempt)
-    printed = capsys.readouterr().out
-    assert printed.endswith("\n")
-    assert printed.count("\n") == 1
-    return printed
-
-
-def shifted_alone(scores):
-    """Shift the scores but not the one beside them: the mistake one would make."""
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return powers / (1 + powers.sum(axis=-1, keepdims=True))
-
-
-def never_shifted(scores):
-    with np.errstate(over="ignore", invalid="ignore"):
-        powers = np.exp(scores)
-        return powers / (1 + powers.sum(axis=-1, keepdims=True))
-
-
-def shifted_downwards_only(scores):
-    """Never divide by a sum of tiny numbers: wrong where all scores are very negative."""
-    top = scores.max(axis=-1, keepdims=True)
-    powers = np.exp(scores - top)
-    return powers / (np.exp(-np.maximum(top, -5.0)) + powers.sum(axis=-1, keepdims=True))
-
-
-def quiet(scores):
-    silence = np.zeros((*scores.shape[:-1], 1))
-    return companion.softmax(np.concatenate([scores, silence], axis=-1))[..., :-1]
-
-
-def through_the_whole_jacobian(weights, gradient):
-    return (gradient[..., None, :] @ companion.softmax_jacobian(weights))[..., 0, :]
-
-
-def needed_lead(n, p):
-    return math.log((n - 1) * p / (1 - p))
-
-
-def fails(*_):
-    raise RuntimeError("out of ideas")
-
-
-@pytest.mark.parametrize(
-    ("check", "attempt", "feedback"),
-    [
-        (exercises.check_rising_tokens, None, "Not attempted"),
-        (exercises.check_rising_tokens, ..., "Not attempted"),
-        (exercises.check_rising_tokens, "black", "A set of tokens is asked for, and this is str"),
-        (exercises.check_rising_tokens, {"dog"}, "'dog' is none of the tokens"),
-        (exercises.check_rising_tokens, {"black", "quickly"}, "get less weight: 1"),
-        (exercises.check_rising_tokens, set(), "is missing"),
-        (exercises.check_rising_tokens, ["black"], "Right"),
-        (exercises.check_jacobian_product, None, "Not attempted"),
-        (exercises.check_jacobian_product, 3, "A function is asked for, and this is int"),
-        (exercises.check_jacobian_product, lambda *_: None, "returns nothing"),
-        (exercises.check_jacobian_product, fails, "stops with RuntimeError: out of ideas"),
-        (exercises.check_jacobian_product, lambda *_: 1.0, "this is float"),
-        (exercises.check_jacobian_product, lambda w, _: w[0], "yours is (7,)"),
-        (exercises.check_jacobian_product, lambda w, g: w * g, "does not sum to zero"),
-        (exercises.check_jacobian_product, lambda _, g: 0 * g, "is not the Jacobian times"),
-        (exercises.check_jacobian_product, through_the_whole_jacobian, "Right"),
-        (exercises.check_quiet_softmax, None, "Not attempted"),
-        (exercises.check_quiet_softmax, companion.softmax, "Every row sums to one"),
-        (exercises.check_quiet_softmax, lambda s: quiet(s)[0], "3 rows, each with 4 scores"),
-        (exercises.check_quiet_softmax, shifted_alone, "For small scores"),
-        (exercises.check_quiet_softmax, never_shifted, "something overflows"),
-        (exercises.check_quiet_softmax, shifted_downwards_only, "all but vanish"),
-        (exercises.check_quiet_softmax, quiet, "Right"),
-        (exercises.check_needed_lead, None, "Not attempted"),
-        (exercises.check_needed_lead, lambda *_: None, "returns nothing"),
-        (exercises.check_needed_lead, lambda *_: "far", "this is str"),
-        (exercises.check_needed_lead, lambda *_: math.inf, "A finite number"),
-        (
-            exercises.check_needed_lead,
-            lambda *_: np.ones(2),
-            "A number is asked for, and this is ndarray",
-        ),
-        (exercises.check_needed_lead, lambda n, _: math.log(n), "the weight 0.6667"),
-        (exercises.check_needed_lead, needed_lead, "Right"),
-    ],
-)
-def test_checkers_answer_in_one_line(capsys, monkeypatch, check, attempt, feedback):
-    monkeypatch.setenv("COMPANION_ARRAY_MODULE", "numpy")
-    assert feedback in said(capsys, check, attempt)
 
 
 @pytest.mark.parametrize("function", [companion.hardmax, companion.softmax_jacobian])

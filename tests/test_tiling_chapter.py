@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 import companion
 from companion import memory_trace, pitfalls
 from companion.arrays import to_numpy
-from companion.exercises import tiled as exercises
 from companion.kernels import cpu
 
 attend = companion.scaled_dot_product_attention
@@ -335,92 +334,3 @@ def test_a_bound_over_all_keys_lets_the_future_in(home):
         small, large = arrays[0] * np.float32(1e-20), arrays[1] * np.float32(1e20)
         assert np.isnan(bounded(small, large, arrays[2])).all()
     assert np.isfinite(attend(small, large, arrays[2], is_causal=True)).all()
-
-
-# Exercises
-
-
-def merged_logs(log_1, output_1, log_2, output_2):
-    log = np.logaddexp(log_1, log_2)
-    return log, np.exp(log_1 - log) * output_1 + np.exp(log_2 - log) * output_2
-
-
-def naive_logs(log_1, output_1, log_2, output_2):
-    total = np.exp(log_1) + np.exp(log_2)
-    return np.log(total), (np.exp(log_1) * output_1 + np.exp(log_2) * output_2) / total
-
-
-def averaged_logs(log_1, output_1, log_2, output_2):
-    return np.logaddexp(log_1, log_2), (output_1 + output_2) / 2
-
-
-def largest_norm(key, mask):
-    return np.where(mask > -np.inf, np.linalg.norm(key, axis=1), 0).max(axis=1)
-
-
-def bound_with_mask(query, key, mask):
-    return np.linalg.norm(query, axis=1) * largest_norm(key, mask) + mask.max(axis=1)
-
-
-def bound_by_all_keys(query, key, mask):
-    norms = np.linalg.norm(query, axis=1), np.linalg.norm(key, axis=1)
-    return norms[0] * norms[1].max() + mask.max(axis=1)
-
-
-def bound_without_mask(query, key, mask):
-    return np.linalg.norm(query, axis=1) * largest_norm(key, mask)
-
-
-def bound_by_one_mask(query, key, mask):
-    return np.linalg.norm(query, axis=1) * largest_norm(key, mask) + mask.max()
-
-
-@pytest.mark.parametrize(
-    ("check", "attempt", "says"),
-    [
-        (exercises.check_merged_output, None, "Not attempted"),
-        (exercises.check_merged_output, ..., "Not attempted"),
-        (exercises.check_merged_output, (1 / 3, 8 / 3), "Right"),
-        (exercises.check_merged_output, np.array([1 / 3, 8 / 3]), "Right"),
-        (exercises.check_merged_output, (2 / 3, 4 / 3), "different maxima"),
-        (exercises.check_merged_output, (0.5, 4), "divided"),
-        (exercises.check_merged_output, (8 / 9, 4 / 9), "shrinks the state"),
-        (exercises.check_merged_output, (0.5, 2), "averages"),
-        (exercises.check_merged_output, (7, 7), "which factor"),
-        (exercises.check_merged_output, 3, "this is int: give the two numbers"),
-        (exercises.check_merged_output, "no", "A pair is asked for, and this is str"),
-        (exercises.check_merged_output, (math.nan, 1), "A finite number"),
-        (exercises.check_merge_logs, None, "Not attempted"),
-        (exercises.check_merge_logs, merged_logs, "Right"),
-        (exercises.check_merge_logs, naive_logs, "not finite for scores around 2000"),
-        (exercises.check_merge_logs, averaged_logs, "output is wrong for scores around 0"),
-        (exercises.check_merge_logs, lambda *a: (a[0], a[1]), "logarithm is wrong"),
-        (exercises.check_merge_logs, lambda *a: a[0], "return the logarithm and the output"),
-        (exercises.check_merge_logs, lambda *_: (1.0, 2.0), "An array is asked for"),
-        (exercises.check_merge_logs, lambda *a: (a[1], a[0]), "should be (3, 1)"),
-        (exercises.check_merge_logs, lambda *a: (np.ones((3, 1), str), a[1]), "Real numbers"),
-        (exercises.check_merge_logs, lambda *_: None, "returns nothing"),
-        (exercises.check_merge_logs, lambda: None, "stops with TypeError"),
-        (exercises.check_merge_logs, 3, "A function is asked for"),
-        (exercises.check_causal_tiles, None, "Not attempted"),
-        (exercises.check_causal_tiles, 288, "Right"),
-        (exercises.check_causal_tiles, 512, "all tiles"),
-        (exercises.check_causal_tiles, 256, "diagonal"),
-        (exercises.check_causal_tiles, 100, "Too few"),
-        (exercises.check_causal_tiles, 300, "Too many"),
-        (exercises.check_causal_tiles, True, "A number is asked for"),
-        (exercises.check_bound_with_mask, None, "Not attempted"),
-        (exercises.check_bound_with_mask, bound_with_mask, "Right"),
-        (exercises.check_bound_with_mask, bound_by_all_keys, "row 1 does not see"),
-        (exercises.check_bound_with_mask, bound_without_mask, "above its bound"),
-        (exercises.check_bound_with_mask, bound_by_one_mask, "looser than need be"),
-        (exercises.check_bound_with_mask, lambda q, k, c: (q @ k.T + c).max(1), "maxima"),
-        (exercises.check_bound_with_mask, lambda q, *_: q[:, 0] * np.inf, "not finite"),
-        (exercises.check_bound_with_mask, lambda q, *_: q, "should be (6,)"),
-    ],
-)
-def test_the_checkers(check, attempt, says, capsys):
-    check(attempt)
-    said = capsys.readouterr().out
-    assert says in said
-    assert said.count("\n") == 1
