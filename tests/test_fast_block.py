@@ -5,6 +5,7 @@ import pytest
 import scipy.special
 from hypothesis import given
 from hypothesis import strategies as st
+from tolerance import assert_as_exact
 
 import companion
 from companion import BlockParameters, transformer_block
@@ -44,8 +45,7 @@ def assert_as_exact_as_the_readable_block(x, lengths, block, eps=1e-5):
     wide = companion.move_parameters(block, np, dtype=np.float64)
     exact = one_by_one(x.astype(np.float64), lengths, wide, eps)
     readable = one_by_one(x, lengths, block, eps)
-    error, allowed = (np.sqrt(np.mean((y - exact) ** 2)) for y in (got, readable))
-    assert error <= 2 * allowed + 8 * EPS * np.abs(exact).max()
+    assert_as_exact(got, readable, exact)
 
 
 @given(

@@ -85,14 +85,15 @@ def variance_within_error(widths: Any, ratios: Any, errors: Any) -> Figure:
 
 @style()
 def head_spreads(
-    measured: Any, predicted: Any, *, titles: Sequence[str], ticks: Sequence[float]
+    measured: Any, centred: Any, *, titles: Sequence[str], ticks: Sequence[float]
 ) -> Figure:
-    """Draw the standard deviation of every head's scaled scores beside a prediction, and 1.
+    """Draw the standard deviation of every head's scaled scores with and without the means, and 1.
 
     Parameters
     ----------
-    measured, predicted : array, shape (L, H)
-        Standard deviations of H heads in L layers.
+    measured, centred : array, shape (L, H)
+        Standard deviations of H heads in L layers; the second once the means of queries and keys
+        are taken away.
     titles : sequence of L str
         The layers.
     ticks : sequence of float
@@ -107,19 +108,14 @@ def head_spreads(
     ValueError
         If the shapes or the titles do not fit.
     """
-    measured, predicted = (to_numpy(a).astype(np.float64) for a in (measured, predicted))
-    if measured.ndim != 2 or predicted.shape != measured.shape or len(titles) != len(measured):
+    measured, centred = (to_numpy(a).astype(np.float64) for a in (measured, centred))
+    if measured.ndim != 2 or centred.shape != measured.shape or len(titles) != len(measured):
         raise ValueError(
-            f"measured and predicted must be (L={len(titles)}, H), got {measured.shape} and "
-            f"{predicted.shape}"
+            f"measured and centred must be (L={len(titles)}, H), got {measured.shape} and "
+            f"{centred.shape}"
         )
     low, high = min(ticks) / 1.15, max(ticks) * 1.15
-    if (
-        not low
-        < min(measured.min(), predicted.min())
-        <= max(measured.max(), predicted.max())
-        < high
-    ):
+    if not low < min(measured.min(), centred.min()) <= max(measured.max(), centred.max()) < high:
         raise ValueError(f"ticks must hold all values, got {min(ticks):g} to {max(ticks):g}")
     left, gap, row = text_size("head", NUMBER)[0] + 8.0, 28.0, 17.0
     width = (MAX_WIDTH - 10.0 - left - gap * (len(titles) - 1)) / len(titles)
@@ -135,20 +131,20 @@ def head_spreads(
             points = [(place(tick), 0.0), (place(tick), row * measured.shape[1])]
             canvas.line(points, order=0.5, **look)
             canvas.text(place(tick), points[1][1] + 10.0, f"{tick:g}", size=NUMBER)
-        for h, (spread, expected) in enumerate(zip(measured[k], predicted[k], strict=True)):
+        for h, (spread, rest) in enumerate(zip(measured[k], centred[k], strict=True)):
             y = row * (h + 0.5)
-            canvas.line([(place(expected), y), (place(spread), y)], colour=MUTED, width=1.2)
-            _diamond(canvas, place(expected), y)
+            canvas.line([(place(rest), y), (place(spread), y)], colour=MUTED, width=1.2)
+            _diamond(canvas, place(rest), y)
             canvas.disc(place(spread), y, 4.2, fill=MEASURED)
             if k == 0:
                 canvas.text(left - 8.0, y, str(h), size=NUMBER, align="right")
     canvas.text(left - 8.0, -14.0, "head", size=NUMBER, align="right", colour=MUTED)
     _spread_key(canvas, left, row * measured.shape[1] + 44.0)
     numbers = [
-        by_head(dict(zip(titles, spreads, strict=True)), f"{kind} standard deviation")
-        for kind, spreads in (("measured", measured), ("predicted", predicted))
+        by_head(dict(zip(titles, spreads, strict=True)), f"standard deviation, {kind}")
+        for kind, spreads in (("measured", measured), ("without the means", centred))
     ]
-    return canvas.finish(_spread_alt(measured, predicted, titles), numbers)
+    return canvas.finish(_spread_alt(measured, centred, titles), numbers)
 
 
 def _diamond(canvas: Canvas, x: float, y: float) -> None:
@@ -161,17 +157,15 @@ def _spread_key(canvas: Canvas, x: float, y: float) -> None:
     canvas.disc(x + 5.0, y, 4.2, fill=MEASURED)
     canvas.text(x + 14.0, y, "measured", size=NUMBER, align="left")
     _diamond(canvas, x + 85.0, y)
-    canvas.text(x + 94.0, y, "predicted from mean and variance", size=NUMBER, align="left")
+    canvas.text(x + 94.0, y, "without the means", size=NUMBER, align="left")
 
 
-def _spread_alt(measured: np.ndarray, predicted: np.ndarray, titles: Sequence[str]) -> str:
+def _spread_alt(measured: np.ndarray, centred: np.ndarray, titles: Sequence[str]) -> str:
     said = []
-    for title, spreads, expected in zip(titles, measured, predicted, strict=True):
+    for title, spreads, rest in zip(titles, measured, centred, strict=True):
         low, high = int(np.argmin(np.round(spreads, 3))), int(np.argmax(np.round(spreads, 3)))
-        above = int(np.sum(spreads > expected))
         said.append(
             f"{title}: measured from {spreads[low]:.2f} (head {low}) to {spreads[high]:.2f} (head "
-            f"{high}); predicted from {expected.min():.2f} to {expected.max():.2f}; measured lies "
-            f"above predicted in {above} of {len(spreads)} heads."
+            f"{high}); without the means from {rest.min():.2f} to {rest.max():.2f}."
         )
     return "Standard deviation of the scaled scores of trained heads. " + " ".join(said)
