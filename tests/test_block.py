@@ -126,6 +126,28 @@ def test_a_causal_stack_is_causal_to_the_bit(norm, gated, seed, length, data):
     assert not np.array_equal(before[:, cut:], after[:, cut:])
 
 
+def test_every_layer_has_a_state_of_its_own():
+    blocks, kept = [draw_block(1), draw_block(2)], [[], []]
+
+    def keeper(layer):
+        def state(query, key, value):
+            kept[layer].append((key, value))
+            past = (np.concatenate(rows, axis=-2) for rows in zip(*kept[layer], strict=True))
+            return query, *past
+
+        return state
+
+    states = [keeper(0), keeper(1)]
+    first = companion.transformer_stack(X[:, :4], blocks, states=states, is_causal=True)
+    then = companion.transformer_stack(
+        X[:, 4:], blocks, states=states, is_causal=True, query_offset=4
+    )
+    whole = companion.transformer_stack(X, blocks, is_causal=True)
+    np.testing.assert_allclose(np.concatenate([first, then], axis=1), whole, atol=1e-12)
+    with pytest.raises(ValueError, match="states must be one for each of 2 blocks, got 1"):
+        companion.transformer_stack(X, blocks, states=states[:1])
+
+
 @pytest.mark.claim("cor-block-equivariance")
 @pytest.mark.parametrize("norm", ["post", "pre"])
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9))

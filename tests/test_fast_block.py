@@ -5,11 +5,11 @@ import pytest
 import scipy.special
 from hypothesis import given
 from hypothesis import strategies as st
-from tolerance import assert_as_exact
 
 import companion
 from companion import BlockParameters, transformer_block
 from companion.encoder.fast_block import _gelu, even_parts, fast_block, is_plain
+from tests.support.tolerance import assert_as_exact
 
 EPS = np.finfo(np.float32).eps
 LENGTHS = st.lists(st.integers(0, 20), min_size=1, max_size=6)

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import NUMPY
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from companion import AttentionParameters, pitfalls
 from companion.arrays import to_numpy
 from companion.exercises import heads as exercises
 from companion.figures import heads as figures
+from tests.support.homes import NUMPY
 
 jax.config.update("jax_enable_x64", True)
 
@@ -165,6 +165,41 @@ def test_a_packed_projection_is_three_separate_ones(home):
         cut = companion.split_packed_projection(home.asarray(packed), **sizes)
         for part, expected in zip(cut, parts, strict=True):
             np.testing.assert_array_equal(to_numpy(part), expected)
+
+
+@pytest.mark.parametrize("context", [False, True])
+def test_projecting_then_attending_is_the_whole(home, context):
+    parameters = on(home, draw_parameters())
+    rng = np.random.default_rng(8)
+    x, other = (home.asarray(rng.standard_normal((2, n, 12))) for n in (7, 4))
+    given = {"context": other} if context else {}
+    query, key, value = companion.project_heads(x, parameters, **given)
+    assert query.shape == (2, 6, 7, 5)
+    assert key.shape[:-1] == value.shape[:-1] == (2, 2, 4 if context else 7)
+    options = {"return_weights": True, "is_causal": not context}
+    halves = companion.attend_heads(query, key, value, parameters, **options)
+    whole = companion.multi_head_attention(x, parameters, **given, **options)
+    for half, expected in zip(halves, whole, strict=True):
+        np.testing.assert_array_equal(to_numpy(half), to_numpy(expected))
+
+
+def test_a_state_stands_between_the_halves():
+    parameters = draw_parameters()
+    x = np.random.default_rng(9).standard_normal((7, 12))
+    _, key, value = companion.project_heads(x[:5], parameters)
+
+    def after_five(query, new_key, new_value):
+        return (
+            query,
+            np.concatenate([key, new_key], axis=-2),
+            np.concatenate([value, new_value], axis=-2),
+        )
+
+    late = companion.multi_head_attention(
+        x[5:], parameters, state=after_five, is_causal=True, query_offset=5
+    )
+    whole = companion.multi_head_attention(x, parameters, is_causal=True)
+    np.testing.assert_allclose(late, whole[5:], atol=1e-14)
 
 
 def test_the_running_example_through_the_loop():
@@ -517,7 +552,7 @@ def trained():
 
 
 def test_a_value_moves_the_rows_that_look_at_it(trained):
-    cat, layer = trained.sentence("The black cat ran quickly."), trained.layer(0).attention
+    cat, layer = trained.sentence("The black cat ran quickly."), trained.layer(0)
     _, weights = companion.multi_head_attention(cat.inputs[0], layer, return_weights=True)
     assert weights[2, 3, 2] > 0.99
     assert (np.delete(weights[2, :, 2], 3) < 0.001).all()
@@ -526,7 +561,7 @@ def test_a_value_moves_the_rows_that_look_at_it(trained):
 
 def test_a_sink_holds_weight_and_adds_little(trained):
     ring = trained.sentence("The girl lost her ring but she found it again.")
-    layer = trained.layer(2).attention
+    layer = trained.layer(2)
     _, weights = companion.multi_head_attention(ring.inputs[2], layer, return_weights=True)
     sizes = np.linalg.norm(companion.head_contributions(ring.inputs[2], layer), axis=-1)
     assert weights[7, 1:-1, 0].mean() > 0.8
@@ -541,7 +576,7 @@ def test_a_sink_holds_weight_and_adds_little(trained):
 
 def test_head_2_4_brings_girl_to_she_and_is_not_alone(trained):
     ring = trained.sentence("The girl lost her ring but she found it again.")
-    layer = trained.layer(2).attention
+    layer = trained.layer(2)
     _, weights = companion.multi_head_attention(ring.inputs[2], layer, return_weights=True)
     value = companion.project(ring.inputs[2], layer.w_v, layer.b_v)
     step = np.einsum("hv,hvd->hd", value[:, 5] - value[:, 2], layer.w_o.reshape(12, 32, 384))

@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
-from conftest import array_homes
 from hypothesis import given
 from hypothesis import strategies as st
-from tolerance import assert_as_exact
 
 import companion
 from companion import empty_state, merge_states, online_attention, softmax_state, state_output
 from companion import scaled_dot_product_attention as attend
 from companion.arrays import to_numpy
+from tests.support.homes import array_homes
+from tests.support.tolerance import assert_as_exact
 
 
 def states(rng, *sizes):

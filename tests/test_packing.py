@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import array_api_compat.numpy as xp_numpy
@@ -305,9 +306,8 @@ def test_positions_and_a_causal_mask_end_the_symmetry(causal):
 
 def test_a_real_sentence_is_packed_from_its_tables(trained):
     table, sentence = trained.embedding, trained.sentence(DOG)
-    ids = companion.token_ids(sentence.tokens, table.vocabulary, xp=np)
-    words = companion.embed(ids, table.word) + table.token_type
-    x = table.normalize(companion.add_positions(words, table.position))
+    ids = companion.token_ids(sentence.tokens, trained.vocabulary, xp=np)
+    x = companion.embed_tokens(ids, table, eps=trained.eps)
     assert np.abs(x - sentence.inputs[0]).max() < 1e-5
 
 
@@ -339,11 +339,10 @@ def test_who_saw_whom_is_in_the_positions_alone(trained, weight):
     table, layer = trained.embedding, trained.layer(0)
     saw = []
     for text in ("the big dog saw the small dog", "the small dog saw the big dog"):
-        ids = companion.token_ids(text.split(), table.vocabulary, xp=np)
-        words = companion.embed(ids, table.word) + table.token_type
-        x = table.normalize(companion.add_positions(words, weight * table.position))
-        weights = (layer.w_q, layer.w_k, layer.w_v, layer.b_q, layer.b_k, layer.b_v)
-        saw.append(attend(*companion.project_qkv(x, *weights))[:, 3, :])
+        ids = companion.token_ids(text.split(), trained.vocabulary, xp=np)
+        placed = replace(table, position=weight * table.position)
+        x = companion.embed_tokens(ids, placed, eps=trained.eps)
+        saw.append(attend(*companion.project_heads(x, layer))[:, 3, :])
     change = np.abs(saw[0] - saw[1]).max() / np.abs(saw[0]).max()
     assert round(100 * change, 1) == (8.4 if weight else 0.0)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import NUMPY
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -20,6 +19,7 @@ from companion.arrays import to_numpy
 from companion.exercises import scores as exercises
 from companion.figures import scores as figures
 from companion.scores import check_scale, scaled_scores, score_variance, score_variance_terms
+from tests.support.homes import NUMPY
 
 DATA = Path(__file__).parent.parent / "notebooks" / "data" / "minilm_heads.npz"
 EXAMPLE = companion.running_example(NUMPY.xp)
@@ -407,14 +407,13 @@ def trained():
     return companion.load_trained_heads(DATA, xp=NUMPY.xp, dtype=np.float64)
 
 
-def queries_and_keys(layer, sentence):
-    x = sentence.inputs[layer.index]
-    return companion.project(x, layer.w_q, layer.b_q), companion.project(x, layer.w_k, layer.b_k)
+def queries_and_keys(trained, index, sentence):
+    return companion.project_heads(sentence.inputs[index], trained.layer(index))[:2]
 
 
 def test_in_one_sentence_the_terms_are_an_identity(trained):
-    for layer, sentence in itertools.product(trained.layers.values(), trained.sentences.values()):
-        query, key = queries_and_keys(layer, sentence)
+    for index, sentence in itertools.product(trained.layers, trained.sentences.values()):
+        query, key = queries_and_keys(trained, index, sentence)
         scores = scaled_scores(query, key)
         terms = [term / 32 for term in score_variance_terms(query, key)]
         np.testing.assert_allclose(sum(terms), np.var(scores, axis=(1, 2)), rtol=1e-10)
@@ -423,10 +422,10 @@ def test_in_one_sentence_the_terms_are_an_identity(trained):
 
 
 def test_what_the_chapter_says_of_trained_spreads(trained):
-    for layer in trained.layers.values():
-        pairs = [queries_and_keys(layer, s) for s in trained.sentences.values()]
+    for index in trained.layers:
+        pairs = [queries_and_keys(trained, index, s) for s in trained.sentences.values()]
         spread = np.sqrt(np.mean([np.var(scaled_scores(*p), axis=(1, 2)) for p in pairs], axis=0))
-        if layer.index == 0:
+        if index == 0:
             assert np.argmax(spread) == 2
             assert 9 < spread[2] < 12
             assert np.sum((spread > 0.8) & (spread < 1.25)) >= 8
@@ -441,15 +440,15 @@ def directions(query, key):
     return sizes.sum(axis=-1) ** 2 / (sizes**2).sum(axis=-1)
 
 
-def in_all_sentences(layer, trained):
-    pairs = [queries_and_keys(layer, s) for s in trained.sentences.values()]
+def in_all_sentences(trained, index):
+    pairs = [queries_and_keys(trained, index, s) for s in trained.sentences.values()]
     return (np.concatenate(rows, axis=1) for rows in zip(*pairs, strict=True))
 
 
 def test_trained_queries_and_keys_meet_in_few_directions(trained):
     counts, larger = [], 0
-    for layer in trained.layers.values():
-        query, key = in_all_sentences(layer, trained)
+    for index in trained.layers:
+        query, key = in_all_sentences(trained, index)
         counts.extend(directions(query, key))
         trace, of_mean, _ = score_variance_terms(query, key)
         larger += np.sum(of_mean > trace)
@@ -464,8 +463,8 @@ def test_trained_queries_and_keys_meet_in_few_directions(trained):
 def test_what_the_chapter_measures_of_trained_heads_is_theirs_in_any_basis(trained):
     """Only products matter; what single entries say depends on the A of thm-only-product."""
     basis = np.random.default_rng(2).standard_normal((32, 32))
-    for layer in trained.layers.values():
-        query, key = in_all_sentences(layer, trained)
+    for index in trained.layers:
+        query, key = in_all_sentences(trained, index)
         other = query @ basis, key @ np.linalg.inv(basis).T
         terms, others = score_variance_terms(query, key), score_variance_terms(*other)
         np.testing.assert_allclose(np.stack(others), np.stack(terms), rtol=1e-8)
@@ -500,8 +499,8 @@ def test_a_small_start_makes_small_scores():
 
 def test_most_held_out_spreads_are_predicted_to_ten_percent(trained):
     close = 0
-    for layer in trained.layers.values():
-        pairs = [queries_and_keys(layer, s) for s in trained.sentences.values()]
+    for index in trained.layers:
+        pairs = [queries_and_keys(trained, index, s) for s in trained.sentences.values()]
         for i, (query, key) in enumerate(pairs):
             others = zip(*pairs[:i], *pairs[i + 1 :], strict=True)
             terms = score_variance_terms(*(np.concatenate(rows, axis=1) for rows in others))
@@ -512,7 +511,7 @@ def test_most_held_out_spreads_are_predicted_to_ten_percent(trained):
 
 def test_the_tripled_key_changes_one_column(trained):
     sentence = trained.sentence("The black cat ran quickly.")
-    query, key = (a[8] for a in queries_and_keys(trained.layer(2), sentence))
+    query, key = (a[8] for a in queries_and_keys(trained, 2, sentence))
     before, factors = scaled_scores(query, key), np.ones((8, 1))
     factors[3] = 3
     after = scaled_scores(query, key * factors)

@@ -6,12 +6,12 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
-from test_source_audit_000_001 import ONE, SMALL, find, matrices
 
 import companion
 from companion import cost
 from companion import scaled_dot_product_attention as attend
 from companion.heads import AttentionParameters
+from tests.support.audit import ONE, SMALL, find, matrices
 
 HEADS = Path(__file__).parent.parent / "notebooks/data/minilm_heads.npz"
 
@@ -93,7 +93,7 @@ def test_002_s5():
     sentence = trained.sentence("The black cat ran quickly.")
     black, cat, ran, quickly = map(sentence.tokens.index, ("black", "cat", "ran", "quickly"))
     _, weights = companion.multi_head_attention(
-        sentence.inputs[2], trained.layer(2).attention, return_weights=True
+        sentence.inputs[2], trained.layer(2), return_weights=True
     )  # (12, 8, 8)
     np.testing.assert_allclose(weights[8, black, cat], 0.70, atol=0.005)
     np.testing.assert_allclose(weights[11, quickly, ran], 0.77, atol=0.005)
