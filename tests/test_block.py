@@ -106,7 +106,11 @@ def test_the_stack_is_that_of_jax_with_an_activation_of_your_own(home, norm):
 @pytest.mark.claim("cor-causal-block")
 @pytest.mark.parametrize("norm", ["post", "pre"])
 @pytest.mark.parametrize("gated", [False, True])
-@given(seed=st.integers(0, 2**32 - 1), length=st.integers(2, 12), data=st.data())
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    length=st.integers(2, 12) | st.sampled_from([33, 97, 257]),  # and past a tile's edge
+    data=st.data(),
+)
 def test_a_causal_stack_is_causal_to_the_bit(norm, gated, seed, length, data):
     blocks = [draw_block(seed + i, np.float32, gated=gated) for i in range(2)]
     final = NormParameters.neutral(12, dtype=np.float32) if norm == "pre" else None
@@ -331,10 +335,17 @@ def test_through_24_random_layers():
     x = rng.standard_normal((8, 32))
     post = companion.transformer_stack(x, blocks, return_all=True)
     assert all(abs((rows**2).mean() - 1) < 1e-3 for rows in post[1:])
-    pre = x
+    pre, brought, alike = x, [], []
     for layer, block in enumerate(blocks, 1):
+        rows = companion.layer_norm(pre, block.norm_1.weight, block.norm_1.bias)
+        brought.append((companion.multi_head_attention(rows, block.attention) ** 2).mean())
+        alike.append((rows @ rows.T / 32)[~np.eye(8, dtype=bool)].mean())
         pre = companion.transformer_block(pre, block, norm="pre")
         assert 0.5 < np.sqrt((pre**2).mean() / (1 + layer)) < 1.5
+    # What attention brings does not keep its size: averages of like rows are longer.
+    assert 4.5 < brought[-1] / brought[0] < 5.5
+    assert alike[0] < 0.1
+    assert alike[-1] > 0.8
     bare = x
     for block in blocks:
         bare = bare + companion.multi_head_attention(bare, block.attention)

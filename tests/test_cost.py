@@ -159,6 +159,9 @@ def test_the_peak_is_three_arrays_of_weights(length):
     predicted = cost.total(cost.attention(length, length, s)).peak
     assert predicted == 3 * 4 * s.heads * length**2
     assert 1 <= held(textbook) / predicted < 1.02
+    for mask in ({"is_causal": True}, {"attn_mask": np.ones((length, length), bool)}):
+        masked = held(lambda mask=mask: attend(*arrays, **mask, implementation="textbook"))
+        assert 4 <= 3 * masked / predicted < 4.2  # the masked scores, and the mask itself
     alone = cost.softmax(length, length, s).peak
     compared = companion.scaled_scores(*arrays[:2])
     assert 1 <= held(lambda: companion.softmax(compared)) / alone < 1.02

@@ -88,11 +88,11 @@ def test_a_product_is_drawn_and_told_from_the_data():
 
 def test_asymmetry_is_drawn_and_told_from_the_data():
     shares = {"layer 0": np.asarray([0.6, 0.6, 0.605]), "layer 1": np.asarray([0.3, 0.7])}
-    figure = projections.asymmetry(shares, reference=0.707, followed=("layer 1", 0))
+    figure = projections.asymmetry(shares, random=(0.704, 0.709), followed=("layer 1", 0))
     assert "The 3 heads of layer 0 lie from 0.60 to 0.60" in figure.alt
     assert "Head 0 of layer 1 has 0.30" in figure.alt
-    assert figure.alt.endswith("Random matrices have 0.71.")
+    assert figure.alt.endswith("Random matrices lie from 0.704 to 0.709.")
     with pytest.raises(ValueError, match=r"shares\['layer 0'\] must lie in \[0, 1\]"):
         projections.asymmetry(
-            {"layer 0": np.asarray([1.2])}, reference=0.7, followed=("layer 0", 0)
+            {"layer 0": np.asarray([1.2])}, random=(0.7, 0.7), followed=("layer 0", 0)
         )

@@ -443,6 +443,58 @@ def test_the_two_halves_of_a_form_add_up(trained):
             assert math.isclose(math.hypot(*halves), np.linalg.norm(form), rel_tol=1e-12)
 
 
+def test_every_trained_form_is_less_asymmetric_than_random_ones(trained):
+    rng = np.random.default_rng(8)
+    draws = rng.standard_normal((2, 20, 384, 32))
+    noise = [antisymmetric_share(form) for form in companion.bilinear_form(*draws)]
+    shares = [
+        antisymmetric_share(form)
+        for layer in trained.layers.values()
+        for form in companion.bilinear_form(layer.w_q, layer.w_k)
+    ]
+    assert max(shares) < min(noise)
+    assert np.sum(np.asarray(shares) > 0.6) == 18
+
+
+def test_with_biases_the_form_is_not_all_there_is_to_be_read(trained):
+    """The scores hold b^Q · k_j as well, and nothing else that the weights see."""
+    sentence, moved, rows = trained.sentence("The black cat ran quickly."), 0, 0
+    for index, layer in trained.layers.items():
+        x = sentence.inputs[index]
+        query, key = (
+            companion.project(x, w, b) for w, b in ((layer.w_q, layer.b_q), (layer.w_k, layer.b_k))
+        )
+        favourites = np.argmax(query @ key.mT, axis=-1)  # (12, 8)
+        form = x @ companion.bilinear_form(layer.w_q, layer.w_k) @ x.T
+        column = layer.w_k @ layer.b_q[:, :, None]  # W^K (b^Q)ᵀ: (12, 384, 1)
+        np.testing.assert_array_equal(np.argmax(form + (x @ column).mT, axis=-1), favourites)
+        moved += np.sum(np.argmax(form, axis=-1) != favourites)
+        rows += favourites.size
+    assert (moved, rows) == (90, 192)
+
+
+@pytest.mark.parametrize("between", ["rotation", "norm"])
+def test_what_stands_between_projection_and_product_takes_the_freedom_away(between):
+    """Rotary positions or a norm on queries and keys: another A is another head."""
+    rng = np.random.default_rng(9)
+    query, key = rng.standard_normal((2, 5, 2))
+    angles = np.arange(5.0)
+    turns = np.stack([np.cos(angles), -np.sin(angles), np.sin(angles), np.cos(angles)], axis=-1)
+
+    def scores(a):
+        rows = query @ a, key @ np.linalg.inv(a).T
+        if between == "norm":
+            rows = [r / np.linalg.norm(r, axis=1, keepdims=True) for r in rows]
+        else:
+            rows = [np.einsum("nc,ncd->nd", r, turns.reshape(5, 2, 2)) for r in rows]
+        return rows[0] @ rows[1].T
+
+    plain = scores(np.eye(2))
+    assert np.abs(scores(np.asarray([[2.0, 1.0], [0.0, 1.0]])) - plain).max() > 0.1
+    turned = np.asarray([[0.6, 0.8], [-0.8, 0.6]])  # this one changes places with both
+    np.testing.assert_allclose(scores(turned), plain, atol=1e-14)
+
+
 @pytest.mark.claim("prop-shared-matrix")
 @given(tokens_and_map())
 def test_one_matrix_for_two_roles(drawn):

@@ -285,6 +285,31 @@ def test_the_whole_formula_is_its_steps(head):
     np.testing.assert_allclose(steps, theirs, atol=1e-14)
 
 
+def test_attention_has_no_one_constant_for_all_x():
+    """Two tokens 0 and t, all matrices (1): the first output answers to x_1 like t²/4."""
+
+    def output(x):
+        return companion.scaled_dot_product_attention(x, x, x)[0, 0]
+
+    for t in (1.0, 10.0, 100.0):
+        h = 1e-5 / t
+        slope = (output(np.asarray([[h], [t]])) - output(np.asarray([[-h], [t]]))) / (2 * h)
+        np.testing.assert_allclose(slope, 0.5 + t**2 / 4, rtol=1e-5)
+    one = np.asarray([[3.0]])
+    assert companion.scaled_dot_product_attention(one, one, one) == one  # with N = 1 it is x W^V
+
+
+@pytest.mark.claim("prop-convex-hull")
+def test_a_best_value_inside_the_hull_is_reached_with_weight_on_all():
+    """Part 4 speaks of corners: in between, what the other values add may cancel."""
+    scores, value = np.asarray([[0.0, 5.0, 0.0]]), np.asarray([[-1.0], [0.0], [1.0]])
+    weights = companion.softmax(scores)
+    assert np.all(weights > 0.006)
+    assert companion.weighted_values(weights, value)[0, 0] == value[1, 0]
+    corner = companion.weighted_values(weights, value[[1, 0, 2]])  # the best value is an end now
+    assert -1 < corner[0, 0] < -0.9
+
+
 @pytest.mark.claim("prop-convex-hull")
 @given(
     HOMES,

@@ -190,8 +190,9 @@ def weighted_values(queries: int, keys: int, sizes: Sizes) -> Cost:
 def attention(queries: int, keys: int, sizes: Sizes) -> dict[str, Cost]:
     """Count the textbook form, with all T×S weights in memory (:prf:ref:`prop-attention-cost`).
 
-    A mask changes nothing here: it hides scores that were computed. The scores stay in memory to
-    the end, so the peak is 3·H·T·S numbers where d_v is at most S.
+    The scores stay in memory to the end, so the peak is 3·H·T·S numbers where d_v is at most S. A
+    mask saves nothing: it hides scores that were computed. Mask and masked scores, one more array
+    of H·T·S numbers at the peak, are not counted.
     """
     compared = scores(queries, keys, sizes)
     return {

@@ -18,15 +18,17 @@ LABEL = 10.5
 
 
 @style()
-def asymmetry(shares: Mapping[str, Any], *, reference: float, followed: tuple[str, int]) -> Figure:
+def asymmetry(
+    shares: Mapping[str, Any], *, random: tuple[float, float], followed: tuple[str, int]
+) -> Figure:
     """Draw one dot a head on a scale from symmetric forms to random ones.
 
     Parameters
     ----------
     shares : mapping of str to array, shape (H,)
         For every layer by name, the antisymmetric shares of its heads, each in [0, 1].
-    reference : float
-        The share of random matrices of the same shape.
+    random : (float, float)
+        The least and the greatest share of random matrices of the same shape.
     followed : (str, int)
         The layer and the head whose dot is named.
 
@@ -60,12 +62,12 @@ def asymmetry(shares: Mapping[str, Any], *, reference: float, followed: tuple[st
         canvas.line([(x, bottom), (x, bottom + 4.0)], colour=MUTED, width=1.0)
         canvas.text(x, bottom + 13.0, f"{tick:.1f}", size=NUMBER)
     canvas.line([(0.0, bottom), (width, bottom)], colour=MUTED, width=1.0)
-    x = reference / longest * width
-    canvas.line([(x, 0.0), (x, bottom)], colour=MUTED, dashes=(4.0, 3.0))
-    canvas.text(x, -9.0, "random matrices", size=LABEL, colour=MUTED)
+    least, most = (share / longest * width for share in random)
+    canvas.rectangle(least, 0.0, most - least, bottom, fill=MUTED)
+    canvas.text((least + most) / 2, -9.0, "random matrices", size=LABEL, colour=MUTED)
     title = "antisymmetric share; 0 is symmetric"
     canvas.text(width / 2, bottom + 30.0, title, size=LABEL, colour=MUTED)
-    said = _asymmetry_alt(rows, reference, *followed)
+    said = _asymmetry_alt(rows, random, *followed)
     return canvas.finish(said, [by_head(rows, "antisymmetric share")])
 
 
@@ -81,11 +83,13 @@ def _swarm(places: np.ndarray) -> list[tuple[float, int]]:
     return [levels[i] for i in range(len(places))]
 
 
-def _asymmetry_alt(rows: Mapping[str, np.ndarray], reference: float, layer: str, head: int) -> str:
+def _asymmetry_alt(
+    rows: Mapping[str, np.ndarray], random: tuple[float, float], layer: str, head: int
+) -> str:
     said = "One dot for each head on a scale of antisymmetric shares, where 0 is symmetric."
     for name, values in rows.items():
         said += (
             f" The {len(values)} heads of {name} lie from {min(values):.2f} to {max(values):.2f}."
         )
     said += f" Head {head} of {layer} has {rows[layer][head]:.2f}."
-    return f"{said} Random matrices have {reference:.2f}."
+    return f"{said} Random matrices lie from {random[0]:.3f} to {random[1]:.3f}."

@@ -87,14 +87,15 @@ def variance_within_error(widths: Any, ratios: Any, errors: Any) -> Figure:
 
 @style()
 def head_spreads(
-    measured: Any, predicted: Any, *, titles: Sequence[str], ticks: Sequence[float]
+    measured: Any, centred: Any, *, titles: Sequence[str], ticks: Sequence[float]
 ) -> Figure:
-    """Draw the standard deviation of every head's scaled scores beside a prediction, and 1.
+    """Draw the standard deviation of every head's scaled scores with and without the means, and 1.
 
     Parameters
     ----------
-    measured, predicted : array, shape (L, H)
-        Standard deviations of H heads in L layers.
+    measured, centred : array, shape (L, H)
+        Standard deviations of H heads in L layers; the second once the means of queries and keys
+        are taken away.
     titles : sequence of L str
         The layers.
     ticks : sequence of float
@@ -109,19 +110,14 @@ def head_spreads(
     ValueError
         If the shapes or the titles do not fit.
     """
-    measured, predicted = (to_numpy(a).astype(np.float64) for a in (measured, predicted))
-    if measured.ndim != 2 or predicted.shape != measured.shape or len(titles) != len(measured):
+    measured, centred = (to_numpy(a).astype(np.float64) for a in (measured, centred))
+    if measured.ndim != 2 or centred.shape != measured.shape or len(titles) != len(measured):
         raise ValueError(
-            f"measured and predicted must be (L={len(titles)}, H), got {measured.shape} and "
-            f"{predicted.shape}"
+            f"measured and centred must be (L={len(titles)}, H), got {measured.shape} and "
+            f"{centred.shape}"
         )
     low, high = min(ticks) / 1.15, max(ticks) * 1.15
-    if (
-        not low
-        < min(measured.min(), predicted.min())
-        <= max(measured.max(), predicted.max())
-        < high
-    ):
+    if not low < min(measured.min(), centred.min()) <= max(measured.max(), centred.max()) < high:
         raise ValueError(f"ticks must hold all values, got {min(ticks):g} to {max(ticks):g}")
     left, gap = text_size("head", NUMBER)[0] + 8.0, 28.0
     width = (MAX_WIDTH - 10.0 - left - gap * (len(titles) - 1)) / len(titles)
@@ -129,16 +125,16 @@ def head_spreads(
     for k, title in enumerate(titles):
         panel = _Panel(left + k * (width + gap), width, low, high)
         canvas.text(panel.place(math.sqrt(low * high)), -14.0, title, size=LABEL, bold=True)
-        _draw_panel(canvas, panel, measured[k], predicted[k], ticks)
+        _draw_panel(canvas, panel, measured[k], centred[k], ticks)
         for h in range(measured.shape[1] if k == 0 else 0):
             canvas.text(left - 8.0, ROW * (h + 0.5), str(h), size=NUMBER, align="right")
     canvas.text(left - 8.0, -14.0, "head", size=NUMBER, align="right", colour=MUTED)
     _spread_key(canvas, left, ROW * measured.shape[1] + 44.0)
     numbers = [
-        by_head(dict(zip(titles, spreads, strict=True)), f"{kind} standard deviation")
-        for kind, spreads in (("measured", measured), ("predicted", predicted))
+        by_head(dict(zip(titles, spreads, strict=True)), f"standard deviation, {kind}")
+        for kind, spreads in (("measured", measured), ("without the means", centred))
     ]
-    return canvas.finish(_spread_alt(measured, predicted, titles), numbers)
+    return canvas.finish(_spread_alt(measured, centred, titles), numbers)
 
 
 @dataclass(frozen=True)
@@ -160,19 +156,19 @@ def _draw_panel(
     canvas: Canvas,
     panel: _Panel,
     measured: np.ndarray,
-    predicted: np.ndarray,
+    centred: np.ndarray,
     ticks: Sequence[float],
 ) -> None:
-    """Draw a line for each head from its prediction to its measurement."""
+    """Draw a line for each head from its spread without the means to its spread."""
     bottom = ROW * len(measured)
     for tick in ticks:
         look = {"colour": INK, "width": 1.6} if tick == 1 else {"colour": FAINT, "width": 0.6}
         x = panel.place(tick)
         canvas.line([(x, 0.0), (x, bottom)], order=0.5, **look)
         canvas.text(x, bottom + 10.0, f"{tick:g}", size=NUMBER)
-    for h, (spread, expected) in enumerate(zip(measured, predicted, strict=True)):
+    for h, (spread, rest) in enumerate(zip(measured, centred, strict=True)):
         y = ROW * (h + 0.5)
-        ends = panel.place(expected), panel.place(spread)
+        ends = panel.place(rest), panel.place(spread)
         canvas.line([(x, y) for x in ends], colour=MUTED, width=1.2)
         _diamond(canvas, ends[0], y)
         canvas.disc(ends[1], y, 4.2, fill=MEASURED)
@@ -188,17 +184,15 @@ def _spread_key(canvas: Canvas, x: float, y: float) -> None:
     canvas.disc(x + 5.0, y, 4.2, fill=MEASURED)
     canvas.text(x + 14.0, y, "measured", size=NUMBER, align="left")
     _diamond(canvas, x + 85.0, y)
-    canvas.text(x + 94.0, y, "predicted from mean and variance", size=NUMBER, align="left")
+    canvas.text(x + 94.0, y, "without the means", size=NUMBER, align="left")
 
 
-def _spread_alt(measured: np.ndarray, predicted: np.ndarray, titles: Sequence[str]) -> str:
+def _spread_alt(measured: np.ndarray, centred: np.ndarray, titles: Sequence[str]) -> str:
     said = []
-    for title, spreads, expected in zip(titles, measured, predicted, strict=True):
+    for title, spreads, rest in zip(titles, measured, centred, strict=True):
         low, high = int(np.argmin(np.round(spreads, 3))), int(np.argmax(np.round(spreads, 3)))
-        above = int(np.sum(spreads > expected))
         said.append(
             f"{title}: measured from {spreads[low]:.2f} (head {low}) to {spreads[high]:.2f} (head "
-            f"{high}); predicted from {expected.min():.2f} to {expected.max():.2f}; measured lies "
-            f"above predicted in {above} of {len(spreads)} heads."
+            f"{high}); without the means from {rest.min():.2f} to {rest.max():.2f}."
         )
     return "Standard deviation of the scaled scores of trained heads. " + " ".join(said)
