@@ -7,11 +7,11 @@ import sys
 import array_api_compat.numpy
 import numpy as np
 import pytest
-from conftest import NUMPY, STRICT
 
 import companion
 from companion import pitfalls, rounding
 from companion.arrays import computing_dtype, require_floating, require_integer
+from tests.support.homes import NUMPY, STRICT
 
 
 def test_importing_the_library_loads_neither_cupy_nor_matplotlib():

@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import re
 import tracemalloc
 from dataclasses import replace
 from functools import partial
@@ -503,6 +504,18 @@ def test_the_roofline_places_every_step():
     (numbers,) = drawn.tables
     assert numbers.row_labels == ("prefill, widen", "decoding, widen")
     assert numbers.rows == (("1000", "0.5", "0.5"), ("0.5", "0.001", "0.2"))
+
+
+@pytest.mark.parametrize("cpu", [f"{'Long' * 8} processor, revision 2 " * 2, "X" * 100])
+def test_a_processor_with_a_long_name_is_named_whole_on_a_phone(cpu):
+    record = record_of("roofline")
+    long = record | {"machine": record["machine"] | {"cpu": cpu}}
+    written = "".join(re.findall(r"<!-- (.*?) -->", figures.roofline(long).svg))
+    assert f"On {figures.machine_name(long)}".replace(" ", "") in written.replace(" ", "")
+    layers = [{"name": "a", "length": n, "seconds": 1.0 * n} for n in (64, 128)]
+    grown = {"machine": MACHINE | {"cpu": cpu}, "layers": layers}
+    drawn = figures.growth(grown, "seconds", names={"a": "a"}, start=64, y_title="time")
+    assert f"On {figures.machine_name(grown)}" in drawn.alt
 
 
 def test_no_number_of_a_roofline_hides_another(monkeypatch):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_encoder as tiny
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ import companion
 from companion import SentenceEncoder, pitfalls, to_numpy
 from companion.encoder import token_states
 from companion.figures import encoder as figures
+from tests.support import tiny_encoder as tiny
 
 ROOT = Path(__file__).parent.parent
 

@@ -6,11 +6,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from attempts import Attempts, tried_on
 
 import companion
 from companion.cost import rounding
 from companion.exercises import arrays as exercises
+from tests.support.attempts import Attempts, tried_on
 
 
 def scale_rows(x):

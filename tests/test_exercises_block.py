@@ -1,10 +1,10 @@
 """The exercises of the chapter on the transformer block: what their checkers take for right."""
 
 import numpy as np
-from attempts import Attempts, tried_on
 
 import companion
 from companion.exercises import block as exercises
+from tests.support.attempts import Attempts, tried_on
 
 ROOT = 2**0.5
 

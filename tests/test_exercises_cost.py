@@ -3,9 +3,9 @@
 from decimal import Decimal
 
 import numpy as np
-from attempts import Attempts, tried_on
 
 from companion.exercises import cost as exercises
+from tests.support.attempts import Attempts, tried_on
 
 
 def pairs(n, left):

@@ -5,10 +5,10 @@ from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
-from attempts import Attempts, tried_on
 
 import companion
 from companion.exercises import encoder as exercises
+from tests.support.attempts import Attempts, tried_on
 
 NAMES = {
     "blocks[3].attention.w_o": "encoder.layer.3.attention.output.dense.weight",

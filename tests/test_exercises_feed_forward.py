@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
-from attempts import Attempts, tried_on
-from conftest import NUMPY, STRICT
 
 from companion import FeedForwardParameters, map_parameters, move_parameters
 from companion.exercises import feed_forward as exercises
+from tests.support.attempts import Attempts, tried_on
+from tests.support.homes import NUMPY, STRICT
 
 EVERY = {1, 2, 3, 4, 5}
 

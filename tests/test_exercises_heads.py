@@ -4,12 +4,12 @@ from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
-from attempts import Attempts, tried_on
-from conftest import NUMPY, STRICT
 
 import companion
 from companion import AttentionParameters, move_parameters, pitfalls
 from companion.exercises import heads as exercises
+from tests.support.attempts import Attempts, tried_on
+from tests.support.homes import NUMPY, STRICT
 
 EXAMPLE = companion.running_example(NUMPY.xp)
 W_Q, W_K = (np.stack([w[0]] * 2) for w in (EXAMPLE.w_q, EXAMPLE.w_k))

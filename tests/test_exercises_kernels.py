@@ -4,9 +4,9 @@ import math
 from fractions import Fraction
 
 import numpy as np
-from attempts import Attempts, tried_on
 
 from companion.exercises import kernels as exercises
+from tests.support.attempts import Attempts, tried_on
 
 
 def merged_logs(log_1, output_1, log_2, output_2):

@@ -3,12 +3,12 @@
 from decimal import Decimal
 
 import numpy as np
-from attempts import Attempts, tried_on
-from conftest import NUMPY
 
 import companion
 from companion import to_numpy
 from companion.exercises import masks as exercises
+from tests.support.attempts import Attempts, tried_on
+from tests.support.homes import NUMPY
 
 WINDOW = to_numpy(companion.window_mask(8, window=(2, 0), xp=NUMPY.xp))
 CAUSAL = np.tri(8, dtype=bool)

@@ -5,11 +5,11 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from attempts import Attempts, tried_on
-from conftest import NUMPY
 
 import companion
 from companion.exercises import packing as exercises
+from tests.support.attempts import Attempts, tried_on
+from tests.support.homes import NUMPY
 
 CAT_ROW = [0.5, 0, 1.5, 0, 1, 0]  # at position 3 of *quickly ran the cat*
 

@@ -3,11 +3,11 @@
 from fractions import Fraction
 
 import numpy as np
-from attempts import Attempts, tried_on
-from conftest import NUMPY, STRICT
 
 import companion
 from companion.exercises import projections as exercises
+from tests.support.attempts import Attempts, tried_on
+from tests.support.homes import NUMPY, STRICT
 
 EXAMPLE = companion.running_example(xp=NUMPY.xp)
 W_Q = EXAMPLE.w_q[0]

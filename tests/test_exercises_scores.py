@@ -5,11 +5,11 @@ from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
-from attempts import Attempts, tried_on
-from conftest import NUMPY
 
 from companion import pitfalls, scaled_scores
 from companion.exercises import scores as exercises
+from tests.support.attempts import Attempts, tried_on
+from tests.support.homes import NUMPY
 
 STILL = [[1, -1, 0, 0], [-1, 1, 0, 0], [0, 0, 1, -1], [0, 0, -1, 1]]
 

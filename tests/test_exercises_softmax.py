@@ -4,10 +4,10 @@ import functools
 import math
 
 import numpy as np
-from attempts import Attempts, tried_on
 
 import companion
 from companion.exercises import softmax as exercises
+from tests.support.attempts import Attempts, tried_on
 
 
 def back(weights, gradient):

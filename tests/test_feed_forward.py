@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
-from conftest import STRICT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ import companion
 from companion import FeedForwardParameters, GatedFeedForwardParameters, pitfalls
 from companion.arrays import to_numpy
 from companion.figures import feed_forward as drawings
+from tests.support.homes import STRICT
 
 jax.config.update("jax_enable_x64", True)
 

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import NUMPY
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ import companion
 from companion import AttentionParameters, pitfalls
 from companion.arrays import to_numpy
 from companion.figures import heads as figures
+from tests.support.homes import NUMPY
 
 jax.config.update("jax_enable_x64", True)
 

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import NUMPY, STRICT
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
@@ -18,6 +17,7 @@ from companion import loops, pitfalls
 from companion import scaled_dot_product_attention as attend
 from companion.arrays import to_numpy
 from companion.figures import masks as figures
+from tests.support.homes import NUMPY, STRICT
 
 jax.config.update("jax_enable_x64", True)
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from conftest import array_homes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +9,7 @@ import companion
 from companion import empty_state, merge_states, online_attention, softmax_state, state_output
 from companion import scaled_dot_product_attention as attend
 from companion.arrays import to_numpy
+from tests.support.homes import array_homes
 
 
 def states(rng, *sizes):

@@ -9,7 +9,6 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import NUMPY
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -19,6 +18,7 @@ from companion import loops, pitfalls
 from companion.arrays import to_numpy
 from companion.figures import scores as figures
 from companion.scores import check_scale, scaled_scores, score_variance, score_variance_terms
+from tests.support.homes import NUMPY
 
 DATA = Path(__file__).parent.parent / "notebooks" / "data" / "minilm_heads.npz"
 EXAMPLE = companion.running_example(NUMPY.xp)

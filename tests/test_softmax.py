@@ -1,14 +1,12 @@
 """Softmax and weighted values: oracles, edges, every claim of the chapter, pitfalls, checkers."""
 
 import math
-import re
 
 import hypothesis
 import jax
 import numpy as np
 import pytest
 import scipy.special
-from conftest import NUMPY, array_homes
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -16,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 import companion
 from companion import pitfalls
 from companion.arrays import to_numpy
-from companion.figures import softmax as drawings
+from tests.support.homes import NUMPY, array_homes
 
 jax.config.update("jax_enable_x64", True)
 
@@ -547,77 +545,3 @@ def test_without_the_shift_moderate_scores_overflow(dtype, score):
     with np.errstate(over="ignore", invalid="ignore"):
         assert np.isnan(pitfalls.softmax_without_shift(scores)[0])
     assert np.isfinite(companion.softmax(scores)).all()
-
-
-# Drawings.
-
-
-def test_the_drawing_of_a_mixture_says_every_weight(head):
-    *_, value, scores = head
-    tokens = companion.running_example(NUMPY.xp).tokens
-    alt = drawings.mixture(tokens, scores, companion.softmax(scores), value).alt
-    assert "black: score 2.81, weight 55.3 %, value (1, 1, 0, 0.5)" in alt
-    assert alt.endswith("give (0.65, 1.03, 0.16, 0.14).")
-    with pytest.raises(ValueError, match=r"at most 4 columns, got shape \(5, 8\)"):
-        drawings.mixture(tokens, scores, companion.softmax(scores), np.hstack([value, value]))
-
-
-def test_equal_scores_share_a_curve():
-    betas = np.asarray([0.5, 1.0, 2.0])
-    drawn = drawings.sharpening(np.asarray([1.0, 2.0, 1.0]), ("a", "b", "c"), betas)
-    assert "a, c: from 0.274 at 0.5 to 0.107 at 2" in drawn.alt
-
-
-def test_the_table_of_a_sharpened_row_has_every_third_factor():
-    betas = np.asarray([2.0**k for k in range(-3, 4)])
-    (numbers,) = drawings.sharpening(np.zeros(2), ("a", "b"), betas).tables
-    assert numbers.row_labels == ("0.125", "1", "8")
-    assert numbers.rows == (("0.500",),) * 3
-
-
-def test_the_drawing_of_the_hull_names_its_corners(head):
-    *_, value, scores = head
-    tokens = companion.running_example(NUMPY.xp).tokens
-    alt = drawings.mixtures_in_hull(value[:, :2], scores, tokens).alt
-    assert "Corners of their convex hull: the, black, cat, quickly." in alt
-    assert "from (0.65, 0.65), the mean of the values, at β = 0 through (0.65, 1.03)" in alt
-    assert alt.endswith("to (1.00, 1.00) for large β.")
-
-
-def written(figure):
-    return re.findall(r"<!-- (.*?) -->", figure.svg)
-
-
-def test_the_drawing_of_the_hull_names_every_output(head):
-    *_, value, scores = head
-    tokens = companion.running_example(NUMPY.xp).tokens
-    names = written(drawings.mixtures_in_hull(value[:, :2], scores, tokens))
-    assert {name: names.count(name) for name in tokens} == dict.fromkeys(tokens, 2) | {"cat": 1}
-    assert names.count("cat, β = 1") == names.count("β = 0") == 1
-
-
-def test_the_drawing_of_gradients_tells_median_from_mean():
-    sizes = np.asarray([[1.0, 1.0, 1.6], [2.0, 2.0, 3.2]])
-    alt = drawings.gradient_sizes(np.asarray([1, 4]), sizes, sizes / 2, y_title="size").alt
-    assert "without scale, median: from 1 at 1 to 2 at 4" in alt
-    assert "with scale, mean, with a band of error: from 0.6 at 1 to 1.2 at 4" in alt
-
-
-@pytest.mark.parametrize("smallest", [2e-5, 7e-4])
-def test_both_drawings_of_gradients_write_their_sizes_alike(smallest):
-    sizes = np.asarray([[smallest, smallest], [1.5, 1.5]])
-    figure = drawings.gradient_sizes(np.asarray([1, 4]), sizes, sizes, y_title="size")
-    assert {"1", "10⁻¹", "10⁻²", "10⁻³", "10⁻⁴"} <= set(written(figure))
-
-
-@pytest.mark.parametrize("function", [companion.hardmax, companion.softmax_jacobian])
-def test_float16_is_rounded_once(function):
-    numbers = np.random.default_rng(30).random((7, 33))
-    half = companion.softmax(numbers).astype(np.float16)
-    got = function(half)
-    assert got.dtype == np.float16
-    np.testing.assert_array_equal(got, function(half.astype(np.float32)).astype(np.float16))
-
-
-def test_a_hard_look_up_does_not_hide_nan():
-    assert np.isnan(companion.hardmax(np.asarray([1.0, np.nan, 2.0]))).all()

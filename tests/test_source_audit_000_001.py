@@ -8,26 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
-from test_source_audit_numbers import inputs, qkv
 
 import companion
 from companion import BlockParameters, FeedForwardParameters, NormParameters
 from companion import scaled_dot_product_attention as attend
 from companion.heads import AttentionParameters
-
-ONE = np.asarray([[1.0]])
-SMALL = st.integers(-9, 9)
-
-
-def find(strategy, refutes):
-    """Return the smallest counterexample that a property-based search comes back with."""
-    settings = hypothesis.settings(derandomize=True, database=None, max_examples=500)
-    return hypothesis.find(strategy, refutes, settings=settings)
-
-
-def matrices(*shape):
-    """Draw matrices of small whole numbers."""
-    return st_numpy.arrays(np.float64, shape, elements=SMALL.map(float))
+from tests.support.audit import ONE, SMALL, find, inputs, matrices, qkv
 
 
 def steepness(scores):

@@ -6,12 +6,12 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
-from test_source_audit_000_001 import ONE, SMALL, find, matrices
 
 import companion
 from companion import cost
 from companion import scaled_dot_product_attention as attend
 from companion.heads import AttentionParameters
+from tests.support.audit import ONE, SMALL, find, matrices
 
 HEADS = Path(__file__).parent.parent / "notebooks/data/minilm_heads.npz"
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import scipy.special
 from hypothesis import strategies as st
-from test_source_audit_000_001 import ONE, SMALL, find, matrices
 
 import companion
 from companion import FeedForwardParameters, pitfalls
 from companion import scaled_dot_product_attention as attend
 from companion.heads import AttentionParameters
+from tests.support.audit import ONE, SMALL, find, matrices
 
 
 def test_004_s1():

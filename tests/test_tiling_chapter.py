@@ -1,4 +1,4 @@
-"""What the chapter on tiles states, what it shows to be broken, its exercises and its drawings."""
+"""What the chapter on tiles states, and what it shows to be broken."""
 
 import math
 from fractions import Fraction
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 import companion
 from companion import memory_trace, pitfalls
 from companion.arrays import to_numpy
-from companion.figures import tiling as figures
 from companion.kernels import cpu
 
 attend = companion.scaled_dot_product_attention
@@ -335,68 +334,3 @@ def test_a_bound_over_all_keys_lets_the_future_in(home):
         small, large = arrays[0] * np.float32(1e-20), arrays[1] * np.float32(1e20)
         assert np.isnan(bounded(small, large, arrays[2])).all()
     assert np.isfinite(attend(small, large, arrays[2], is_causal=True)).all()
-
-
-# Drawings
-
-
-def test_a_tile_sweep_says_who_meets_whom():
-    tokens = companion.running_example(np).tokens
-    drawn = figures.tile_sweep(tokens, rows=2, keys=2, row=2, block=1)
-    assert "queries 3 to 4, with row 3 (cat) in it, meets keys 3 to 4" in drawn.alt
-    assert "3 by 3 tiles" in drawn.alt
-    drawn = figures.tile_sweep(tokens, rows=2, keys=2, row=4, block=2)
-    assert "queries 5 to 5, with row 5 (quickly) in it, meets keys 5 to 5" in drawn.alt
-
-
-@pytest.mark.parametrize(("count", "rows", "keys"), [(12, 2, 4), (7, 3, 2), (5, 1, 1)])
-def test_a_causal_tile_sweep_hatches_what_no_row_of_a_tile_sees(count, rows, keys):
-    drawn = figures.tile_sweep(
-        [str(i) for i in range(count)], rows=rows, keys=keys, row=0, block=0, is_causal=True
-    )
-    visible = np.tri(count, dtype=bool)
-    starts = [(i, j) for i in range(0, count, rows) for j in range(0, count, keys)]
-    hidden = sum(not visible[i : i + rows, j : j + keys].any() for i, j in starts)
-    assert f"{hidden} tiles behind it are hatched" in drawn.alt
-
-
-@pytest.mark.parametrize(("row", "block", "is_causal"), [(2, 2, False), (3, 1, True), (0, 0, True)])
-def test_an_output_is_filled_when_its_last_block_is_met(row, block, is_causal):
-    drawn = partial(figures.tile_sweep, list("abcde"), rows=2, keys=2, row=row, is_causal=is_causal)
-    assert "V and the output" in drawn(block=block).alt
-    if block:
-        assert "part of the output is outlined" in drawn(block=block - 1).alt
-
-
-@pytest.mark.parametrize(
-    ("change", "names"),
-    [
-        ({"tokens": []}, "tokens"),
-        ({"tokens": ["a"] * 25}, "tokens"),
-        ({"rows": 0}, "rows"),
-        ({"keys": 6}, "keys"),
-        ({"row": 5}, "row"),
-        ({"block": 3}, "block"),
-    ],
-)
-def test_a_tile_sweep_says_what_does_not_fit(change, names):
-    options = {"tokens": list("abcde"), "rows": 2, "keys": 2, "row": 2, "block": 1} | change
-    with pytest.raises(ValueError, match=names):
-        figures.tile_sweep(options.pop("tokens"), **options)
-
-
-@pytest.mark.parametrize(
-    ("product", "elementwise", "heads", "cores", "shared", "own"),
-    [(2, 2, 4, 2, 16, 12), (2, 2, 3, 2, 12, 12), (3, 1, 3, 3, 9, 7), (1, 4, 1, 2, 5, 6)],
-)
-def test_the_two_time_tables_end_when_they_should(product, elementwise, heads, cores, shared, own):
-    drawn = figures.core_schedule(
-        product=product, elementwise=elementwise, heads=heads, cores=cores
-    )
-    assert f"on one core, all is done after {shared}." in drawn.alt
-    assert f"own head, all is done after {own}." in drawn.alt
-
-
-def test_time_tables_need_times():
-    with pytest.raises(ValueError, match="product=0"):
-        figures.core_schedule(product=0, elementwise=1, heads=1)

@@ -1,4 +1,4 @@
-"""The drawings of the chapter on tiles, from the benchmark's records."""
+"""The benchmark's records: time and memory of each implementation against the length."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

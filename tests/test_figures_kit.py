@@ -1,4 +1,4 @@
-"""The figures: the same bytes for the same data, alt text from the data, legible everywhere."""
+"""The drawing kit: the same bytes for the same data, alt text from the data, legible everywhere."""
 
 import math
 import re
@@ -32,6 +32,8 @@ from companion.figures.kit import figure as figure_module
 from companion.figures.kit import palette, plots
 from companion.figures.kit.axis import choose_axis, tick_texts
 from companion.figures.kit.canvas import _broken, text_size
+from companion.figures.kit.diagrams import equations
+from companion.figures.kit.titles import draw_title
 
 TOKENS = ["the", "black", "cat", "ran", "quickly"]
 LONG = [
@@ -179,6 +181,7 @@ def overlap(a: Box4, b: Box4) -> bool:
 def test_the_same_data_give_the_same_bytes_whatever_the_sessions_settings(draw):
     expected = drawn(draw).figure.svg
     own = {"font.size": 30.0, "text.color": "red", "text.parse_math": False}
+    own |= {"font.family": "serif", "mathtext.fontset": "cm", "svg.fonttype": "none"}
     with matplotlib.rc_context({**own, "path.sketch": (9, 9, 9)}):
         before = dict(matplotlib.rcParams)
         assert draw().svg == expected
@@ -283,9 +286,9 @@ def test_settings_are_back_after_an_error():
 
     @style()
     def fail():
-        raise RuntimeError(matplotlib.rcParams["svg.hashsalt"])
+        raise RuntimeError(matplotlib.rcParams["figure.facecolor"])
 
-    with pytest.raises(RuntimeError, match=r"^companion$"):
+    with pytest.raises(RuntimeError, match=r"^none$"):
         fail()
     assert dict(matplotlib.rcParams) == before
 
@@ -466,3 +469,24 @@ def test_limits_can_be_given_so_that_maps_can_be_compared():
 def test_weights_below_one_percent_are_said_to_be():
     alt = heat_map(np.full((1, 400), 1 / 400)).alt
     assert "Row 1 gives less than 1 % to each of 400 tokens." in alt
+
+
+def test_equations_stand_below_each_other_on_one_scale():
+    narrow, wide = Matrix("$A$", (2, 2)), Matrix("$B$", (2, 12))
+    two = equations((narrow, "@", wide), (narrow, "→", narrow))
+    assert two.alt == "A (2 × 2) times B (2 × 12). A (2 × 2) becomes A (2 × 2)."
+    with pytest.raises(ValueError, match=r"\$A\$ must have 12 rows to follow"):
+        equations((narrow, "@", wide), (wide, "@", narrow))
+    with pytest.raises(ValueError, match="parts must be matrices with operators between them"):
+        equations((narrow,), ("=", narrow))
+
+
+@style()
+@pytest.mark.parametrize("title", [" ".join(["processor"] * 20), "W" * 99, f"{'W' * 40} @ 2 GHz"])
+def test_a_title_of_any_length_fits_a_phone_and_is_written_whole(title):
+    canvas = Canvas()
+    draw_title(canvas, 0.0, 0.0, title, size=12.0)
+    canvas.rectangle(0.0, 12.0, 10.0, 10.0)
+    lines = re.findall(r"<!-- (.*?) -->", canvas.finish("a title").svg)
+    assert len(lines) > 1
+    assert "".join(lines).replace(" ", "") == title.replace(" ", "")

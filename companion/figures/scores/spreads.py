@@ -1,13 +1,15 @@
-"""Drawings of how far scores spread: against d_k, and over the heads of a trained model."""
+"""How far scores spread: against d_k, and over the heads of a trained model."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from companion.arrays import to_numpy
 from companion.figures.kit.canvas import Canvas, text_size
+from companion.figures.kit.cells import NUMBER
 from companion.figures.kit.figure import MAX_WIDTH, Figure, style
 from companion.figures.kit.palette import FAINT, INK, LINES, MUTED
 from companion.figures.kit.plots import curves
@@ -15,7 +17,7 @@ from companion.figures.kit.tables import by_head
 
 __all__ = ["head_spreads", "variance_by_scale", "variance_within_error"]
 
-NUMBER, LABEL = 10.0, 11.0
+LABEL, ROW = 11.0, 17.0
 MEASURED, PREDICTED = LINES[0], LINES[1]
 
 
@@ -121,34 +123,59 @@ def head_spreads(
         < high
     ):
         raise ValueError(f"ticks must hold all values, got {min(ticks):g} to {max(ticks):g}")
-    left, gap, row = text_size("head", NUMBER)[0] + 8.0, 28.0, 17.0
+    left, gap = text_size("head", NUMBER)[0] + 8.0, 28.0
     width = (MAX_WIDTH - 10.0 - left - gap * (len(titles) - 1)) / len(titles)
     canvas = Canvas()
     for k, title in enumerate(titles):
-
-        def place(value: float, start: float = left + k * (width + gap)) -> float:
-            return start + round(math.log(value / low) / math.log(high / low) * width, 3)
-
-        canvas.text(place(math.sqrt(low * high)), -14.0, title, size=LABEL, bold=True)
-        for tick in ticks:
-            look = {"colour": INK, "width": 1.6} if tick == 1 else {"colour": FAINT, "width": 0.6}
-            points = [(place(tick), 0.0), (place(tick), row * measured.shape[1])]
-            canvas.line(points, order=0.5, **look)
-            canvas.text(place(tick), points[1][1] + 10.0, f"{tick:g}", size=NUMBER)
-        for h, (spread, expected) in enumerate(zip(measured[k], predicted[k], strict=True)):
-            y = row * (h + 0.5)
-            canvas.line([(place(expected), y), (place(spread), y)], colour=MUTED, width=1.2)
-            _diamond(canvas, place(expected), y)
-            canvas.disc(place(spread), y, 4.2, fill=MEASURED)
-            if k == 0:
-                canvas.text(left - 8.0, y, str(h), size=NUMBER, align="right")
+        panel = _Panel(left + k * (width + gap), width, low, high)
+        canvas.text(panel.place(math.sqrt(low * high)), -14.0, title, size=LABEL, bold=True)
+        _draw_panel(canvas, panel, measured[k], predicted[k], ticks)
+        for h in range(measured.shape[1] if k == 0 else 0):
+            canvas.text(left - 8.0, ROW * (h + 0.5), str(h), size=NUMBER, align="right")
     canvas.text(left - 8.0, -14.0, "head", size=NUMBER, align="right", colour=MUTED)
-    _spread_key(canvas, left, row * measured.shape[1] + 44.0)
+    _spread_key(canvas, left, ROW * measured.shape[1] + 44.0)
     numbers = [
         by_head(dict(zip(titles, spreads, strict=True)), f"{kind} standard deviation")
         for kind, spreads in (("measured", measured), ("predicted", predicted))
     ]
     return canvas.finish(_spread_alt(measured, predicted, titles), numbers)
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """The logarithmic axis of one layer: its left end, its length, and the values of its ends."""
+
+    left: float
+    width: float
+    low: float
+    high: float
+
+    def place(self, value: float) -> float:
+        """Return where a value lies on the canvas."""
+        fraction = math.log(value / self.low) / math.log(self.high / self.low)
+        return self.left + round(fraction * self.width, 3)
+
+
+def _draw_panel(
+    canvas: Canvas,
+    panel: _Panel,
+    measured: np.ndarray,
+    predicted: np.ndarray,
+    ticks: Sequence[float],
+) -> None:
+    """Draw a line for each head from its prediction to its measurement."""
+    bottom = ROW * len(measured)
+    for tick in ticks:
+        look = {"colour": INK, "width": 1.6} if tick == 1 else {"colour": FAINT, "width": 0.6}
+        x = panel.place(tick)
+        canvas.line([(x, 0.0), (x, bottom)], order=0.5, **look)
+        canvas.text(x, bottom + 10.0, f"{tick:g}", size=NUMBER)
+    for h, (spread, expected) in enumerate(zip(measured, predicted, strict=True)):
+        y = ROW * (h + 0.5)
+        ends = panel.place(expected), panel.place(spread)
+        canvas.line([(x, y) for x in ends], colour=MUTED, width=1.2)
+        _diamond(canvas, ends[0], y)
+        canvas.disc(ends[1], y, 4.2, fill=MEASURED)
 
 
 def _diamond(canvas: Canvas, x: float, y: float) -> None:

@@ -63,7 +63,7 @@ def pages(root: Path) -> Iterator[tuple[str, str, list[str]]]:
         figures = [page["figure"] for page in metadata if "figure" in page]
         texts += [figure["caption"] for figure in figures]
         yield _name(path, root), "\n\n".join(texts) + "\n", [figure["name"] for figure in figures]
-    for path in sorted(root.glob("book/*.md")):
+    for path in sorted(root.glob("book/**/*.md")):
         yield _name(path, root), path.read_text(encoding="utf-8"), []
 
 

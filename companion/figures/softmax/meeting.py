@@ -1,4 +1,4 @@
-"""One token in its three roles: what it asks, what it answers, and what it hands over."""
+"""One query meets every key, and its weights mix every value."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,82 +7,21 @@ import numpy as np
 
 from companion.arrays import to_numpy
 from companion.figures.kit.canvas import Canvas, literal
+from companion.figures.kit.cells import NUMBER, draw_numbers, outline
 from companion.figures.kit.figure import Figure, Table, style
-from companion.figures.kit.flows import Box, flow
-from companion.figures.kit.palette import (
-    FAINT,
-    HIGHLIGHT,
-    INK,
-    LINES,
-    MUTED,
-    map_colour,
-    number_colour,
-)
+from companion.figures.kit.palette import HIGHLIGHT, INK, LINES, MUTED
 from companion.figures.kit.tables import table
 from companion.figures.kit.wording import short, signed
 from companion.scores import scaled_scores
 from companion.softmax import softmax, weighted_values
 
-__all__ = ["roles_flow", "roles_meet"]
+__all__ = ["roles_meet"]
 
-LABEL, NUMBER, NAME = 11.0, 10.0, 12.0
-#: Left edges of the columns of :func:`roles_meet`, and the size of a cell.
+LABEL, NAME = 11.0, 12.0
+#: Left edges of the columns, and the size of a cell.
 KEYS, SCORES, WEIGHTS, VALUES = 46.0, 185.0, 228.0, 233.0
-CELL, LINE = 34.0, 25.0
-
-
-def roles_flow(x: Any, query: Any, key: Any, value: Any, *, token: str, follow: int = 2) -> Figure:
-    """Draw what one token does as a query, as a key and as a value.
-
-    Parameters
-    ----------
-    x : array, shape (N, d)
-    query, key : array, shape (N, d_k)
-    value : array, shape (N, d_v)
-    token : str
-        The token that is followed.
-    follow : int
-        Its row, counted from 0.
-
-    Returns
-    -------
-    Figure
-    """
-    count = x.shape[0]
-    asking = -0.12  # as far from the middle as a phone has room for
-    rows = [
-        [Box("x", f"row {follow + 1}, {token}", f"1 × {x.shape[1]}", highlight=True)],
-        [
-            Box("q", "as a query", f"1 × {query.shape[1]}", column=asking),
-            Box("k", "as a key", f"1 × {key.shape[1]}"),
-            Box("v", "as a value", f"1 × {value.shape[1]}"),
-        ],
-        [
-            Box("asks", f"meets {count} keys", operation=True, column=asking),
-            Box("answers", f"meets {count} queries", operation=True, column=1.0),
-        ],
-        [
-            Box("row", "row of weights", f"1 × {count}", column=asking),
-            Box("column", "weights for it", f"{count} × 1", column=1.0),
-        ],
-        [
-            Box("own", "its own output", f"1 × {value.shape[1]}", column=asking),
-            Box("all", f"all {count} outputs", f"{count} × {value.shape[1]}", column=1.0),
-        ],
-    ]
-    arrows = [
-        ("x", "q", "$W^Q$"),
-        ("x", "k", "$W^K$"),
-        ("x", "v", "$W^V$"),
-        ("q", "asks"),
-        ("k", "answers"),
-        ("asks", "row"),
-        ("answers", "column"),
-        ("row", "own"),
-        ("column", "all"),
-        ("v", "all"),
-    ]
-    return flow(rows, arrows)
+CELL, LINE, HEIGHT = 34.0, 25.0, 21.0
+LARGEST = 4.0  # the number with the darkest cell
 
 
 @style()
@@ -122,13 +61,7 @@ def roles_meet(
     _input(canvas, token, x[follow], follow, (keys, values))
     _cells(canvas, KEYS, -42.0, query[follow], outlined=True)
     canvas.text(KEYS - 6.0, -42.0, f"$q_{follow + 1}$", size=NAME, align="right", colour=HIGHLIGHT)
-    for place, head, align in (
-        (keys, "keys $k_j$", "center"),
-        (SCORES, "score", "right"),
-        (WEIGHTS, "weight", "right"),
-        (values, "values $v_j$", "center"),
-    ):
-        canvas.text(place, -11.0, head, size=NUMBER, align=align, colour=MUTED)
+    _heads(canvas, keys, values)
     for j, name in enumerate(tokens):
         y = (j + 0.5) * LINE
         canvas.text(0.0, y, literal(name), size=LABEL, align="left", bold=j == follow)
@@ -137,11 +70,7 @@ def roles_meet(
         share = f"{100 * weights[follow, j]:.1f} %"
         canvas.text(WEIGHTS, y, share, size=NUMBER, align="right")
         _cells(canvas, VALUES, y, value[j])
-    bottom = len(tokens) * LINE
-    canvas.arrow([(values, bottom + 2.0), (values, bottom + 17.0)])
-    _cells(canvas, VALUES, bottom + 31.0, output[follow], outlined=True)
-    label = f"output $a_{follow + 1}$ = sum of $w_{{{follow + 1}j}} v_j$"
-    canvas.text(VALUES - 8.0, bottom + 31.0, label, size=LABEL, align="right", colour=HIGHLIGHT)
+    _output(canvas, len(tokens) * LINE, values, output[follow], follow)
     said = "; ".join(
         f"{name}: key {_row(key[j])}, score {signed(scores[follow, j])}, "
         f"weight {100 * weights[follow, j]:.1f} %, value {_row(value[j])}"
@@ -194,18 +123,33 @@ def _input(
         canvas.text(*place, f"$W^{letter}$", size=NAME, align="left", colour=colour)
 
 
+def _heads(canvas: Canvas, keys: float, values: float) -> None:
+    for place, head, align in (
+        (keys, "keys $k_j$", "center"),
+        (SCORES, "score", "right"),
+        (WEIGHTS, "weight", "right"),
+        (values, "values $v_j$", "center"),
+    ):
+        canvas.text(place, -11.0, head, size=NUMBER, align=align, colour=MUTED)
+
+
+def _output(canvas: Canvas, bottom: float, middle: float, row: np.ndarray, follow: int) -> None:
+    canvas.arrow([(middle, bottom + 2.0), (middle, bottom + 17.0)])
+    _cells(canvas, VALUES, bottom + 31.0, row, outlined=True)
+    label = f"output $a_{follow + 1}$ = sum of $w_{{{follow + 1}j}} v_j$"
+    canvas.text(VALUES - 8.0, bottom + 31.0, label, size=LABEL, align="right", colour=HIGHLIGHT)
+
+
 def _cells(
     canvas: Canvas, left: float, middle: float, row: np.ndarray, *, outlined: bool = False
 ) -> None:
-    height = LINE - 4.0
-    for c, number in enumerate(row):
-        t = round(float(np.clip(number / 4.0, -1.0, 1.0)), 4)
-        x = left + c * CELL
-        canvas.rectangle(x, middle - height / 2, CELL, height, fill=map_colour(t), edge=FAINT)
-        colour = number_colour(t)
-        canvas.text(x + CELL / 2, middle, short(number), size=NUMBER, colour=colour)
-    look = {"edge": HIGHLIGHT, "line": 2.4, "radius": 2.0} if outlined else {"edge": INK}
-    canvas.rectangle(left, middle - height / 2, len(row) * CELL, height, order=3.0, **look)
+    top, width = middle - HEIGHT / 2, len(row) * CELL
+    look = {"largest": LARGEST, "write": short}
+    draw_numbers(canvas, (left, top), row[None, :], (CELL, HEIGHT), **look)
+    if outlined:
+        outline(canvas, (left, top, width, HEIGHT))
+    else:
+        canvas.rectangle(left, top, width, HEIGHT, edge=INK, order=3.0)
 
 
 def _row(row: np.ndarray) -> str:
