@@ -7,7 +7,9 @@ import pytest
 
 from tests.support.homes import ArrayHome, array_homes
 
-pytest.register_assert_rewrite("tests.support.exactness", "tests.support.tolerance")
+pytest.register_assert_rewrite(
+    "tests.support.attempts", "tests.support.exactness", "tests.support.tolerance"
+)
 
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)

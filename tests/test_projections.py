@@ -720,10 +720,3 @@ def test_symmetric_scores_expose_one_shared_matrix():
     assert np.max(right) > np.max(np.diag(right))
     assert np.allclose(wrong, wrong.T)
     assert np.max(wrong) == np.max(np.diag(wrong))
-
-
-# The figures
-
-
-EXAMPLE = companion.running_example(xp=NUMPY.xp)
-W_Q = EXAMPLE.w_q[0]

@@ -1,4 +1,4 @@
-"""What the chapter on tiles states, what it shows to be broken, and its exercises."""
+"""What the chapter on tiles states, and what it shows to be broken."""
 
 import math
 from fractions import Fraction
