@@ -220,6 +220,12 @@ def _fill(_app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] = ROOMS.sub(lambda _: rendered(pages(ROOT)[docname]), source[0])
 
 
+def _source(_app: Sphinx, module: str, name: str) -> str | None:
+    """Tell where the code is of what is offered elsewhere, too; a constant has no link to it."""
+    shown = f"{module}.{name}"
+    return next((full[: -len(name) - 1] for full, s in shown_names().items() if s == shown), None)
+
+
 def _lead_back(
     _app: Sphinx, page: str, _template: str, context: dict[str, Any], _doctree: object
 ) -> None:
@@ -250,8 +256,10 @@ def _resolve(app: Sphinx, env: BuildEnvironment, node: Element, text: Element) -
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Tell Sphinx when to call the above."""
+    app.setup_extension("sphinx.ext.viewcode")
     app.connect("builder-inited", _warn)
     app.connect("source-read", _fill)
     app.connect("missing-reference", _resolve)
+    app.connect("viewcode-follow-imported", _source)
     app.connect("html-page-context", _lead_back)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -60,7 +60,7 @@ def test_sentences_that_a_cell_prints_wrap_and_numbers_do_not(
     assert any("  " in text or text.startswith("[") for text in others)
 
 
-@pytest.mark.parametrize("name", ["source_audit", "claims", "run", "api", "api/kit"])
+@pytest.mark.parametrize("name", ["source_audit", "claims", "run", "api", "api/encoder"])
 def test_a_long_name_breaks_after_an_underline_a_short_one_nowhere(
     name: str, open_page: Callable[..., Any]
 ) -> None:
