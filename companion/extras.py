@@ -3,8 +3,6 @@
 import importlib
 from types import ModuleType
 
-__all__ = ["import_extra"]
-
 
 def import_extra(name: str, extra: str, purpose: str) -> ModuleType:
     """Import a library that comes with an extra, or say what needs it and how to install it."""

@@ -262,7 +262,10 @@ class GatedFeedForwardParameters:
         xp: Namespace | None = None,
         dtype: DType = None,
     ) -> "GatedFeedForwardParameters":
-        """Draw weights of variance 1 / (number of inputs); see FeedForwardParameters.random."""
+        """Draw weights of variance 1 / (number of inputs).
+
+        The arguments are those of :meth:`FeedForwardParameters.random`, without `bias`.
+        """
         xp = array_module() if xp is None else xp
         shapes = ((width, hidden), (width, hidden), (hidden, width))
         return cls(*(draw_weight(rng, shape, xp, dtype) for shape in shapes))

@@ -101,12 +101,19 @@ def _prepare(
 
 @dataclass(frozen=True, eq=False)
 class NormParameters:
-    """The weights of a norm: with a bias a layer norm; `rms_norm` takes the weight alone.
+    """The weights of a norm: :func:`layer_norm` takes both, :func:`rms_norm` the weight alone.
 
     Attributes
     ----------
     weight : array, shape (d,)
     bias : array, shape (d,), or None
+
+    Raises
+    ------
+    TypeError
+        If the arrays come from different libraries or differ in dtype.
+    ValueError
+        If the shapes do not fit together.
     """
 
     weight: Array

@@ -24,7 +24,7 @@ __all__ = [
 
 
 def build_vocabulary(tokens: Sequence[str]) -> dict[str, int]:
-    """Give the distinct tokens ids in the order in which they first appear.
+    """Give each distinct token a number, in the order in which they first appear.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def build_vocabulary(tokens: Sequence[str]) -> dict[str, int]:
     Returns
     -------
     dict
-        Token to id; the ids are 0, 1, 2, ….
+        The id of each token, counted from 0.
 
     Raises
     ------

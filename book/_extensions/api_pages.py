@@ -60,9 +60,7 @@ def entries() -> dict[str, list[Entry]]:
         for public in getattr(module, "__all__", ()):
             value = getattr(module, public)
             if not inspect.ismodule(value):
-                home = getattr(value, "__module__", name)
-                home = home if home in modules() else name
-                paths.setdefault((home, public), []).append(name)
+                paths.setdefault((_home(public, value), public), []).append(name)
     found: dict[str, list[Entry]] = {name: [] for name in modules()}
     for (home, public), offered in paths.items():
         shortest = min(offered, key=lambda name: (name.count("."), name != home))
@@ -73,6 +71,12 @@ def entries() -> dict[str, list[Entry]]:
     return found
 
 
+def _home(public: str, value: Any) -> str:
+    """Find the module that defines what others may offer too."""
+    nearest = [getattr(value, "__module__", ""), *modules()]
+    return next(name for name in nearest if name in modules() and public in _lines(name))
+
+
 @functools.cache
 def _lines(module: str) -> dict[str, int]:
     """Map the names that a module defines to the lines where it does."""
@@ -81,8 +85,12 @@ def _lines(module: str) -> dict[str, int]:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             lines[node.name] = node.lineno
         elif isinstance(node, ast.Assign | ast.AnnAssign):
-            lines |= {n.id: node.lineno for n in ast.walk(node) if isinstance(n, ast.Name)}
+            lines |= {n.id: node.lineno for n in ast.walk(node) if _is_set(n)}
     return lines
+
+
+def _is_set(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
 
 
 def shown_names() -> dict[str, str]:
@@ -162,11 +170,13 @@ def _rst(text: str) -> str:
 
 
 def _table(module: str) -> str:
-    """Write a table of what a module offers, each with the first line of its docstring."""
+    """Write a table of what a module offers: the first line of a docstring, or a value."""
     rows = [".. list-table::", "   :class: api-names", ""]
     for entry in entries()[module]:
-        code = inspect.isclass(entry.value) or _is_function(entry.value)
-        first = (inspect.getdoc(entry.value) or "").partition("\n")[0] if code else ""
+        if inspect.isclass(entry.value) or _is_function(entry.value):
+            first = (inspect.getdoc(entry.value) or "").partition("\n")[0]
+        else:
+            first = f"``{_shown_value(entry)}``"
         rows += [f"   * - :py:obj:`{entry.name} <{entry.shown}>`", f"     - {first}"]
     return "\n".join(rows)
 
@@ -178,7 +188,12 @@ def _directive(entry: Entry) -> str:
     if _is_function(entry.value):
         return f".. autofunction:: {entry.shown}\n"
     module, _, name = entry.shown.rpartition(".")
-    return f".. py:data:: {name}\n   :module: {module}\n   :value: {entry.value!r}\n"
+    return f".. py:data:: {name}\n   :module: {module}\n   :value: {_shown_value(entry)}\n"
+
+
+def _shown_value(entry: Entry) -> str:
+    """Write a constant, and the types in it without the modules they are from."""
+    return re.sub(r"\b[\w.]+\.(?=[A-Z])", "", repr(entry.value))
 
 
 def _is_function(value: Any) -> bool:
@@ -205,6 +220,22 @@ def _fill(_app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] = ROOMS.sub(lambda _: rendered(pages(ROOT)[docname]), source[0])
 
 
+def _lead_back(
+    _app: Sphinx, page: str, _template: str, context: dict[str, Any], _doctree: object
+) -> None:
+    """Let a page of source lead to its entries, whose names need not all be of one module."""
+    if not page.startswith("_modules/companion/"):
+        return
+    module = page.removeprefix("_modules/").replace("/", ".")
+
+    def anchor(link: re.Match[str]) -> str:
+        parts = link[1].split(".")
+        ends = (f"{module}.{'.'.join(parts[i:])}" for i in range(len(parts)))
+        return "#" + next((shown_names()[end] for end in ends if end in shown_names()), link[1])
+
+    context["body"] = re.sub(r'#([\w.]+)(?=">\[docs\])', anchor, context["body"])
+
+
 def _resolve(app: Sphinx, env: BuildEnvironment, node: Element, text: Element) -> Element | None:
     """Let a docstring name something as its own module does, wherever else it is offered."""
     if node.get("refdomain") != "py":
@@ -222,4 +253,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", _warn)
     app.connect("source-read", _fill)
     app.connect("missing-reference", _resolve)
+    app.connect("html-page-context", _lead_back)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

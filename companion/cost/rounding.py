@@ -128,12 +128,13 @@ def attention_error_bound(
     query : array, shape (T, d_k) or (..., H, T, d_k)
     key : array, shape (S, d_k) or (..., H, S, d_k)
     value : array, shape (S, d_v) or (..., H, S, d_v)
-        float64, or widened to it, so that the bound is not rounded to nothing. As many key as
-        query heads.
+        All three are widened to float64, so that the bound is not rounded to nothing. There must
+        be as many key heads as query heads.
     unit : float
-        :func:`unit_roundoff` of the arithmetic in question.
-    is_causal, scale
-        As in :func:`companion.scaled_dot_product_attention`.
+        The unit roundoff of the arithmetic in question, as :func:`unit_roundoff` gives it.
+    is_causal : bool
+    scale : float, optional
+        Both as in :func:`companion.scaled_dot_product_attention`.
 
     Returns
     -------

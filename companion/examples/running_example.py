@@ -90,14 +90,14 @@ class RunningExample:
     Attributes
     ----------
     tokens : tuple of str
-        The five tokens. Row 3, *cat*, is the one to follow.
+        The five tokens. The third row, that of *cat*, is the one to follow.
     features : tuple of str
         What the six columns of an embedding stand for.
     vocabulary : dict
         Token to id.
     embedding : array, shape (V, d) = (5, 6)
     positions : array, shape (M, d) = (8, 6)
-        A table of learned positions, as if it had been learned.
+        A table of positions, as if it had been learned.
     x : array, shape (N, d) = (5, 6)
         The packed sentence: embeddings plus positions.
     w_q, w_k : array, shape (H, d, d_k) = (2, 6, 3)

@@ -34,7 +34,7 @@ class TrainedSentence:
     ----------
     text : str
     tokens : tuple of N str
-        The sentence's tokens, from ``[CLS]`` to ``[SEP]``.
+        The sentence's tokens, from ``[CLS]`` to ``[SEP]``, both included.
     token_ids : tuple of N int
         Their numbers in the encoder's own vocabulary.
     inputs : mapping of int to array, shape (N, d)
@@ -49,7 +49,7 @@ class TrainedSentence:
 
 @dataclass(frozen=True, eq=False)
 class TrainedHeads:
-    """The content of the file; `layer` and `sentence` pick from it.
+    """The content of the file; :meth:`layer` and :meth:`sentence` pick from it.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ def load_trained_heads(
     Parameters
     ----------
     path : str or path
-        The file ``minilm_heads.npz``. Its weights are kept in float16.
+        The file ``minilm_heads.npz``, which stores its weights in float16.
     xp : module, optional
         The array module of the result; :func:`companion.array_module` chooses where it is left out.
     dtype : dtype, optional

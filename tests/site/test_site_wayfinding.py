@@ -12,7 +12,9 @@ from book._extensions import term_links
 
 ROOT = Path(__file__).parents[2]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-PAGES = [TOC["root"], *(page["file"] for part in TOC["parts"] for page in part["chapters"])]
+PAGES = [TOC["root"]]
+for page in (page for part in TOC["parts"] for page in part["chapters"]):
+    PAGES += [page["file"], *(below["file"] for below in page.get("sections", ()))]
 CHAPTERS = [name for name in PAGES if re.match(r"notebooks/\d", name)]
 
 TERMS = list(term_links.glossary((ROOT / term_links.GLOSSARY).read_text(encoding="utf-8")))
