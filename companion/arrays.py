@@ -1,19 +1,35 @@
-"""One code for NumPy and CuPy: functions follow their arrays, only creation needs a switch.
+"""One code for every array library: functions follow their arrays, only creation needs a switch.
 
 Every function of this library asks its arguments which array library they belong to and answers in
 kind. The one choice left is where arrays are made, and :func:`companion.array_module` makes it.
+
+**One door.** A public function checks its arguments and hands them, with their namespace in front,
+to the form of it that trusts: ``softmax(scores)`` to ``unchecked_softmax(xp, scores, axis)``.
+What begins with ``unchecked_`` calls only what does not check, so however many functions lie
+between a block and its softmax, the arrays are looked at once. A check that several doors share is
+called ``check_…`` or ``require_…``.
 """
 
+import functools
 import os
 from typing import Any
 
 import array_api_compat
+import array_api_compat.numpy
 import numpy as np
+
+from companion.libraries import (
+    NAMES,
+    cuda_device_answers,
+    dtype_named,
+    host_copy,
+    library_named,
+)
 
 __all__ = ["array_module", "array_namespace", "random_normal", "show", "to_numpy"]
 
 ENVIRONMENT_VARIABLE = "COMPANION_ARRAY_MODULE"
-MODULE_NAMES = ("auto", "numpy", "cupy")
+MODULE_NAMES = ("auto", *NAMES)
 
 
 def array_module(name: str | None = None) -> Any:
@@ -21,21 +37,22 @@ def array_module(name: str | None = None) -> Any:
 
     Parameters
     ----------
-    name : {"auto", "numpy", "cupy"}, optional
+    name : {"auto", "numpy", "cupy", "torch", "jax"}, optional
         ``"auto"`` is CuPy when a CUDA device answers and NumPy otherwise. Without a name the
         environment variable ``COMPANION_ARRAY_MODULE`` decides, and ``"auto"`` where it is unset.
 
     Returns
     -------
     module
-        The Array API namespace of NumPy or of CuPy, as `array-api-compat` gives it.
+        The Array API namespace of the library: ``jax.numpy`` for JAX, and what `array-api-compat`
+        gives for the others.
 
     Raises
     ------
     ValueError
-        If the name is none of the three.
+        If the name is none of the five.
     ModuleNotFoundError
-        If CuPy is asked for and not installed; the message says what to install.
+        If the library is not installed; the message says what to install.
     RuntimeError
         If CuPy is asked for and no CUDA device answers.
     """
@@ -45,38 +62,9 @@ def array_module(name: str | None = None) -> Any:
         name = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
     if name not in MODULE_NAMES:
         raise ValueError(f"{source} must be one of {', '.join(MODULE_NAMES)}, got {name!r}")
-    if name == "cupy" or (name == "auto" and _cuda_device_answers()):
-        return _cupy_namespace()
-    import array_api_compat.numpy as numpy_namespace
-
-    return numpy_namespace
-
-
-def _cuda_device_answers() -> bool:
-    try:
-        import cupy
-    except ImportError:
-        return False
-    return bool(cupy.cuda.is_available())  # pragma: gpu
-
-
-def _cupy_namespace() -> Any:
-    try:
-        import cupy
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            "the array module 'cupy' needs CuPy, which is not installed: install "
-            "attention-companion[cuda12] or attention-companion[cuda13], whichever matches your "
-            "driver's CUDA version, or choose 'numpy'"
-        ) from error
-    if not cupy.cuda.is_available():  # pragma: gpu
-        raise RuntimeError(
-            "the array module 'cupy' needs a CUDA device, and CuPy finds none: check that "
-            "nvidia-smi lists one, or choose 'numpy'"
-        )
-    import array_api_compat.cupy as cupy_namespace  # pragma: gpu
-
-    return cupy_namespace  # pragma: gpu
+    if name == "auto":
+        name = "cupy" if cuda_device_answers() else "numpy"
+    return library_named(name)
 
 
 def array_namespace(*arrays: Any, **named_arrays: Any) -> Any:
@@ -99,68 +87,115 @@ def array_namespace(*arrays: Any, **named_arrays: Any) -> Any:
         If an argument is no array, if the arguments come from different libraries (both are
         named), or if all of them are None.
     """
-    named = {f"argument {i}": array for i, array in enumerate(arrays, start=1)} | named_arrays
-    first_name, first = "", None
-    for name, array in named.items():
+    given = (*arrays, *named_arrays.values())
+    found = {_namespace(array) for array in given if array is not None}
+    if len(found) != 1 or None in found:
+        _refuse({f"argument {i}": a for i, a in enumerate(arrays, start=1)} | named_arrays)
+    return found.pop()
+
+
+_NAMESPACES = {np.ndarray: array_api_compat.numpy}  # by the class of the array
+
+
+def _namespace(array: Any) -> Any:
+    """Return the namespace of an array, None where it is none."""
+    namespace = _NAMESPACES.get(type(array))
+    if namespace is None and array_api_compat.is_array_api_obj(array):
+        namespace = _NAMESPACES[type(array)] = array_api_compat.array_namespace(array)
+    return namespace
+
+
+def _refuse(named: dict[str, Any]) -> None:
+    """Raise the error that says which argument is no array, or of another library."""
+    given = {name: array for name, array in named.items() if array is not None}
+    if not given:
+        raise TypeError("expected at least one array, got none")
+    first = next(iter(given))
+    require_library(_namespace(given[first]), first, **given)
+
+
+def require_library(xp: Any, first: str, **arrays: Any) -> None:
+    """Raise TypeError unless all are arrays of `xp`, the library of `first` (None passes)."""
+    for name, array in arrays.items():
         if array is None:
             continue
-        if not array_api_compat.is_array_api_obj(array):
+        namespace = _namespace(array)
+        if namespace is None:
             raise TypeError(
                 f"{name} must be an array of an array library such as NumPy or CuPy, "
                 f"got {type(array).__name__}"
             )
-        namespace = array_api_compat.array_namespace(array)
-        if first is None:
-            first_name, first = name, namespace
-        elif namespace is not first:
+        if namespace is not xp:
             raise TypeError(
-                f"{name} must come from the array library of {first_name}, {_library(first)}, "
+                f"{name} must come from the array library of {first}, {_library(xp)}, "
                 f"got an array of {_library(namespace)}"
             )
-    if first is None:
-        raise TypeError("expected at least one array, got none")
-    return first
 
 
 def _library(namespace: Any) -> str:
     return namespace.__name__.removeprefix("array_api_compat.")
 
 
+@functools.lru_cache
+def _is_kind(xp: Any, dtype: Any, kind: str) -> bool:
+    return xp.isdtype(dtype, kind)
+
+
 def require_floating(xp: Any, **arrays: Any) -> None:
     """Raise TypeError unless every array given by name has a real floating dtype (None passes)."""
     for name, array in arrays.items():
-        if array is not None and not xp.isdtype(array.dtype, "real floating"):
+        if array is not None and not _is_kind(xp, array.dtype, "real floating"):
             raise TypeError(f"{name} must have a real floating dtype, got {array.dtype}")
 
 
 def require_integer(xp: Any, **arrays: Any) -> None:
     """Raise TypeError unless every array given by name has an integer dtype (None passes)."""
     for name, array in arrays.items():
-        if array is not None and not xp.isdtype(array.dtype, "integral"):
+        if array is not None and not _is_kind(xp, array.dtype, "integral"):
             raise TypeError(f"{name} must have an integer dtype, got {array.dtype}")
 
 
 def require_same_dtype(**arrays: Any) -> None:
     """Raise TypeError unless every array given by name has the dtype of the first (None passes)."""
-    given = {name: array for name, array in arrays.items() if array is not None}
-    first = next(iter(given))
-    for name, array in given.items():
-        if array.dtype != given[first].dtype:
-            raise TypeError(
-                f"{name} must have the dtype of {first}, {given[first].dtype}, got {array.dtype}"
-            )
+    first, dtype = "", None
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        if dtype is None:
+            first, dtype = name, array.dtype
+        elif array.dtype != dtype:
+            raise TypeError(f"{name} must have the dtype of {first}, {dtype}, got {array.dtype}")
 
 
+@functools.lru_cache
 def computing_dtype(xp: Any, dtype: Any) -> Any:
-    """Return the dtype in which a result of `dtype` is computed: float32 for float16."""
-    return xp.float32 if dtype == getattr(xp, "float16", None) else dtype
+    """Return the dtype in which a result of `dtype` is computed: float32 for 16 bits."""
+    narrow = [getattr(xp, name) for name in ("float16", "bfloat16") if hasattr(xp, name)]
+    return xp.float32 if any(dtype == one for one in narrow) else dtype
+
+
+def cast(xp: Any, x: Any, dtype: Any) -> Any:
+    """Return the array in a dtype; itself, where it has it."""
+    return x if x.dtype == dtype else xp.astype(x, dtype)
+
+
+def widen(xp: Any, x: Any) -> Any:
+    """Return the array in the dtype in which it is computed; itself, where it has it."""
+    dtype = x.dtype
+    wide = computing_dtype(xp, dtype)
+    return x if wide is dtype else xp.astype(x, wide, copy=False)
+
+
+def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape to which all broadcast, or raise ValueError; quick where all are equal."""
+    return tuple(shapes[0]) if len({*shapes}) == 1 else np.broadcast_shapes(*shapes)
 
 
 def to_numpy(x: Any) -> np.ndarray:
     """Bring an array of any array module to the host, as a NumPy array.
 
     This is the one explicit way off the device; library code never takes it. What already is a
-    NumPy array is returned as it is.
+    NumPy array is returned as it is. Of a PyTorch tensor it is the values without their gradient.
 
     Raises
     ------
@@ -168,11 +203,7 @@ def to_numpy(x: Any) -> np.ndarray:
         If `x` is no array.
     """
     array_namespace(x=x)
-    if array_api_compat.is_cupy_array(x):
-        return x.get()  # pragma: gpu
-    if array_api_compat.is_numpy_array(x):
-        return np.asarray(x)
-    return np.from_dlpack(x)
+    return host_copy(x)
 
 
 def show(x: Any, label: str | None = None) -> None:
@@ -189,7 +220,7 @@ def show(x: Any, label: str | None = None) -> None:
     host = to_numpy(x)
     if host.dtype.kind == "b":
         host = host.astype(np.int64)
-    elif host.dtype.kind == "f":
+    elif host.dtype.kind not in "iu":
         host = np.round(host.astype(np.float64), 4) + 0.0
     if label is not None:
         print(f"{label}  {host.shape}")
@@ -218,8 +249,9 @@ def random_normal(
     xp : module, optional
         The array module of the result; :func:`array_module` chooses where it is left out.
     dtype : dtype, optional
-        Floating dtype of the result, the module's float64 where it is left out. The numbers are
-        drawn in float64 and rounded, so a lower precision sees the same draw.
+        Floating dtype of the result, the module's float64 where it is left out (JAX has none
+        outside its 64-bit mode, and gives float32). The numbers are drawn in float64 and rounded,
+        so a lower precision sees the same draw.
 
     Raises
     ------
@@ -229,4 +261,5 @@ def random_normal(
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}")
     xp = array_module() if xp is None else xp
-    return xp.asarray(rng.standard_normal(shape), dtype=xp.float64 if dtype is None else dtype)
+    dtype = dtype_named(xp, "float64") if dtype is None else dtype
+    return xp.asarray(rng.standard_normal(shape), dtype=dtype)

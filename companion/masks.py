@@ -10,7 +10,14 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from companion.arrays import array_module, array_namespace, require_floating, require_integer
+from companion.arrays import (
+    array_module,
+    array_namespace,
+    broadcast_shape,
+    cast,
+    require_floating,
+    require_integer,
+)
 
 __all__ = [
     "additive_mask",
@@ -120,16 +127,31 @@ def position_mask(
         raise ValueError(f"queries and keys must not be negative, got {sizes}")
     if is_offset_array(query_offset):
         xp = array_namespace(query_offset=query_offset)
-        require_integer(xp, query_offset=query_offset)
         device = array_api_compat.device(query_offset)
-        offset = xp.astype(query_offset, xp.int64)
-        if offset.ndim > 0:
-            offset = offset[..., None, None, None]  # (*batch, head, query, key)
     else:
         xp = array_module() if xp is None else xp
-        offset = _integer(query_offset, "query_offset")
-    rows = xp.arange(sizes[0], dtype=xp.int64, device=device)[:, None] + offset
-    ahead = xp.arange(sizes[1], dtype=xp.int64, device=device) - rows  # (..., T, S)
+    offset = check_offset(xp, query_offset)
+    return unchecked_position_mask(xp, device, *sizes, offset, left, right)
+
+
+def check_offset(xp: Any, query_offset: Any) -> Any:
+    """Return the offset as a Python int or an integer array, or raise."""
+    if is_offset_array(query_offset):
+        require_integer(xp, query_offset=query_offset)
+        return query_offset
+    return _integer(query_offset, "query_offset")
+
+
+def unchecked_position_mask(
+    xp: Any, device: Any, queries: int, keys: int, offset: Any, left: int, right: int
+) -> Any:
+    """Do what :func:`position_mask` does, without its checks."""
+    rows = xp.arange(queries, device=device)[:, None]
+    if not isinstance(offset, int):
+        offset = xp.astype(offset, rows.dtype)
+        if offset.ndim > 0:
+            offset = offset[..., None, None, None]  # (*batch, head, query, key)
+    ahead = xp.arange(keys, device=device) - (rows + offset)  # (..., T, S)
     visible = xp.ones(ahead.shape, dtype=xp.bool, device=device)
     if left >= 0:
         visible = visible & (ahead >= -left)
@@ -140,9 +162,9 @@ def position_mask(
 
 def is_offset_array(query_offset: Any) -> bool:
     """Tell an array of offsets from one number, which NumPy's scalars are too."""
-    return array_api_compat.is_array_api_obj(query_offset) and not isinstance(
-        query_offset, np.generic
-    )
+    if isinstance(query_offset, (int, np.generic)):
+        return False
+    return array_api_compat.is_array_api_obj(query_offset)
 
 
 def _integer(value: Any, name: str) -> int:
@@ -210,7 +232,7 @@ def combine_masks(*masks: Any) -> Any:
             raise TypeError(f"{name} must be boolean, got {mask.dtype}")
     shapes = [mask.shape for mask in given.values()]
     try:
-        np.broadcast_shapes(*shapes)
+        broadcast_shape(*shapes)
     except ValueError:
         raise ValueError(f"masks must broadcast together, got shapes {shapes}") from None
     combined, *others = given.values()
@@ -270,10 +292,15 @@ def mask_scores(scores: Any, mask: Any) -> Any:
     xp = array_namespace(scores=scores, mask=mask)
     require_floating(xp, scores=scores)
     check_mask(xp, mask, scores.shape, "mask")
+    return unchecked_mask_scores(xp, scores, mask)
+
+
+def unchecked_mask_scores(xp: Any, scores: Any, mask: Any) -> Any:
+    """Do what :func:`mask_scores` does, without its checks."""
     hidden = xp.full_like(scores, -xp.inf)
     if mask.dtype == xp.bool:
         return xp.where(mask, scores, hidden)
-    mask = xp.astype(mask, scores.dtype, copy=False)
+    mask = cast(xp, mask, scores.dtype)
     blocked = mask == -xp.inf
     shifted = scores + xp.where(blocked, xp.zeros_like(mask), mask)
     return xp.where(blocked, hidden, shifted)
@@ -284,7 +311,7 @@ def check_mask(xp: Any, mask: Any, shape: tuple[int, ...], name: str) -> None:
     if mask.dtype != xp.bool and not xp.isdtype(mask.dtype, "real floating"):
         raise TypeError(f"{name} must be boolean or real floating, got {mask.dtype}")
     try:
-        fits = np.broadcast_shapes(mask.shape, shape) == shape
+        fits = broadcast_shape(mask.shape, shape) == shape
     except ValueError:
         fits = False
     if not fits:

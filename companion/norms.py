@@ -6,11 +6,13 @@ from typing import Any
 from companion.arrays import (
     array_module,
     array_namespace,
-    computing_dtype,
+    cast,
     require_floating,
     require_same_dtype,
+    widen,
 )
-from companion.parameters import check_parameters
+from companion.libraries import dtype_named
+from companion.parameters import Parameters, check_parameters
 
 __all__ = ["NormParameters", "layer_norm", "rms_norm"]
 
@@ -43,11 +45,20 @@ def layer_norm(x: Any, weight: Any, bias: Any = None, *, eps: float = 1e-5) -> A
     ----------
     Ba, Kiros and Hinton, *Layer normalization*, 2016.
     """
-    xp, wide, weight, bias = _prepare(x, weight, bias, eps)
+    xp = array_namespace(x=x, weight=weight, bias=bias)
+    check_norm(xp, x, weight, bias, eps)
+    return unchecked_layer_norm(xp, x, weight, bias, eps)
+
+
+def unchecked_layer_norm(xp: Any, x: Any, weight: Any, bias: Any, eps: float) -> Any:
+    """Do what :func:`layer_norm` does, without its checks."""
+    wide = widen(xp, x)
     centred = wide - xp.mean(wide, axis=-1, keepdims=True)
     variance = xp.mean(centred * centred, axis=-1, keepdims=True)
-    normed = centred / xp.sqrt(variance + eps) * weight
-    return xp.astype(normed if bias is None else normed + bias, x.dtype, copy=False)
+    normed = centred / xp.sqrt(variance + eps) * widen(xp, weight)
+    if bias is not None:
+        normed = normed + widen(xp, bias)
+    return cast(xp, normed, x.dtype)
 
 
 def rms_norm(x: Any, weight: Any, *, eps: float = 1e-6) -> Any:
@@ -76,13 +87,20 @@ def rms_norm(x: Any, weight: Any, *, eps: float = 1e-6) -> Any:
     ----------
     Zhang and Sennrich, *Root mean square layer normalization*, 2019.
     """
-    xp, wide, weight, _ = _prepare(x, weight, None, eps)
+    xp = array_namespace(x=x, weight=weight)
+    check_norm(xp, x, weight, None, eps)
+    return unchecked_rms_norm(xp, x, weight, eps)
+
+
+def unchecked_rms_norm(xp: Any, x: Any, weight: Any, eps: float) -> Any:
+    """Do what :func:`rms_norm` does, without its checks."""
+    wide = widen(xp, x)
     square = xp.mean(wide * wide, axis=-1, keepdims=True)
-    return xp.astype(wide / xp.sqrt(square + eps) * weight, x.dtype, copy=False)
+    return cast(xp, wide / xp.sqrt(square + eps) * widen(xp, weight), x.dtype)
 
 
-def _prepare(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any, Any]:
-    xp = array_namespace(x=x, weight=weight, bias=bias)
+def check_norm(xp: Any, x: Any, weight: Any, bias: Any, eps: float) -> None:
+    """Raise unless the rows of `x` can be normed with the weight and the bias."""
     require_floating(xp, x=x, weight=weight, bias=bias)
     require_same_dtype(x=x, weight=weight, bias=bias)
     for name, vector in (("weight", weight), ("bias", bias)):
@@ -90,13 +108,10 @@ def _prepare(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any,
             raise ValueError(f"{name} must be (d,) to match x {x.shape}, got {vector.shape}")
     if not eps >= 0:
         raise ValueError(f"eps must not be negative, got {eps}")
-    dtype = computing_dtype(xp, x.dtype)
-    wide = (a if a is None else xp.astype(a, dtype, copy=False) for a in (x, weight, bias))
-    return xp, *wide
 
 
 @dataclass(frozen=True, eq=False)
-class NormParameters:
+class NormParameters(Parameters):
     """The weights of a norm: with a bias a layer norm; `rms_norm` takes the weight alone.
 
     Attributes
@@ -117,6 +132,6 @@ class NormParameters:
     ) -> "NormParameters":
         """Make the weights that training starts from: weight 1, bias 0."""
         xp = array_module() if xp is None else xp
-        dtype = xp.float64 if dtype is None else dtype
+        dtype = dtype_named(xp, "float64") if dtype is None else dtype
         zeros = xp.zeros((width,), dtype=dtype) if bias else None
         return cls(xp.ones((width,), dtype=dtype), zeros)

@@ -6,6 +6,7 @@ from typing import Any
 import array_api_compat
 
 from companion.arrays import array_module, array_namespace, require_floating, require_integer
+from companion.libraries import dtype_named, is_traced
 
 __all__ = [
     "build_vocabulary",
@@ -57,7 +58,7 @@ def token_ids(tokens: Sequence[str], vocabulary: Mapping[str, int], *, xp: Any =
 
     Returns
     -------
-    array of int64, shape (N,)
+    array of int64 (of int32 on JAX outside its 64-bit mode), shape (N,)
 
     Raises
     ------
@@ -73,7 +74,7 @@ def token_ids(tokens: Sequence[str], vocabulary: Mapping[str, int], *, xp: Any =
             f"tokens must be in the vocabulary of {len(vocabulary)} tokens, got {unknown}"
         )
     xp = array_module() if xp is None else xp
-    return xp.asarray([vocabulary[token] for token in tokens], dtype=xp.int64)
+    return xp.asarray([vocabulary[token] for token in tokens], dtype=dtype_named(xp, "int64"))
 
 
 def _check_tokens(tokens: Sequence[str]) -> None:
@@ -106,23 +107,32 @@ def embed(ids: Any, table: Any) -> Any:
     ValueError
         If the table is no matrix or an id is out of range. NumPy would take a negative id from the
         end and CuPy would wrap any id around without a word, so both are checked here; on a GPU
-        the check waits for the device.
+        the check waits for the device. Under ``jax.jit`` ids have no values to check yet.
     """
     xp = array_namespace(ids=ids, table=table)
     require_integer(xp, ids=ids)
     require_floating(xp, table=table)
     if table.ndim != 2:
         raise ValueError(f"table must be (V, d), got shape {table.shape}")
-    size, width = table.shape
+    if 0 not in ids.shape:
+        _check_range(xp, ids, table.shape[0])
+    return unchecked_embed(xp, ids, table)
+
+
+def _check_range(xp: Any, ids: Any, size: int) -> None:
+    lowest, highest = xp.min(ids), xp.max(ids)
+    if is_traced(lowest):
+        return
+    lowest, highest = int(lowest), int(highest)
+    if lowest < 0 or highest >= size:
+        wrong = lowest if lowest < 0 else highest
+        raise ValueError(f"ids must be in 0 … {size - 1} for a table of {size} rows, got {wrong}")
+
+
+def unchecked_embed(xp: Any, ids: Any, table: Any) -> Any:
+    """Do what :func:`embed` does, without its checks."""
     flat = xp.reshape(ids, (-1,))
-    if flat.shape[0] > 0:
-        lowest, highest = int(xp.min(flat)), int(xp.max(flat))
-        if lowest < 0 or highest >= size:
-            wrong = lowest if lowest < 0 else highest
-            raise ValueError(
-                f"ids must be in 0 … {size - 1} for a table of {size} rows, got {wrong}"
-            )
-    return xp.reshape(xp.take(table, flat, axis=0), (*ids.shape, width))
+    return xp.reshape(xp.take(table, flat, axis=0), (*ids.shape, table.shape[1]))
 
 
 def pack_rows(rows: Sequence[Any]) -> Any:
