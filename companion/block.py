@@ -6,16 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import array_module
+from companion.arrays import array_module, array_namespace, require_same_dtype
 from companion.feed_forward import (
     FeedForwardParameters,
     GatedFeedForwardParameters,
-    feed_forward,
-    gated_feed_forward,
+    check_activation,
     gelu,
+    silu,
+    unchecked_feed_forward,
+    unchecked_gated_feed_forward,
 )
-from companion.heads import AttentionParameters, multi_head_attention
-from companion.norms import NormParameters, layer_norm
+from companion.heads import AttentionParameters, check_multi_head_attention
+from companion.norms import NormParameters, check_norm, layer_norm, unchecked_layer_norm
+from companion.parameters import Parameters
 
 __all__ = ["BlockParameters", "transformer_block", "transformer_stack"]
 
@@ -23,7 +26,7 @@ NORMS = ("post", "pre")
 
 
 @dataclass(frozen=True, eq=False)
-class BlockParameters:
+class BlockParameters(Parameters):
     """The weights of one transformer block.
 
     Attributes
@@ -37,8 +40,10 @@ class BlockParameters:
 
     Raises
     ------
+    TypeError
+        If the parts come from different libraries or differ in dtype.
     ValueError
-        If the parts are not all of one width d.
+        If they are not all of one width d.
     """
 
     attention: AttentionParameters
@@ -50,6 +55,14 @@ class BlockParameters:
         network = self.feed_forward
         gated = isinstance(network, GatedFeedForwardParameters)
         enter, leave = ("w_gate", "w_down") if gated else ("w_1", "w_2")
+        arrays = {
+            "attention.w_q": self.attention.w_q,
+            "norm_1.weight": self.norm_1.weight,
+            f"feed_forward.{enter}": getattr(network, enter),
+            "norm_2.weight": self.norm_2.weight,
+        }
+        array_namespace(**arrays)
+        require_same_dtype(**arrays)
         width = self.attention.w_q.shape[1]
         widths = {
             "attention.w_o": self.attention.w_o.shape[1],
@@ -145,25 +158,44 @@ def transformer_block(
     p = parameters
     if norm not in NORMS:
         raise ValueError(f"norm must be 'post' or 'pre', got {norm!r}")
+    if activation is None:
+        activation = silu if isinstance(p.feed_forward, GatedFeedForwardParameters) else gelu
+    xp = array_namespace(x=x, context=options.get("context"), w_q=p.attention.w_q)
+    if norm == "pre":
+        check_norm(xp, x, p.norm_1.weight, p.norm_1.bias, eps)
+    attend = check_multi_head_attention(xp, x, p.attention, **options)
+    if norm == "post":
+        check_norm(xp, x, p.norm_1.weight, p.norm_1.bias, eps)
+    # The parts are of one width and dtype, so what fits the first fits the others.
+    check_activation(x, activation)
+    return unchecked_transformer_block(xp, x, p, norm, activation, eps, attend)
 
-    def attend(rows: Any) -> Any:
-        return multi_head_attention(rows, p.attention, **options)
+
+def unchecked_transformer_block(
+    xp: Any,
+    x: Any,
+    parameters: BlockParameters,
+    norm: str,
+    activation: Callable[[Any], Any],
+    eps: float,
+    attend: Callable[[Any], Any],
+) -> Any:
+    """Do what :func:`transformer_block` does, without its checks."""
+    p = parameters
+    gated = isinstance(p.feed_forward, GatedFeedForwardParameters)
+    network = unchecked_gated_feed_forward if gated else unchecked_feed_forward
+
+    def feed(rows: Any) -> Any:
+        return network(xp, rows, p.feed_forward, activation)
 
     def normed(rows: Any, n: NormParameters) -> Any:
-        return layer_norm(rows, n.weight, n.bias, eps=eps)
+        return unchecked_layer_norm(xp, rows, n.weight, n.bias, eps)
 
     if norm == "post":
         x = normed(x + attend(x), p.norm_1)
-        return normed(x + _feed(x, p.feed_forward, activation), p.norm_2)
+        return normed(x + feed(x), p.norm_2)
     x = x + attend(normed(x, p.norm_1))
-    return x + _feed(normed(x, p.norm_2), p.feed_forward, activation)
-
-
-def _feed(x: Any, parameters: Any, activation: Callable[[Any], Any] | None) -> Any:
-    if isinstance(parameters, GatedFeedForwardParameters):
-        chosen = {} if activation is None else {"activation": activation}
-        return gated_feed_forward(x, parameters, **chosen)
-    return feed_forward(x, parameters, activation=activation or gelu)
+    return x + feed(normed(x, p.norm_2))
 
 
 def transformer_stack(

@@ -6,10 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import array_module, array_namespace, require_floating
-from companion.attention import scaled_dot_product_attention
-from companion.parameters import check_parameters, draw_weight
-from companion.projections import project
+from companion.arrays import array_module, array_namespace, require_floating, require_library
+from companion.attention import (
+    Call,
+    check_attention,
+    check_call,
+    scaled_dot_product_attention,
+    unchecked_scaled_dot_product_attention,
+)
+from companion.masks import is_offset_array
+from companion.parameters import Parameters, check_parameters, draw_weight
+from companion.projections import check_projection, unchecked_project
 
 __all__ = [
     "AttentionParameters",
@@ -22,9 +29,11 @@ __all__ = [
     "split_packed_projection",
 ]
 
+OPTIONS = {"attn_mask", *check_call.__kwdefaults__}
+
 
 @dataclass(frozen=True, eq=False)
-class AttentionParameters:
+class AttentionParameters(Parameters):
     """The weights of one multi-head attention layer, heads on the first axis.
 
     Attributes
@@ -162,9 +171,19 @@ def split_heads(x: Any, heads: int) -> Any:
     xp = array_namespace(x=x)
     if x.ndim < 2 or heads < 1 or x.shape[-1] % heads != 0:
         raise ValueError(f"x must be (..., N, H·d_k) with H={heads} heads, got shape {x.shape}")
+    return unchecked_split_heads(xp, x, heads)
+
+
+def unchecked_split_heads(xp: Any, x: Any, heads: int) -> Any:
+    """Do what :func:`split_heads` does, without its checks."""
     *batch, length, columns = x.shape
-    cut = xp.reshape(x, (*batch, length, heads, columns // heads))
-    return xp.moveaxis(cut, -2, -3)
+    return _swap(xp, xp.reshape(x, (*batch, length, heads, columns // heads)))
+
+
+def _swap(xp: Any, x: Any) -> Any:
+    """Let heads and tokens change places: (..., N, H, n) and (..., H, N, n)."""
+    axes = range(x.ndim)
+    return xp.permute_dims(x, (*axes[:-3], axes[-2], axes[-3], axes[-1]))
 
 
 def merge_heads(x: Any) -> Any:
@@ -186,8 +205,13 @@ def merge_heads(x: Any) -> Any:
     xp = array_namespace(x=x)
     if x.ndim < 3:
         raise ValueError(f"x must be (..., H, N, d_v), got shape {x.shape}")
+    return unchecked_merge_heads(xp, x)
+
+
+def unchecked_merge_heads(xp: Any, x: Any) -> Any:
+    """Do what :func:`merge_heads` does, without its checks."""
     *batch, heads, length, columns = x.shape
-    return xp.reshape(xp.moveaxis(x, -3, -2), (*batch, length, heads * columns))
+    return xp.reshape(_swap(xp, x), (*batch, length, heads * columns))
 
 
 def split_packed_projection(
@@ -225,9 +249,9 @@ def split_packed_projection(
         )
     rows = packed if packed.ndim == 2 else packed[None, :]
     parts = (
-        split_heads(rows[:, : ends[0]], heads),
-        split_heads(rows[:, ends[0] : ends[1]], kv_heads),
-        split_heads(rows[:, ends[1] :], kv_heads),
+        unchecked_split_heads(xp, rows[:, : ends[0]], heads),
+        unchecked_split_heads(xp, rows[:, ends[0] : ends[1]], kv_heads),
+        unchecked_split_heads(xp, rows[:, ends[1] :], kv_heads),
     )
     return parts if packed.ndim == 2 else tuple(xp.squeeze(part, axis=-2) for part in parts)
 
@@ -261,16 +285,32 @@ def project_heads(
     ValueError
         If the shapes do not match.
     """
+    xp = array_namespace(x=x, context=context, w_q=parameters.w_q)
+    check_rows(xp, x, parameters, context)
+    return unchecked_project_heads(xp, x, parameters, context)
+
+
+def check_rows(xp: Any, x: Any, parameters: AttentionParameters, context: Any) -> None:
+    """Raise unless :func:`project_heads` can make queries of `x`, and keys of the context."""
     p = parameters
-    xp = array_namespace(x=x, context=context, w_q=p.w_q)
     require_floating(xp, x=x, context=context)
-    context = x if context is None else context
-    for name, rows in (("x", x), ("context", context)):
+    source = x if context is None else context
+    for name, rows in (("x", x), ("context", source)):
         if rows.ndim < 2:
             raise ValueError(f"{name} must be (..., N, d), got shape {rows.shape}")
-    query = project(x[..., None, :, :], p.w_q, p.b_q, name="w_q")
-    key = project(context[..., None, :, :], p.w_k, p.b_k, name="w_k")
-    value = project(context[..., None, :, :], p.w_v, p.b_v, name="w_v")
+    check_projection(xp, x[..., None, :, :], p.w_q, p.b_q, "w_q")
+    check_projection(xp, source[..., None, :, :], p.w_k, p.b_k, "w_k")
+
+
+def unchecked_project_heads(
+    xp: Any, x: Any, parameters: AttentionParameters, context: Any
+) -> tuple[Any, Any, Any]:
+    """Do what :func:`project_heads` does, without its checks."""
+    p = parameters
+    context = x if context is None else context
+    query = unchecked_project(xp, x[..., None, :, :], p.w_q, p.b_q)
+    key = unchecked_project(xp, context[..., None, :, :], p.w_k, p.b_k)
+    value = unchecked_project(xp, context[..., None, :, :], p.w_v, p.b_v)
     return query, key, value
 
 
@@ -309,12 +349,32 @@ def attend_heads(
     TypeError, ValueError
         As :func:`companion.scaled_dot_product_attention` and :func:`companion.project` say.
     """
-    attended = scaled_dot_product_attention(
-        query, key, value, return_weights=return_weights, **options
-    )
-    mixed, weights = attended if return_weights else (attended, None)
-    output = project(merge_heads(mixed), parameters.w_o, parameters.b_o, name="w_o")
+    p = parameters
+    xp, call = check_attention(query, key, value, return_weights=return_weights, **options)
+    mixed, weights = _mix(xp, query, key, value, call)
+    if mixed.ndim < 3:
+        raise ValueError(f"x must be (..., H, N, d_v), got shape {mixed.shape}")
+    merged = unchecked_merge_heads(xp, mixed)
+    require_library(xp, "x", w_o=p.w_o)
+    check_projection(xp, merged, p.w_o, p.b_o, "w_o")
+    output = unchecked_project(xp, merged, p.w_o, p.b_o)
     return (output, weights) if return_weights else output
+
+
+def unchecked_attend_heads(
+    xp: Any, query: Any, key: Any, value: Any, parameters: AttentionParameters, call: Call
+) -> Any:
+    """Do what :func:`attend_heads` does, without its checks."""
+    mixed, weights = _mix(xp, query, key, value, call)
+    merged = unchecked_merge_heads(xp, mixed)
+    output = unchecked_project(xp, merged, parameters.w_o, parameters.b_o)
+    return (output, weights) if call.return_weights else output
+
+
+def _mix(xp: Any, query: Any, key: Any, value: Any, call: Call) -> tuple[Any, Any]:
+    """Return the heads' mixtures, and the weights or None."""
+    attended = unchecked_scaled_dot_product_attention(xp, query, key, value, call)
+    return attended if call.return_weights else (attended, None)
 
 
 def multi_head_attention(
@@ -360,10 +420,61 @@ def multi_head_attention(
     ----------
     Vaswani et al., *Attention is all you need*, 2017, section 3.2.2.
     """
-    heads = project_heads(x, parameters, context=context)
+    xp = array_namespace(x=x, context=context, w_q=parameters.w_q)
+    options |= {"return_weights": return_weights}
+    attend = check_multi_head_attention(xp, x, parameters, context=context, state=state, **options)
+    return attend(x)
+
+
+def check_multi_head_attention(
+    xp: Any,
+    x: Any,
+    parameters: AttentionParameters,
+    *,
+    context: Any = None,
+    state: Callable[[Any, Any, Any], tuple[Any, Any, Any]] | None = None,
+    **options: Any,
+) -> Callable[[Any], Any]:
+    """Check a call of :func:`multi_head_attention`; return what attends rows that are like `x`."""
+    p = parameters
+    check_rows(xp, x, p, context)
     if state is not None:
-        heads = state(*heads)
-    return attend_heads(*heads, parameters, return_weights=return_weights, **options)
+        # What a function of yours returns comes in through the door.
+        return lambda rows: attend_heads(
+            *state(*unchecked_project_heads(xp, rows, p, context)), p, **options
+        )
+    call = _check_options(xp, x.shape, (x if context is None else context).shape, p, options)
+    return lambda rows: unchecked_attend_heads(
+        xp, *unchecked_project_heads(xp, rows, p, context), p, call
+    )
+
+
+def _check_options(
+    xp: Any,
+    x: tuple[int, ...],
+    context: tuple[int, ...],
+    parameters: AttentionParameters,
+    options: dict[str, Any],
+) -> Call:
+    """Check the options of attention for the shapes that the projections will have."""
+    if unknown := options.keys() - OPTIONS:
+        raise TypeError(
+            f"scaled_dot_product_attention() got an unexpected keyword argument {min(unknown)!r}"
+        )
+    offset = options.get("query_offset")
+    require_library(
+        xp,
+        "query",
+        attn_mask=options.get("attn_mask"),
+        query_offset=offset if is_offset_array(offset) else None,
+    )
+    (heads, _, d_k), (kv_heads, _, d_v) = parameters.w_q.shape, parameters.w_v.shape
+    shapes = (
+        (*x[:-2], heads, x[-2], d_k),
+        (*context[:-2], kv_heads, context[-2], d_k),
+        (*context[:-2], kv_heads, context[-2], d_v),
+    )
+    return check_call(xp, shapes, **options)
 
 
 def head_contributions(

@@ -16,6 +16,8 @@ from companion.arrays import (
     Namespace,
     array_module,
     array_namespace,
+    broadcast_shape,
+    cast,
     require_floating,
     require_integer,
 )
@@ -133,16 +135,31 @@ def position_mask(
     offset: int | Array
     if is_offset_array(query_offset):
         xp = array_namespace(query_offset=query_offset)
-        require_integer(xp, query_offset=query_offset)
         device = array_api_compat.device(query_offset)
-        offset = xp.astype(query_offset, xp.int64)
-        if offset.ndim > 0:
-            offset = offset[..., None, None, None]  # (*batch, head, query, key)
     else:
         xp = array_module() if xp is None else xp
-        offset = _integer(query_offset, "query_offset")
-    rows = xp.arange(sizes[0], dtype=xp.int64, device=device)[:, None] + offset
-    ahead = xp.arange(sizes[1], dtype=xp.int64, device=device) - rows  # (..., T, S)
+    offset = check_offset(xp, query_offset)
+    return unchecked_position_mask(xp, device, *sizes, offset, left, right)
+
+
+def check_offset(xp: Namespace, query_offset: Any) -> int | Array:
+    """Return the offset as a Python int or an integer array, or raise."""
+    if is_offset_array(query_offset):
+        require_integer(xp, query_offset=query_offset)
+        return query_offset
+    return _integer(query_offset, "query_offset")
+
+
+def unchecked_position_mask(
+    xp: Namespace, device: Any, queries: int, keys: int, offset: Any, left: int, right: int
+) -> Array:
+    """Do what :func:`position_mask` does, without its checks."""
+    rows = xp.arange(queries, device=device)[:, None]
+    if not isinstance(offset, int):
+        offset = xp.astype(offset, rows.dtype)
+        if offset.ndim > 0:
+            offset = offset[..., None, None, None]  # (*batch, head, query, key)
+    ahead = xp.arange(keys, device=device) - (rows + offset)  # (..., T, S)
     visible = xp.ones(ahead.shape, dtype=xp.bool, device=device)
     if left >= 0:
         visible = visible & (ahead >= -left)
@@ -153,9 +170,9 @@ def position_mask(
 
 def is_offset_array(query_offset: int | Array) -> TypeGuard[Array]:
     """Tell an array of offsets from one number, which NumPy's scalars are too."""
-    return array_api_compat.is_array_api_obj(query_offset) and not isinstance(
-        query_offset, np.generic
-    )
+    if isinstance(query_offset, (int, np.generic)):
+        return False
+    return array_api_compat.is_array_api_obj(query_offset)
 
 
 def _integer(value: Any, name: str) -> int:
@@ -223,7 +240,7 @@ def combine_masks(*masks: Array | None) -> Array | None:
             raise TypeError(f"{name} must be boolean, got {mask.dtype}")
     shapes = [mask.shape for mask in given.values()]
     try:
-        np.broadcast_shapes(*shapes)
+        broadcast_shape(*shapes)
     except ValueError:
         raise ValueError(f"masks must broadcast together, got shapes {shapes}") from None
     combined, *others = given.values()
@@ -283,10 +300,15 @@ def mask_scores(scores: Array, mask: Array) -> Array:
     xp = array_namespace(scores=scores, mask=mask)
     require_floating(xp, scores=scores)
     check_mask(xp, mask, scores.shape, "mask")
+    return unchecked_mask_scores(xp, scores, mask)
+
+
+def unchecked_mask_scores(xp: Namespace, scores: Array, mask: Array) -> Array:
+    """Do what :func:`mask_scores` does, without its checks."""
     hidden = xp.full_like(scores, -xp.inf)
     if mask.dtype == xp.bool:
         return xp.where(mask, scores, hidden)
-    mask = xp.astype(mask, scores.dtype, copy=False)
+    mask = cast(xp, mask, scores.dtype)
     blocked = mask == -xp.inf
     shifted = scores + xp.where(blocked, xp.zeros_like(mask), mask)
     return xp.where(blocked, hidden, shifted)
@@ -297,7 +319,7 @@ def check_mask(xp: Namespace, mask: Array, shape: tuple[int, ...], name: str) ->
     if mask.dtype != xp.bool and not xp.isdtype(mask.dtype, "real floating"):
         raise TypeError(f"{name} must be boolean or real floating, got {mask.dtype}")
     try:
-        fits = np.broadcast_shapes(mask.shape, shape) == shape
+        fits = broadcast_shape(mask.shape, shape) == shape
     except ValueError:
         fits = False
     if not fits:

@@ -21,6 +21,7 @@ from companion.encoder.pooling import mean_pool, unit_rows
 from companion.extras import import_extra
 from companion.heads import multi_head_attention
 from companion.kernels.threads import parallel_map, thread_count
+from companion.libraries import dtype_named
 from companion.masks import padding_mask
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ class SentenceEncoder:
             If `text` is no string, or not valid Unicode.
         """
         xp = array_namespace(word=self.parameters.embedding.word)
-        return xp.asarray(self._encoding(text).ids, dtype=xp.int64)
+        return xp.asarray(self._encoding(text).ids, dtype=dtype_named(xp, "int64"))
 
     def hidden_states(self, text: str) -> Array:
         """Return the embeddings of a text and what leaves each block.
