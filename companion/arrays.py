@@ -152,7 +152,12 @@ def require_same_dtype(**arrays: Any) -> None:
 
 
 def computing_dtype(xp: Any, dtype: Any) -> Any:
-    """Return the dtype in which a result of `dtype` is computed: float32 for float16."""
+    """Return the dtype in which a result of `dtype` is computed: float32 for float16.
+
+    NumPy's arrays in the other byte order are computed in the machine's own.
+    """
+    if isinstance(dtype, np.dtype):
+        dtype = dtype.newbyteorder("=")
     return xp.float32 if dtype == getattr(xp, "float16", None) else dtype
 
 

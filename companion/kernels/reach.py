@@ -4,6 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 import array_api_compat
+import numpy as np
 
 from companion.masks import is_offset_array, position_mask
 
@@ -22,6 +23,14 @@ class Reach(NamedTuple):
         high = count if self.right < 0 else rows.stop + last + self.right
         low = min(max(low, 0), count)
         return range(low, min(max(high, low), count))
+
+    def spans(self, rows: range, count: int) -> tuple[Any, Any]:
+        """Return the first key that each of these rows sees, and the first that it sees no more."""
+        numbers = np.arange(rows.start, rows.stop) + self.offset
+        low = numbers - self.left if self.left >= 0 else np.zeros_like(numbers)
+        high = numbers + self.right + 1 if self.right >= 0 else np.full_like(numbers, count)
+        low = np.clip(low, 0, count)
+        return low, np.maximum(low, np.clip(high, 0, count))
 
     def _offsets(self) -> tuple[int, int]:
         if not is_offset_array(self.offset):

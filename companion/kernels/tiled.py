@@ -1,6 +1,7 @@
 """Attention tile by tile: the weights are used where they are made, and never stored."""
 
 import math
+import threading
 from typing import Any
 
 import array_api_compat
@@ -14,6 +15,9 @@ from companion.kernels.threads import parallel_map, thread_count
 
 SCORES = 2**24
 """Scores held at once where a tile is some rows of all heads."""
+
+TOGETHER = 2**18
+"""Scores at once where a tile is some rows of some heads."""
 
 
 def tiled_attention(
@@ -98,10 +102,11 @@ def _on_cores(
         attn_mask = np.broadcast_to(attn_mask, (*batch, heads, count, length))
     reach = reach._replace(offset=np.broadcast_to(reach.offset, batch))
     # Short heads go together, in calls of NumPy that are long enough for the cores to work at once.
-    most = min(KEYS // length, math.ceil(math.prod(batch) * heads / (2 * workers)))
+    most = max(1, TOGETHER // (min(count, ROWS) * min(length, KEYS)))
+    most = min(most, math.ceil(math.prod(batch) * heads / (2 * workers)))
     groups = _groups(heads, key.shape[-3], max(1, most))
     pieces = math.ceil(4 * workers / (math.prod(batch) * len(groups)))
-    step = min(count, max(math.ceil(count / pieces / ROWS), 4) * ROWS)
+    step = min(count, math.ceil(count / pieces / ROWS) * ROWS)
     whole = Job(query, key, value, attn_mask, reach, scale, softcap, range(count), output)
     jobs = [
         _part(whole, index, *group, range(start, min(start + step, count)))
@@ -109,12 +114,12 @@ def _on_cores(
         for index in np.ndindex(*batch)
         for group in groups
     ]
-    idle = [Worker(jobs[0], max(1, most), step) for _ in range(min(workers, len(jobs)))]
+    own = threading.local()
 
     def fill(job: Job) -> None:
-        worker = idle.pop()  # there are as many as threads
-        worker.fill(job)
-        idle.append(worker)
+        if not hasattr(own, "worker"):
+            own.worker = Worker(query.dtype)
+        own.worker.fill(job)
 
     parallel_map(fill, jobs, threads=workers)
     return output

@@ -1,0 +1,64 @@
+"""Which exponential the tiled form takes here, and what it knows of the bits of a float."""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Base(NamedTuple):
+    """The exponential to a base, for scores that were multiplied by `factor` beforehand."""
+
+    power: np.ufunc
+    factor: float
+    """The logarithm of e to the base."""
+    bits: float
+    """The logarithm of the base to base 2."""
+
+
+NATURAL = Base(np.exp, 1.0, math.log2(math.e))
+BINARY = Base(np.exp2, math.log2(math.e), 1.0)
+
+
+@functools.cache
+def base(dtype: Any) -> Base:
+    """Choose the exponential, once in a process, so that results repeat.
+
+    Where NumPy has a vector loop for the exponential to base 2 it is twice as fast as the one to
+    base e; elsewhere it takes one number after the other. Its loop must give the least normal
+    number for the least exponent, exactly, because :meth:`companion.kernels.cpu.Worker` tells by
+    that number what is too small to count.
+    """
+    info = np.finfo(dtype)
+    exact = np.exp2(np.full(64, info.minexp, dtype)) == info.smallest_normal
+    return BINARY if _has_vector_loop(dtype) and exact.all() else NATURAL
+
+
+def _has_vector_loop(dtype: Any) -> bool:
+    introspect = getattr(np.lib, "introspect", None)
+    if introspect is None:  # NumPy before 2.1
+        return False
+    loops = introspect.opt_func_info(func_name="^exp2$").get("exp2", {})
+    current = loops.get(2 * np.dtype(dtype).char, {}).get("current", "baseline")
+    return any(name in current for name in ("AVX512", "X86_V4"))
+
+
+class Bits(NamedTuple):
+    """Floats of a dtype as integers of the same size."""
+
+    kind: Any
+    hidden: Any  # −∞
+    sign: Any
+    octave: Any  # subtracted from a positive number, it halves it; from the least normal one, 0
+
+
+@functools.cache
+def bits(dtype: Any) -> Bits:
+    """Return the integers that stand for a few floats of this dtype."""
+    kind = np.dtype(f"i{np.dtype(dtype).itemsize}")
+    hidden, sign, octave = (
+        np.asarray(number, dtype).view(kind)[()]
+        for number in (-np.inf, -0.0, np.finfo(dtype).smallest_normal)
+    )
+    return Bits(kind, hidden, sign, octave)
