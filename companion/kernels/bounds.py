@@ -31,6 +31,7 @@ class Bounds:
         info = np.finfo(value.dtype)
         spare = math.log2(max(length, 1)) + 1
         self.most, self.least = info.maxexp - spare, -info.minexp - spare
+        self.least_entries: Any = None
         self.tables: dict[str, list[Any]] = {}
 
     def limit(self, largest: Any, smallest: Any) -> Any:
@@ -46,11 +47,17 @@ class Bounds:
         """Say that no score of a query of these lengths can overflow, whatever it sees."""
         return float(lengths.max(initial=0)) * self.longest < SAFE
 
-    def all_loose(self, lengths: Any, cap: float, bits: float) -> bool:
-        """Say that no row with a query of these lengths needs a shift, if it sees the first key."""
+    def all_loose(self, lengths: Any, cap: float, bits: float, sees_first: bool) -> bool:
+        """Say that no row with a query of these lengths needs a shift, whatever it sees.
+
+        `sees_first` says that each row sees the first key, if it sees any.
+        """
         bound = min(float(lengths.max(initial=0)) * self.longest, cap)
-        limit = self.limit(self.largest, self.first)
-        return self.all_safe(lengths) and bool(bits * bound <= limit)
+        if not self.all_safe(lengths) or not bits * bound <= self.limit(self.largest, math.inf):
+            return False
+        if sees_first and bits * bound <= self.limit(self.largest, self.first):
+            return True
+        return bool(bits * bound <= self.limit(self.largest, self.smallest().min(initial=np.inf)))
 
     def rows(
         self, lengths: Any, reach: Reach, first: int, visible: Any, cap: float, bits: float
@@ -63,33 +70,34 @@ class Bounds:
         count, length = lengths.shape[-1], self.norms.shape[-1]
         if visible is None:
             low, high = reach.spans(range(first, first + count), length)
-            sees_first = (low == 0) & (high > 0)
             longest = self._extreme("norms", low, high)
             largest = self._extreme("largest", low, high)
             smallest = -self._extreme("smallest", low, high)
+            if reach.left < 0:
+                smallest = np.maximum(smallest, np.where(high > 0, self.first, 0))
         else:
-            sees_first = visible[..., 0]
             longest, largest = (
                 np.where(visible, n[:, None, :], 0).max(axis=-1, initial=0)
                 for n in (self.norms, self.sizes)
             )
-            smallest = np.where(visible, self._smallest()[:, None, :], np.inf)
+            smallest = np.where(visible, self.smallest()[:, None, :], np.inf)
             smallest = smallest.min(axis=-1, initial=np.inf)
-        smallest = np.maximum(smallest, np.where(sees_first, self.first, 0))
         bound = lengths * longest
         loose = bits * np.minimum(bound, cap) <= self.limit(largest, smallest)
         safe = bound < SAFE
         return (loose & safe)[..., None], safe[..., None]
 
-    def _smallest(self) -> Any:
+    def smallest(self) -> Any:
         """Return the smallest entry, 0 left out, of each value row."""
-        size = np.abs(self.value)
-        return np.where(size == 0, np.inf, size).min(axis=-1)
+        if self.least_entries is None:
+            size = np.abs(self.value)
+            self.least_entries = np.where(size == 0, np.inf, size).min(axis=-1, initial=np.inf)
+        return self.least_entries
 
     def _extreme(self, name: str, low: Any, high: Any) -> Any:
         """Return the largest over the keys from low[i] to high[i] of every row i."""
         if not self.tables:
-            numbers = {"norms": self.norms, "largest": self.sizes, "smallest": -self._smallest()}
+            numbers = {"norms": self.norms, "largest": self.sizes, "smallest": -self.smallest()}
             self.tables = {known: table(values) for known, values in numbers.items()}
         return range_maximum(self.tables[name], low, high)
 

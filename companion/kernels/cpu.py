@@ -9,7 +9,7 @@ import numpy as np
 
 from companion.arrays import computing_dtype
 from companion.kernels.bounds import SAFE, Bounds, norms
-from companion.kernels.exponential import base, bits
+from companion.kernels.exponential import base, below_largest, bits
 from companion.kernels.reach import Reach, as_slice
 from companion.kernels.textbook import textbook_attention
 
@@ -151,7 +151,7 @@ class Worker:
         if adds and self.bounds.all_safe(lengths):
             return np.zeros((*lengths.shape, 1), bool), np.True_
         sees_first = job.mask is None and job.reach.left < 0
-        if sees_first and self.bounds.all_loose(lengths, cap, unit):
+        if not adds and self.bounds.all_loose(lengths, cap, unit, sees_first):
             return None, np.True_
         visible = None
         if job.mask is not None:
@@ -249,23 +249,14 @@ class Worker:
     def _shift(self, piece: Piece, scores: Any, largest: Any, loose: Any) -> Any:
         """Exponentiate below the largest score so far, but for rows that need no shift.
 
-        What is below the least normal number becomes 0, and all else half of what it was: that
-        cancels in the quotient. Returns what the sums so far are to be multiplied by.
+        Returns what the sums so far are to be multiplied by.
         """
         self._hide(piece, scores, self._cover)
         top = np.maximum(scores.max(axis=-1, keepdims=True), largest)
         np.copyto(top, 0, where=loose)
         shrink = self.base.power(largest - top)
-        scores -= top
         largest[:] = top
-        powers = scores.view(self.bits.kind)
-        if self.base.power is np.exp2:  # whose fast loop ends with the normal numbers
-            np.clip(scores, self.info.minexp, self.info.maxexp - 2, out=scores)
-            np.exp2(scores, out=scores)
-        else:
-            np.exp(scores, out=scores)
-            np.maximum(powers, self.bits.octave, out=powers)
-        powers -= self.bits.octave
+        below_largest(scores, top)
         return shrink
 
     def _mix(self, piece: Piece, powers: Any, mixed: Any, total: Any, begun: bool) -> None:

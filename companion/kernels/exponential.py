@@ -62,3 +62,21 @@ def bits(dtype: Any) -> Bits:
         for number in (-np.inf, -0.0, np.finfo(dtype).smallest_normal)
     )
     return Bits(kind, hidden, sign, octave)
+
+
+def below_largest(scores: Any, top: Any) -> None:
+    """Put half the powers of scores below `top` in the scores' place, and 0 for what is tiny.
+
+    Tiny is what would be below the normal numbers: sums do not notice it, and computing with such
+    numbers can be a hundred times slower. The half cancels in every quotient.
+    """
+    chosen, info, known = base(scores.dtype), np.finfo(scores.dtype), bits(scores.dtype)
+    scores -= top
+    powers = scores.view(known.kind)
+    if chosen is BINARY:  # its fast loop ends with the normal numbers
+        np.clip(scores, info.minexp, info.maxexp - 2, out=scores)
+        np.exp2(scores, out=scores)
+    else:
+        np.exp(scores, out=scores)
+        np.maximum(powers, known.octave, out=powers)
+    powers -= known.octave

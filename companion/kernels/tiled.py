@@ -8,6 +8,7 @@ import array_api_compat
 import numpy as np
 
 from companion.kernels.cpu import KEYS, ROWS, Job, Worker
+from companion.kernels.decoding import FEW, attend_few
 from companion.kernels.gpu import fused_softmax
 from companion.kernels.reach import Reach, as_slice, mask_part
 from companion.kernels.textbook import masked_softmax, textbook_attention
@@ -94,14 +95,17 @@ def _on_cores(
     batch = np.broadcast_shapes(*(array.shape[:-3] for array in (query, key, value)))
     heads, count = query.shape[-3:-1]
     length = key.shape[-2]
-    output = np.empty((*batch, heads, count, value.shape[-1]), query.dtype)
     query, key, value = (
         np.broadcast_to(array, (*batch, *array.shape[-3:])) for array in (query, key, value)
     )
     if attn_mask is not None:
         attn_mask = np.broadcast_to(attn_mask, (*batch, heads, count, length))
     reach = reach._replace(offset=np.broadcast_to(reach.offset, batch))
+    if count < FEW:
+        whole = (query, key, value, attn_mask, reach, scale, softcap)
+        return attend_few(*whole, workers)
     # Short heads go together, in calls of NumPy that are long enough for the cores to work at once.
+    output = np.empty((*batch, heads, count, value.shape[-1]), query.dtype)
     most = max(1, TOGETHER // (min(count, ROWS) * min(length, KEYS)))
     most = min(most, math.ceil(math.prod(batch) * heads / (2 * workers)))
     groups = _groups(heads, key.shape[-3], max(1, most))
