@@ -16,7 +16,7 @@ from companion.kernels.reach import Reach
 from companion.kernels.textbook import textbook_attention
 from companion.kernels.threads import thread_count
 from companion.kernels.tiled import tiled_attention
-from companion.masks import check_mask, check_window, is_offset_array
+from companion.masks import as_offset, check_mask, check_window, is_offset_array
 from companion.scores import check_scale, check_softcap
 
 __all__ = ["scaled_dot_product_attention"]
@@ -116,7 +116,7 @@ def scaled_dot_product_attention(
     if offsets is not None:
         _check_offsets(xp, offsets, shape[:-3])
     # A causal window ends at the query itself, however far ahead the window would reach.
-    reach = Reach(query_offset, left, 0 if is_causal else right)
+    reach = Reach(as_offset(query_offset), left, 0 if is_causal else right)
     if _is_tiled(xp, shape, implementation, return_weights):
         return tiled_attention(xp, query, key, value, attn_mask, reach, scale, softcap, threads)
     masks = [] if attn_mask is None else [attn_mask]

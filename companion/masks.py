@@ -22,6 +22,10 @@ __all__ = [
 ]
 
 
+FAR = 2**60
+"""Positions and widths of windows beyond this are as good as infinite."""
+
+
 def causal_mask(
     queries: int, keys: int | None = None, *, query_offset: Any = 0, xp: Any = None
 ) -> Any:
@@ -95,7 +99,7 @@ def check_window(window: Any) -> tuple[int, int]:
     """Return the window as two Python ints, each −1 or more, or raise."""
     if not isinstance(window, (tuple, list)) or len(window) != 2:
         raise TypeError(f"window must be a pair (left, right) of integers, got {window!r}")
-    left, right = (_integer(bound, "window") for bound in window)
+    left, right = (min(_integer(bound, "window"), FAR) for bound in window)
     if left < -1 or right < -1:
         raise ValueError(f"window must hold bounds of at least -1, got {(left, right)}")
     return left, right
@@ -118,16 +122,14 @@ def position_mask(
     sizes = _integer(queries, "queries"), _integer(queries if keys is None else keys, "keys")
     if min(sizes) < 0:
         raise ValueError(f"queries and keys must not be negative, got {sizes}")
-    if is_offset_array(query_offset):
-        xp = array_namespace(query_offset=query_offset)
-        require_integer(xp, query_offset=query_offset)
-        device = array_api_compat.device(query_offset)
-        offset = xp.astype(query_offset, xp.int64)
+    offset = as_offset(query_offset)
+    if is_offset_array(offset):
+        xp = array_namespace(query_offset=offset)
+        device = array_api_compat.device(offset)
         if offset.ndim > 0:
             offset = offset[..., None, None, None]  # (*batch, head, query, key)
     else:
         xp = array_module() if xp is None else xp
-        offset = _integer(query_offset, "query_offset")
     rows = xp.arange(sizes[0], dtype=xp.int64, device=device)[:, None] + offset
     ahead = xp.arange(sizes[1], dtype=xp.int64, device=device) - rows  # (..., T, S)
     visible = xp.ones(ahead.shape, dtype=xp.bool, device=device)
@@ -136,6 +138,21 @@ def position_mask(
     if right >= 0:
         visible = visible & (ahead <= right)
     return visible
+
+
+def as_offset(query_offset: Any) -> Any:
+    """Return an offset as a Python int or an int64 array, within ±FAR, or raise.
+
+    An offset that is farther than any key hides as much, and sums with it do not wrap around.
+    """
+    if not is_offset_array(query_offset):
+        return max(-FAR, min(_integer(query_offset, "query_offset"), FAR))
+    xp = array_namespace(query_offset=query_offset)
+    require_integer(xp, query_offset=query_offset)
+    if xp.iinfo(query_offset.dtype).max > FAR:
+        lowest = max(-FAR, xp.iinfo(query_offset.dtype).min)
+        query_offset = xp.clip(query_offset, lowest, FAR)
+    return xp.astype(query_offset, xp.int64, copy=False)
 
 
 def is_offset_array(query_offset: Any) -> bool:

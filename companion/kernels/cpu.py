@@ -9,7 +9,7 @@ import numpy as np
 
 from companion.arrays import computing_dtype
 from companion.kernels.bounds import SAFE, Bounds, norms
-from companion.kernels.exponential import base, below_largest, bits
+from companion.kernels import exponential
 from companion.kernels.reach import Reach, as_slice
 from companion.kernels.textbook import textbook_attention
 
@@ -53,7 +53,7 @@ class Worker:
 
     def __init__(self, dtype: Any) -> None:
         self.dtype = computing_dtype(np, dtype)
-        self.base, self.bits = base(self.dtype), bits(self.dtype)
+        self.bits = exponential.bits(self.dtype)
         self.rooms: dict[str, Any] = {}
         self.ones = np.ones((max(KEYS, STRIP), 1), self.dtype)
         self.earlier = np.tri(STRIP, k=-1, dtype=bool)  # column < row
@@ -74,7 +74,7 @@ class Worker:
         all values are finite. All rows of a tile go through the same products, so that no row's
         bits depend on what its neighbours need.
         """
-        self.job = job
+        self.job, self.base = job, exponential.choose(self.dtype, job.mask)
         self.heads, self.length = len(job.query), job.key.shape[-2]
         seen = job.reach.keys(job.rows, self.length)
         self.first = seen.start
@@ -148,7 +148,8 @@ class Worker:
         if job.softcap is not None:
             lengths, cap, unit = lengths * job.softcap, job.softcap, math.log2(math.e)
         adds = job.mask is not None and job.mask.dtype != bool
-        if adds and self.bounds.all_safe(lengths):
+        self.tame = self.bounds.all_safe(lengths)
+        if adds and self.tame:
             return np.zeros((*lengths.shape, 1), bool), np.True_
         sees_first = job.mask is None and job.reach.left < 0
         if not adds and self.bounds.all_loose(lengths, cap, unit, sees_first):
@@ -200,9 +201,7 @@ class Worker:
             np.tanh(scores, out=scores)
             scores *= job.softcap * self.base.factor
         if job.mask is not None and job.mask.dtype != bool:
-            # The least number of all, times a logarithm, would become −∞, which hides.
-            mask = np.maximum(self._mask(piece), self.info.min / 2)
-            scores += np.multiply(mask, self.base.factor, dtype=self.dtype)
+            scores += self._mask(piece).astype(self.dtype, copy=False)
         return scores
 
     def _keys(self, piece: Piece) -> slice:
@@ -218,8 +217,8 @@ class Worker:
         """Do with every score that a row must not see what `hide` does."""
         mask = None if self.job.mask is None else self._mask(piece)
         if mask is not None and mask.dtype != bool:
-            mask = mask > -np.inf
-            mask = None if mask.all() else mask
+            # What was added hides already, unless a score that is not finite does not mind.
+            mask = None if self.tame else mask > -np.inf
         if mask is not None:
             hide(scores, mask)
         for row, hidden in ((piece.behind, self.later), (piece.before, self.earlier)):
@@ -256,7 +255,7 @@ class Worker:
         np.copyto(top, 0, where=loose)
         shrink = self.base.power(largest - top)
         largest[:] = top
-        below_largest(scores, top)
+        exponential.below_largest(self.base, scores, top)
         return shrink
 
     def _mix(self, piece: Piece, powers: Any, mixed: Any, total: Any, begun: bool) -> None:

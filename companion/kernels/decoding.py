@@ -6,7 +6,7 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from companion.arrays import computing_dtype
-from companion.kernels.exponential import base, below_largest
+from companion.kernels import exponential
 from companion.kernels.reach import Reach, as_slice
 from companion.kernels.textbook import textbook_attention
 from companion.kernels.threads import parallel_map
@@ -49,13 +49,14 @@ def attend_few(
         with np.errstate(all="ignore"):
             return _state(*head(job[0]), scale, softcap, job[1])
 
+    chosen = exponential.choose(computing_dtype(np, query.dtype), mask)
     jobs = [(place, keys) for place in places for keys in parts]
     states = iter(parallel_map(state, jobs, threads=workers))
     for place in places:
         *index, j = place
         some = output[tuple(index)][j * size : (j + 1) * size]
         with np.errstate(all="ignore"):
-            merged = _merge([next(states) for _ in parts]).reshape(some.shape)
+            merged = _merge([next(states) for _ in parts], chosen).reshape(some.shape)
             np.copyto(some, merged, casting="same_kind")
             wrong = ~np.isfinite(merged).all(axis=-1, keepdims=True)
             if wrong.any():
@@ -78,7 +79,7 @@ def _state(
     A row whose scores may have overflowed has a total that is not a number.
     """
     dtype = computing_dtype(np, query.dtype)
-    chosen = base(dtype)
+    chosen = exponential.choose(dtype, mask)
     factor = scale * (chosen.factor if softcap is None else 1 / softcap)
     rows = np.multiply(query, factor, dtype=dtype).reshape(-1, query.shape[-1])
     key, value = (np.asarray(array[as_slice(keys)], dtype) for array in (key, value))
@@ -95,13 +96,12 @@ def _state(
         np.tanh(scores, out=scores)
         scores *= softcap * chosen.factor
     if mask is not None and mask.dtype != bool:
-        part = np.maximum(mask[..., as_slice(keys)], np.finfo(dtype).min / 2)
-        added = np.multiply(part, chosen.factor, dtype=dtype)
+        added = mask[..., as_slice(keys)].astype(dtype, copy=False)
         scores += np.broadcast_to(added, (*query.shape[:2], len(keys))).reshape(scores.shape)
     if visible is not None:
         np.copyto(scores, -np.inf, where=~visible)
     top = np.maximum(scores.max(axis=-1, keepdims=True), np.finfo(dtype).min)
-    below_largest(scores, top)
+    exponential.below_largest(chosen, scores, top)
     total = scores.sum(axis=-1, keepdims=True)
     if lost is not None:
         total[lost] = np.nan
@@ -128,14 +128,14 @@ def _visible(shape: tuple[int, int], mask: Any, reach: Reach, keys: range) -> An
     return None if visible.all() else visible.reshape(-1, len(keys))
 
 
-def _merge(states: list[tuple[Any, Any, Any]]) -> Any:
+def _merge(states: list[tuple[Any, Any, Any]], chosen: exponential.Base) -> Any:
     """Merge the states of all parts, in their order, and divide (:eq:`eq-softmax-merge`).
 
     What comes out for a row whose largest score may hide an overflow is not a number.
     """
     tops, totals, mixtures = (np.stack(arrays) for arrays in zip(*states, strict=True))
     top = tops.max(axis=0)
-    shrink = base(tops.dtype).power(tops - top)
+    shrink = chosen.power(tops - top)
     total = (shrink * totals).sum(axis=0)
     mixed = (shrink * mixtures).sum(axis=0)
     merged = mixed / np.where(total == 0, 1, total)

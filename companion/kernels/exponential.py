@@ -19,11 +19,20 @@ class Base(NamedTuple):
 
 NATURAL = Base(np.exp, 1.0, math.log2(math.e))
 BINARY = Base(np.exp2, math.log2(math.e), 1.0)
+BASES = (NATURAL, BINARY)
+
+
+def choose(dtype: Any, mask: Any = None) -> Base:
+    """Choose the exponential for scores of this dtype, to which such a mask is added.
+
+    A float mask may be −10,000 in a whole row, and times a logarithm it would be rounded.
+    """
+    return NATURAL if mask is not None and mask.dtype != bool else fastest(dtype)
 
 
 @functools.cache
-def base(dtype: Any) -> Base:
-    """Choose the exponential, once in a process, so that results repeat.
+def fastest(dtype: Any) -> Base:
+    """Choose the faster exponential, once in a process, so that results repeat.
 
     Where NumPy has a vector loop for the exponential to base 2 it is twice as fast as the one to
     base e; elsewhere it takes one number after the other. Its loop must give the least normal
@@ -64,13 +73,13 @@ def bits(dtype: Any) -> Bits:
     return Bits(kind, hidden, sign, octave)
 
 
-def below_largest(scores: Any, top: Any) -> None:
+def below_largest(chosen: Base, scores: Any, top: Any) -> None:
     """Put half the powers of scores below `top` in the scores' place, and 0 for what is tiny.
 
     Tiny is what would be below the normal numbers: sums do not notice it, and computing with such
     numbers can be a hundred times slower. The half cancels in every quotient.
     """
-    chosen, info, known = base(scores.dtype), np.finfo(scores.dtype), bits(scores.dtype)
+    info, known = np.finfo(scores.dtype), bits(scores.dtype)
     scores -= top
     powers = scores.view(known.kind)
     if chosen is BINARY:  # its fast loop ends with the normal numbers

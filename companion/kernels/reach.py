@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import array_api_compat
 import numpy as np
 
-from companion.masks import is_offset_array, position_mask
+from companion.masks import FAR, is_offset_array, position_mask
 
 
 class Reach(NamedTuple):
@@ -38,6 +38,8 @@ class Reach(NamedTuple):
         if math.prod(self.offset.shape) == 0:
             return 0, 0
         xp = array_api_compat.array_namespace(self.offset)
+        if not array_api_compat.is_numpy_namespace(xp):
+            return -FAR, FAR  # asking would wait for the device
         return int(xp.min(self.offset)), int(xp.max(self.offset))
 
     def masks(self, xp: Any, device: Any, rows: range, keys: range) -> list[Any]:

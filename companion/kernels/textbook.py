@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from companion.arrays import computing_dtype
 from companion.masks import mask_scores
 from companion.scores import scaled_scores, soft_cap
@@ -40,13 +42,20 @@ def textbook_attention(
     )
     rows = query.shape[-3:-1]  # (H, T), or (T,) for one head
     scores = scaled_scores(_group(xp, query, key), key, scale=scale)
-    weights = weigh(_ungroup(xp, scores, rows), masks, softcap)  # (..., H, T, S)
+    scores = _broadcast(xp, _ungroup(xp, scores, rows), masks)
+    weights = weigh(scores, masks, softcap)  # (..., H, T, S)
     output = _ungroup(xp, weighted_values(_group(xp, weights, value), value), rows)
     if masks:
         # 0 · ∞ is NaN, so a row of zero weights does not yet make a row of zeros.
         blind = xp.all(weights == 0, axis=-1, keepdims=True)
         output = xp.where(blind, xp.zeros_like(output), output)
     return xp.astype(output, dtype, copy=False), xp.astype(weights, dtype, copy=False)
+
+
+def _broadcast(xp: Any, scores: Any, masks: list[Any]) -> Any:
+    """Give the scores the batch of the masks, which may be that of the values."""
+    shape = np.broadcast_shapes(scores.shape, *(mask.shape for mask in masks))
+    return scores if shape == scores.shape else xp.asarray(xp.broadcast_to(scores, shape), copy=True)
 
 
 def _group(xp: Any, rows: Any, shared: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
+from companion.arrays import computing_dtype
 from companion.kernels.cpu import KEYS, ROWS, Job, Worker
 from companion.kernels.decoding import FEW, attend_few
 from companion.kernels.gpu import fused_softmax
@@ -39,12 +40,18 @@ def tiled_attention(
     other array modules a tile is some rows of all heads, computed as the equation reads, and on
     CuPy all that lies between its two products is fused.
     """
-    if not array_api_compat.is_numpy_namespace(xp) or 0 in (*query.shape, *key.shape, *value.shape):
+    if not _on_numpy(xp, query) or 0 in (*query.shape, *key.shape, *value.shape):
         return _in_row_blocks(xp, query, key, value, attn_mask, reach, scale, softcap)
     if query.ndim == 2:
         heads = (query[None], key[None], value[None])
         return _on_cores(*heads, attn_mask, reach, scale, softcap, threads)[0]
     return _on_cores(query, key, value, attn_mask, reach, scale, softcap, threads)
+
+
+def _on_numpy(xp: Any, query: Any) -> bool:
+    """Say whether the arrays are NumPy's, and of a kind whose bits the loops know."""
+    known = (np.float32, np.float64)
+    return array_api_compat.is_numpy_namespace(xp) and computing_dtype(xp, query.dtype) in known
 
 
 def _in_row_blocks(
@@ -63,21 +70,38 @@ def _in_row_blocks(
     batch = np.broadcast_shapes(*(array.shape[:-3] for array in (query, key, value)))
     heads = math.prod((*batch, *query.shape[-3:-2]))
     step = max(1, SCORES // max(1, length * heads))
-    # A value that is not finite reaches every query, so no key can then be left out.
-    finite = bool(xp.all(xp.isfinite(value)))
     device = array_api_compat.device(query)
+    dtype, wide = query.dtype, computing_dtype(xp, query.dtype)
+    query, key, value = (xp.astype(array, wide, copy=False) for array in (query, key, value))
     blocks = []
     for start in range(0, max(count, 1), step):
         rows = range(start, min(start + step, count))
-        keys = reach.keys(rows, length) if finite else range(length)
+        keys = reach.keys(rows, length)
         masks = [] if attn_mask is None else [mask_part(attn_mask, rows, keys)]
         masks += reach.masks(xp, device, rows, keys)
         parts = (
             array[..., as_slice(span), :]
             for array, span in ((query, rows), (key, keys), (value, keys))
         )
-        blocks.append(textbook_attention(xp, *parts, masks, scale, softcap, weigh=weigh)[0])
+        mixed, weights = textbook_attention(xp, *parts, masks, scale, softcap, weigh=weigh)
+        if len(keys) < length:
+            mixed = mixed + _spoilt(xp, value, keys, mixed, weights)
+        blocks.append(xp.astype(mixed, dtype, copy=False))
     return xp.concat(blocks, axis=-2)
+
+
+def _spoilt(xp: Any, value: Any, keys: range, mixed: Any, weights: Any) -> Any:
+    """Return NaN where a value that is not finite, of keys that were left out, counts 0 · ∞ times.
+
+    Asking whether there is one would wait for the device.
+    """
+    rest = (value[..., : keys.start, :], value[..., keys.stop :, :])
+    zeros = sum(xp.sum(0 * part, axis=-2, keepdims=True) for part in rest)  # (..., H_kv, 1, d_v)
+    if mixed.ndim > 2:
+        group = mixed.shape[-3] // max(zeros.shape[-3], 1)
+        zeros = xp.repeat(zeros, group, axis=-3)
+    blind = xp.all(weights == 0, axis=-1, keepdims=True)
+    return xp.where(blind, xp.zeros_like(zeros), zeros)
 
 
 def _on_cores(
