@@ -51,9 +51,10 @@ mutants: $(READY) ## break the library one line at a time; some test must notice
 
 bench: $(READY) ## measure side by side; PEERS names a Python that has the other libraries
 	$(PEERS) -m benchmarks.cost
-	$(PEERS) -m benchmarks.attention --output benchmarks/results/attention.json
-	$(PEERS) -m benchmarks.steps --output benchmarks/results/steps.json
-	$(PEERS) -m benchmarks.encoder --output benchmarks/results/encoder.json
+	$(PEERS) -m benchmarks.attention --output benchmarks/results
+	$(PEERS) -m benchmarks.steps --output benchmarks/results
+	$(PEERS) -m benchmarks.grid --output benchmarks/results
+	$(PEERS) -m benchmarks.encoder --output benchmarks/results
 
 lock: ## choose versions anew where pyproject.toml asks for it (needs uv)
 	uv pip compile pyproject.toml --extra encoder --extra book --extra test --group build \

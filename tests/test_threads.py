@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from companion import parallel_map, thread_count
 from companion.kernels import blas, threads
@@ -174,13 +174,13 @@ def run(script, seconds=60):
 
 
 def test_one_worker_is_the_caller(monkeypatch):
-    monkeypatch.setattr(threading.Thread, "start", lambda self: pytest.fail("a thread started"))
+    monkeypatch.setattr(threading.Thread, "start", lambda _: pytest.fail("a thread started"))
     seen = parallel_map(lambda _: threading.get_ident(), range(3), threads=1)
     assert seen == [threading.get_ident()] * 3
 
 
 def test_where_no_thread_can_be_started_the_caller_does_all_the_work(monkeypatch):
-    def refuse(self):
+    def refuse(_):
         raise RuntimeError("can't start new thread")
 
     before = blas_threads()
@@ -206,7 +206,12 @@ def test_it_works_when_the_interpreter_ends(threads):
             done.append(bool((call() == right).all()))
 
         threading.Thread(target=later).start()
-        atexit.register(lambda: os._exit(0 if done + [bool((call() == right).all())] == [True] * 2 else 1))
+
+        def last():
+            done.append(bool((call() == right).all()))
+            os._exit(0 if done == [True, True] else 1)
+
+        atexit.register(last)
     """
     assert run(script) == 0
 
@@ -270,8 +275,11 @@ def test_a_crowd_of_calls_leaves_every_bit_and_every_limit_as_it_was():
         before, alive = limits(), threading.active_count()
         rng = np.random.default_rng(0)
         inputs = [rng.standard_normal((3, 2, 150 + n, 8), dtype=np.float32) for n in range(25)]
-        call = lambda n: attend(*inputs[n], is_causal=True, implementation="tiled", threads=1 + n % 3)
         wrong = []
+
+        def call(n):
+            options = {"is_causal": True, "implementation": "tiled", "threads": 1 + n % 3}
+            return attend(*inputs[n], **options)
 
         def fail(n):
             raise KeyError(n)
@@ -304,7 +312,7 @@ def test_a_crowd_of_calls_leaves_every_bit_and_every_limit_as_it_was():
                 worker.start()
             interrupts = 0
             while any(worker.is_alive() for worker in workers):
-                timer = threading.Timer(0.003, signal.raise_signal, (signal.SIGINT,))
+                timer = threading.Timer(0.02, signal.raise_signal, (signal.SIGINT,))
                 try:
                     timer.start()
                     while True:

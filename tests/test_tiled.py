@@ -94,7 +94,7 @@ def test_it_is_as_exact_as_the_textbook_for_every_tile_size(problem, sizes, powe
     arrays, options = problem
     with pytest.MonkeyPatch.context() as patch:
         set_sizes(patch, lambda: sizes.draw(st.integers(1, 12)))
-        patch.setattr(exponential, "fastest", lambda dtype: power)
+        patch.setattr(exponential, "fastest", lambda _: power)
         output = attend(*arrays, implementation="tiled", **options)
     assert_as_exact_as_textbook(arrays, output, **options)
 
@@ -264,7 +264,9 @@ def test_each_entry_is_right_whatever_the_size_of_the_others(numbers, rows):
 @pytest.mark.parametrize("queries", [3, 50])
 def test_a_row_keeps_its_bits_whatever_way_its_neighbours_go(queries):
     """Rows that need no shift come out the same in a tile where others are shifted."""
-    query, key, value = draw(np.random.default_rng(21), np.float32, (2, queries, 16), *[(2, 70, 16)] * 2)
+    query, key, value = draw(
+        np.random.default_rng(21), np.float32, (2, queries, 16), *[(2, 70, 16)] * 2
+    )
     before = attend(query, key, value, implementation="tiled")
     for factor in (30.0, 1e20, math.nan):
         changed = query.copy()
@@ -309,7 +311,9 @@ def test_maxima_over_ranges():
     low, high = np.indices((38, 38)).reshape(2, -1)
     low, high = low[low <= high], high[low <= high]
     found = bounds.range_maximum(bounds.table(values), low, high)
-    expected = [values[:, a:b].max(axis=-1, initial=-np.inf) for a, b in zip(low, high, strict=True)]
+    expected = [
+        values[:, a:b].max(axis=-1, initial=-np.inf) for a, b in zip(low, high, strict=True)
+    ]
     np.testing.assert_array_equal(found, np.stack(expected, axis=-1))
 
 

@@ -125,4 +125,3 @@ def range_maximum(levels: list[Any], low: Any, high: Any) -> Any:
 def norms(rows: Any) -> Any:
     """Return the length of every row."""
     return np.sqrt(np.vecdot(rows, rows))
-

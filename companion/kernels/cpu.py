@@ -8,8 +8,8 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from companion.arrays import computing_dtype
-from companion.kernels.bounds import SAFE, Bounds, norms
 from companion.kernels import exponential
+from companion.kernels.bounds import SAFE, Bounds, norms
 from companion.kernels.reach import Reach, as_slice
 from companion.kernels.textbook import textbook_attention
 
@@ -92,10 +92,7 @@ class Worker:
             )
             for start in job.rows[::ROWS]:
                 rows = range(start, min(start + ROWS, job.rows.stop))
-                if finite:
-                    done = self._tile(rows)
-                else:
-                    done = np.zeros((self.heads, len(rows), 1), bool)
+                done = self._tile(rows) if finite else np.zeros((self.heads, len(rows), 1), bool)
                 if not done.all():
                     self._follow_equation(rows, done, finite)
 

@@ -151,4 +151,3 @@ def _by_equation(
     masks += reach.masks(xp, None, range(query.shape[-2]), range(len(key)))
     parts = (query, key[None], value[None])
     return textbook_attention(xp, *parts, masks, scale, softcap)[0]
-

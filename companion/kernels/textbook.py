@@ -55,7 +55,9 @@ def textbook_attention(
 def _broadcast(xp: Any, scores: Any, masks: list[Any]) -> Any:
     """Give the scores the batch of the masks, which may be that of the values."""
     shape = np.broadcast_shapes(scores.shape, *(mask.shape for mask in masks))
-    return scores if shape == scores.shape else xp.asarray(xp.broadcast_to(scores, shape), copy=True)
+    return (
+        scores if shape == scores.shape else xp.asarray(xp.broadcast_to(scores, shape), copy=True)
+    )
 
 
 def _group(xp: Any, rows: Any, shared: Any) -> Any:

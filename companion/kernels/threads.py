@@ -103,9 +103,7 @@ def parallel_map(
     return work.results
 
 
-def _until_it_is_done(
-    function: Callable[[], None], fail: Callable[[BaseException], None]
-) -> None:
+def _until_it_is_done(function: Callable[[], None], fail: Callable[[BaseException], None]) -> None:
     """Call a function again where it was interrupted."""
     while True:
         try:

@@ -44,8 +44,8 @@ def tiled_attention(
         return _in_row_blocks(xp, query, key, value, attn_mask, reach, scale, softcap)
     if query.ndim == 2:
         heads = (query[None], key[None], value[None])
-        return _on_cores(*heads, attn_mask, reach, scale, softcap, threads)[0]
-    return _on_cores(query, key, value, attn_mask, reach, scale, softcap, threads)
+        return on_cores(*heads, attn_mask, reach, scale, softcap, threads)[0]
+    return on_cores(query, key, value, attn_mask, reach, scale, softcap, threads)
 
 
 def _on_numpy(xp: Any, query: Any) -> bool:
@@ -104,7 +104,7 @@ def _spoilt(xp: Any, value: Any, keys: range, mixed: Any, weights: Any) -> Any:
     return xp.where(blind, xp.zeros_like(zeros), zeros)
 
 
-def _on_cores(
+def on_cores(
     query: Any,
     key: Any,
     value: Any,
@@ -113,8 +113,9 @@ def _on_cores(
     scale: float,
     softcap: float | None,
     threads: int | None,
+    loops: type[Worker] = Worker,
 ) -> Any:
-    """Share the heads, and parts of their rows, between the cores."""
+    """Share the heads, and parts of their rows, between the cores, each with loops of its own."""
     workers = thread_count(threads)
     batch = np.broadcast_shapes(*(array.shape[:-3] for array in (query, key, value)))
     heads, count = query.shape[-3:-1]
@@ -146,7 +147,7 @@ def _on_cores(
 
     def fill(job: Job) -> None:
         if not hasattr(own, "worker"):
-            own.worker = Worker(query.dtype)
+            own.worker = loops(query.dtype)
         own.worker.fill(job)
 
     parallel_map(fill, jobs, threads=workers)
