@@ -302,7 +302,7 @@ def test_powers_below_the_largest_are_halved_and_end_in_zero(dtype):
         exponents = np.asarray([0, -1, -40.25, least + 2, least - 1, 2 * least, -np.inf])
         scores = (exponents / chosen.bits).astype(dtype)
         expected = np.where(exponents > least, 2.0 ** (exponents - 1), 0)
-        exponential.below_largest(chosen, scores, dtype(0))
+        exponential.below_largest(chosen, scores, dtype(0), 1.0)
         np.testing.assert_allclose(scores, expected, rtol=2e-4 if dtype == np.float32 else 1e-12)
 
 

@@ -52,7 +52,7 @@ class Worker:
     """The loops of one thread, and the arrays that they fill again and again."""
 
     def __init__(self, dtype: Any) -> None:
-        self.dtype = computing_dtype(np, dtype)
+        self.dtype = np.dtype(computing_dtype(np, dtype))
         self.bits = exponential.bits(self.dtype)
         self.rooms: dict[str, Any] = {}
         self.ones = np.ones((max(KEYS, STRIP), 1), self.dtype)
@@ -103,6 +103,12 @@ class Worker:
         factor = job.scale * (self.base.factor if job.softcap is None else 1 / job.softcap)
         np.multiply(job.query[:, as_slice(rows)], factor, out=query, dtype=self.dtype)
         loose, safe = self._ways(rows, query)
+        self.unit: Any = self.dtype.type(1)
+        if loose is not None and job.softcap is None and self.base.factor != 1:
+            # Long scores would lose digits by another factor: their distances get it later.
+            self.unit = np.where(loose, 1, self.base.factor).astype(self.dtype)
+            factors = np.where(loose, factor, job.scale).astype(self.dtype)
+            np.multiply(job.query[:, as_slice(rows)], factors, out=query, dtype=self.dtype)
         mixed = self.room("mixed", self.heads, len(rows), self.value.shape[-1])
         total = self.room("total", self.heads, len(rows), 1)
         largest = None if loose is None else np.where(loose, 0, self.info.min).astype(self.dtype)
@@ -116,8 +122,8 @@ class Worker:
                 self.base.power(scores, out=scores)
                 self._hide(piece, scores, self._remove)
             else:
-                tops = largest[:, here], loose[:, here]
-                shrink = self._shift(piece, scores, *tops)
+                unit = self.unit if self.unit.ndim == 0 else self.unit[:, here]
+                shrink = self._shift(piece, scores, largest[:, here], loose[:, here], unit)
                 if begun:
                     mixed[:, here] *= shrink
                     total[:, here] *= shrink
@@ -242,7 +248,7 @@ class Worker:
         """Return all ones where visible, and zeros where not."""
         return np.negative(visible.view(np.int8), dtype=self.bits.kind)
 
-    def _shift(self, piece: Piece, scores: Any, largest: Any, loose: Any) -> Any:
+    def _shift(self, piece: Piece, scores: Any, largest: Any, loose: Any, unit: Any) -> Any:
         """Exponentiate below the largest score so far, but for rows that need no shift.
 
         Returns what the sums so far are to be multiplied by.
@@ -250,9 +256,9 @@ class Worker:
         self._hide(piece, scores, self._cover)
         top = np.maximum(scores.max(axis=-1, keepdims=True), largest)
         np.copyto(top, 0, where=loose)
-        shrink = self.base.power(largest - top)
+        shrink = self.base.power((largest - top) * unit)
         largest[:] = top
-        exponential.below_largest(self.base, scores, top)
+        exponential.below_largest(self.base, scores, top, unit)
         return shrink
 
     def _mix(self, piece: Piece, powers: Any, mixed: Any, total: Any, begun: bool) -> None:

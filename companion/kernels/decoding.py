@@ -80,7 +80,7 @@ def _state(
     """
     dtype = computing_dtype(np, query.dtype)
     chosen = exponential.choose(dtype, mask)
-    factor = scale * (chosen.factor if softcap is None else 1 / softcap)
+    factor = scale if softcap is None else scale / softcap
     rows = np.multiply(query, factor, dtype=dtype).reshape(-1, query.shape[-1])
     key, value = (np.asarray(array[as_slice(keys)], dtype) for array in (key, value))
     if len(rows) <= ROWS:
@@ -94,14 +94,14 @@ def _state(
         lost = (lost if visible is None else lost & visible).any(axis=-1, keepdims=True)
     if softcap is not None:
         np.tanh(scores, out=scores)
-        scores *= softcap * chosen.factor
+        scores *= softcap
     if mask is not None and mask.dtype != bool:
         added = mask[..., as_slice(keys)].astype(dtype, copy=False)
         scores += np.broadcast_to(added, (*query.shape[:2], len(keys))).reshape(scores.shape)
     if visible is not None:
         np.copyto(scores, -np.inf, where=~visible)
     top = np.maximum(scores.max(axis=-1, keepdims=True), np.finfo(dtype).min)
-    exponential.below_largest(chosen, scores, top)
+    exponential.below_largest(chosen, scores, top, chosen.factor)
     total = scores.sum(axis=-1, keepdims=True)
     if lost is not None:
         total[lost] = np.nan
@@ -135,7 +135,7 @@ def _merge(states: list[tuple[Any, Any, Any]], chosen: exponential.Base) -> Any:
     """
     tops, totals, mixtures = (np.stack(arrays) for arrays in zip(*states, strict=True))
     top = tops.max(axis=0)
-    shrink = chosen.power(tops - top)
+    shrink = chosen.power((tops - top) * chosen.factor)
     total = (shrink * totals).sum(axis=0)
     mixed = (shrink * mixtures).sum(axis=0)
     merged = mixed / np.where(total == 0, 1, total)
