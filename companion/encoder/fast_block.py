@@ -3,16 +3,15 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import array_api_compat
 import numpy as np
 
 from companion.block import BlockParameters
-from companion.heads import AttentionParameters
 from companion.norms import layer_norm
 
-__all__ = ["even_parts", "fast_block", "is_plain"]
+__all__ = ["even_parts", "fast_block", "is_plain", "lay_out"]
 
 ROWS = 128
 """Tokens that a worker takes at once: enough for a fast product, few enough for its cache."""
@@ -51,6 +50,33 @@ def is_plain(parameters: BlockParameters) -> bool:
     )
 
 
+class LaidOut(NamedTuple):
+    """The weights of a block, so that the queries, keys and values of all heads are one product."""
+
+    w_qkv: Any  # (d, 2 · H · d_k + H · d_v)
+    b_qkv: Any
+    parameters: BlockParameters
+
+
+def lay_out(parameters: BlockParameters) -> LaidOut:
+    """Lay the weights of a block out for :func:`fast_block`, once for all parts of a batch.
+
+    Parameters
+    ----------
+    parameters : BlockParameters
+        Those that :func:`is_plain` lets through.
+
+    Returns
+    -------
+    LaidOut
+        A copy of the projections; a weight that changes afterwards needs another.
+    """
+    p = parameters.attention
+    weights = [np.moveaxis(w, 0, 1).reshape(w.shape[1], -1) for w in (p.w_q, p.w_k, p.w_v)]
+    biases = [b.reshape(-1) for b in (p.b_q, p.b_k, p.b_v)]
+    return LaidOut(np.concatenate(weights, axis=1), np.concatenate(biases), parameters)
+
+
 def even_parts(lengths: Sequence[int], workers: int) -> list[range]:
     """Cut a list of sentences into parts of about as many tokens, as many for each worker.
 
@@ -75,7 +101,9 @@ def even_parts(lengths: Sequence[int], workers: int) -> list[range]:
     return [range(start, stop) for start, stop in itertools.pairwise(cuts)]
 
 
-def fast_block(x: Any, lengths: Sequence[int], parameters: BlockParameters, *, eps: float) -> Any:
+def fast_block(
+    x: Any, lengths: Sequence[int], parameters: BlockParameters | LaidOut, *, eps: float
+) -> Any:
     """Compute ``transformer_block(x, parameters, eps=eps)`` for sentences of any lengths.
 
     Everything but the attention works on each token by itself, so the sentences lie one below the
@@ -86,8 +114,8 @@ def fast_block(x: Any, lengths: Sequence[int], parameters: BlockParameters, *, e
     x : float32 NumPy array, shape (N_1 + … + N_B, d)
     lengths : sequence of int
         N_1, …, N_B.
-    parameters : BlockParameters
-        Those that :func:`is_plain` lets through.
+    parameters : BlockParameters or LaidOut
+        Those that :func:`is_plain` lets through, or what :func:`lay_out` made of them.
     eps : float
         Of the layer norms.
 
@@ -102,8 +130,9 @@ def fast_block(x: Any, lengths: Sequence[int], parameters: BlockParameters, *, e
     """
     if sum(lengths) != len(x):
         raise ValueError(f"lengths must add up to the {len(x)} rows of x, got {sum(lengths)}")
-    p, network = parameters, parameters.feed_forward
-    x = _add(_attend(x, lengths, p.attention), x)
+    laid_out = parameters if isinstance(parameters, LaidOut) else lay_out(parameters)
+    p, network = laid_out.parameters, laid_out.parameters.feed_forward
+    x = _add(_attend(x, lengths, laid_out), x)
     x = layer_norm(x, p.norm_1.weight, p.norm_1.bias, eps=eps)
     hidden = _add(x @ network.w_1, network.b_1)
     for start in range(0, hidden.size, ENTRIES):
@@ -117,11 +146,16 @@ def _add(x: Any, y: Any) -> Any:
     return np.add(x, y, out=x)
 
 
-def _attend(x: Any, lengths: Sequence[int], p: AttentionParameters) -> Any:
+def _attend(x: Any, lengths: Sequence[int], laid_out: LaidOut) -> Any:
     """Let the tokens of each sentence attend to one another: (N_1 + … + N_B, d)."""
-    query = _heads(x, p.w_q, p.b_q)
+    p = laid_out.parameters.attention
+    projected = _add(x @ laid_out.w_qkv, laid_out.b_qkv)
+    cuts = np.cumsum([p.b_q.size, p.b_k.size])
+    query, key, value = (
+        np.moveaxis(part.reshape(len(x), *bias.shape), 1, 0)  # (H, N_1 + … + N_B, d_k)
+        for part, bias in zip(np.split(projected, cuts, axis=1), (p.b_q, p.b_k, p.b_v), strict=True)
+    )
     query *= 1 / math.sqrt(query.shape[-1])
-    key, value = _heads(x, p.w_k, p.b_k), _heads(x, p.w_v, p.b_v)
     mixed = np.empty((len(x), *p.b_v.shape), x.dtype)
     for start, stop in itertools.pairwise([0, *itertools.accumulate(lengths)]):
         if start == stop:
@@ -134,13 +168,6 @@ def _attend(x: Any, lengths: Sequence[int], p: AttentionParameters) -> Any:
         bundle /= scores.sum(axis=-1, keepdims=True)
         mixed[rows] = np.moveaxis(bundle, 0, 1)
     return _add(mixed.reshape(len(x), len(p.w_o)) @ p.w_o, p.b_o)
-
-
-def _heads(x: Any, weight: Any, bias: Any) -> Any:
-    """Project to all heads in one product: (H, N_1 + … + N_B, d_k), a view."""
-    heads, width, columns = weight.shape
-    projected = x @ np.moveaxis(weight, 0, 1).reshape(width, heads * columns)
-    return np.moveaxis(_add(projected, bias.reshape(-1)).reshape(-1, heads, columns), 1, 0)
 
 
 def _gelu(x: Any) -> None:

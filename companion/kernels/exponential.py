@@ -76,9 +76,9 @@ def bits(dtype: Any) -> Bits:
 def below_largest(chosen: Base, scores: Any, top: Any, unit: Any) -> None:
     """Put half the powers of scores below `top` in the scores' place, and 0 for what is tiny.
 
-    A score's distance to the top is multiplied by `unit` first, and not the score: it is shorter,
-    and less is lost. Tiny is what would be below the normal numbers: sums do not notice it, and computing with such
-    numbers can be a hundred times slower. The half cancels in every quotient.
+    A score's distance to the top is multiplied by `unit`, and not the score: it is shorter, and
+    less is lost. Tiny is what would be below the normal numbers: sums do not notice it, and
+    computing with such numbers can be a hundred times slower. The half cancels in every quotient.
     """
     info, known = np.finfo(scores.dtype), bits(scores.dtype)
     scores -= top
