@@ -3,6 +3,7 @@
 import itertools
 import math
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -517,6 +518,20 @@ def test_none_chooses_by_size_and_by_what_is_asked_for(monkeypatch):
         arrays = draw(rng, np.float32, (2, 256, 4), (2, length, 4), (2, length, 4))
         attend(*arrays, **options)
     assert called == ["textbook_attention"] * 2 + ["tiled_attention", "textbook_attention"]
+    called.clear()
+    for length in (attention.LARGE_FEW // 2 - 1, attention.LARGE_FEW // 2):
+        attend(*draw(rng, np.float32, (2, 1, 4), (2, length, 4), (2, length, 4)))
+    assert called == ["textbook_attention", "tiled_attention"]
+
+
+def test_none_takes_tiles_on_cupy_once_the_scores_would_not_fit_a_block(monkeypatch):
+    compat = SimpleNamespace(**vars(attention.array_api_compat))
+    compat.is_numpy_namespace, compat.is_cupy_namespace = lambda _: False, lambda _: True
+    monkeypatch.setattr(attention, "array_api_compat", compat)
+    for extra, tiled_form in ((0, False), (1, True)):
+        shape = (2, tiled.SCORES // 8, 4 + extra)
+        assert attention._is_tiled(np, shape, None, False) == tiled_form
+        assert not attention._is_tiled(np, shape, None, True)
 
 
 @given(home=st.sampled_from(array_homes()), problem=problems())

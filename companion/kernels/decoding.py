@@ -15,6 +15,8 @@ FEW = 32
 """Queries below which the keys and values are read where they lie, and not laid out anew."""
 PART = 4096
 """Keys of which a worker makes one state."""
+SHARE = 2**21
+"""Keys' and values' numbers that are worth a thread of their own."""
 ROWS = 3
 """Rows up to which each is multiplied with the keys by itself: a product of few would copy them."""
 
@@ -51,6 +53,8 @@ def attend_few(
 
     chosen = exponential.choose(computing_dtype(np, query.dtype), mask)
     jobs = [(place, keys) for place in places for keys in parts]
+    work = len(places) * length * (key.shape[-1] + value.shape[-1])
+    workers = min(workers, max(1, work // SHARE))
     states = iter(parallel_map(state, jobs, threads=workers))
     for place in places:
         *index, j = place
