@@ -21,6 +21,8 @@ STRIP = 64
 """Keys of a tile on the edge of what its rows see."""
 TURNED = 1024
 """Queries from which on it pays to lay out the keys anew, one column a key."""
+KEPT = 2**19
+"""Numbers of an array that a worker keeps for the next call."""
 EQUATION = 2**18
 """Scores at once where a row is computed as the equation reads."""
 
@@ -56,9 +58,9 @@ class Worker:
         self.bits = exponential.bits(self.dtype)
         self.rooms: dict[str, Any] = {}
         self.ones = np.ones((max(KEYS, STRIP), 1), self.dtype)
-        self.earlier = np.tri(STRIP, k=-1, dtype=bool)  # column < row
-        self.later = ~np.tri(STRIP, dtype=bool)  # column > row
         self.info = np.finfo(self.dtype)
+        self.behind = self._as_bits(np.tri(STRIP, dtype=bool))  # column ≤ row
+        self.before = self._as_bits(~np.tri(STRIP, k=-1, dtype=bool))  # column ≥ row
 
     def room(self, name: str, *shape: int, dtype: Any = None) -> Any:
         """Return an array to be filled, in the memory of the last one of that name."""
@@ -66,6 +68,11 @@ class Worker:
         if room is None or room.size < size:
             room = self.rooms[name] = np.empty(size, dtype or self.dtype)
         return room[:size].reshape(shape)
+
+    def forget(self) -> None:
+        """Let go of the last job's arrays, and of memory that a short call would not need."""
+        self.job = self.key = self.value = self.bounds = None
+        self.rooms = {name: room for name, room in self.rooms.items() if room.size <= KEPT}
 
     def fill(self, job: Job) -> None:
         """Compute the job's rows of the output, each in the fastest way that is safe for it.
@@ -217,31 +224,29 @@ class Worker:
         return mask[heads, rows]
 
     def _hide(self, piece: Piece, scores: Any, hide: Any) -> None:
-        """Do with every score that a row must not see what `hide` does."""
+        """Do with every score that a row must not see what `hide` does, given the visible bits."""
         mask = None if self.job.mask is None else self._mask(piece)
         if mask is not None and mask.dtype != bool:
             # What was added hides already, unless a score that is not finite does not mind.
             mask = None if self.tame else mask > -np.inf
         if mask is not None:
-            hide(scores, mask)
-        for row, hidden in ((piece.behind, self.later), (piece.before, self.earlier)):
+            hide(scores, self._as_bits(mask))
+        for row, visible in ((piece.behind, self.behind), (piece.before, self.before)):
             if row is not None:
                 first = max(row, piece.rows.start)
                 last = min(row + len(piece.keys), piece.rows.stop)
                 if first < last:
                     part = scores[:, first - piece.rows.start : last - piece.rows.start]
-                    hide(part, ~hidden[first - row : last - row, : len(piece.keys)])
+                    hide(part, visible[first - row : last - row, : len(piece.keys)])
 
     def _remove(self, powers: Any, visible: Any) -> None:
         """Put 0 for the powers of what is hidden, whatever they are."""
         whole = powers.view(self.bits.kind)
-        np.bitwise_and(whole, self._as_bits(visible), out=whole)
+        np.bitwise_and(whole, visible, out=whole)
 
     def _cover(self, scores: Any, visible: Any) -> None:
         """Put −∞ for what is hidden, whatever it is."""
-        limits = self._as_bits(visible)
-        limits &= self.bits.sign
-        limits ^= self.bits.hidden  # +∞ where visible, −∞ where not
+        limits = (visible & self.bits.sign) ^ self.bits.hidden  # +∞ where visible, −∞ where not
         np.fmin(scores, limits.view(self.dtype), out=scores)
 
     def _as_bits(self, visible: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import math
 import threading
+from collections import deque
 from typing import Any
 
 import array_api_compat
@@ -143,15 +144,33 @@ def on_cores(
         for index in np.ndindex(*batch)
         for group in groups
     ]
-    own = threading.local()
+    own, made = threading.local(), []
 
     def fill(job: Job) -> None:
         if not hasattr(own, "worker"):
-            own.worker = loops(query.dtype)
+            own.worker = _worker(loops, query.dtype)
+            made.append(own.worker)
         own.worker.fill(job)
 
     parallel_map(fill, jobs, threads=workers)
+    for worker in made:
+        worker.forget()
+    _spare.extend(made)
     return output
+
+
+_spare: deque[Worker] = deque(maxlen=16)
+"""Workers whose calls are over. Fresh memory costs a short call as much as its products."""
+
+
+def _worker(loops: type[Worker], dtype: Any) -> Worker:
+    """Take a worker of this kind that is free, or make one."""
+    try:
+        worker = _spare.pop()
+    except IndexError:
+        return loops(dtype)
+    fits = type(worker) is loops and worker.dtype == computing_dtype(np, dtype)
+    return worker if fits else loops(dtype)
 
 
 def _part(job: Job, index: tuple[int, ...], heads: slice, shared: slice, rows: range) -> Job:
