@@ -114,6 +114,12 @@ c = companion
 CASES: Mapping[str, Case] = {
     "add_positions": Case(lambda i: c.add_positions(i.x, i.x), 1),
     "additive_mask": Case(lambda i: c.additive_mask(i.visible, i.dtype)),
+    "attend_heads": Case(
+        lambda i: c.attend_heads(
+            *c.project_heads(i.x, i.blocks[0].attention), i.blocks[0].attention, is_causal=True
+        ),
+        ATTENTION,
+    ),
     "bilinear_form": Case(lambda i: c.bilinear_form(i.weight, i.other), D_K, proved=True),
     "causal_mask": Case(lambda i: c.causal_mask(N, query_offset=-2, xp=i.xp)),
     "combine_masks": Case(lambda i: c.combine_masks(i.visible, i.visible.mT)),
@@ -144,6 +150,9 @@ CASES: Mapping[str, Case] = {
     "pack_rows": Case(lambda i: c.pack_rows([i.x[k, :] for k in range(5)])),
     "padding_mask": Case(lambda i: c.padding_mask(i.is_token)),
     "project": Case(lambda i: c.project(i.x, i.weight, i.bias), PROJECTION, proved=True),
+    "project_heads": Case(
+        lambda i: c.project_heads(i.x, i.blocks[0].attention), PROJECTION, proved=True
+    ),
     "project_qkv": Case(
         lambda i: c.project_qkv(i.x, i.weight, i.other, i.weight), PROJECTION, proved=True
     ),

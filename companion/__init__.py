@@ -24,9 +24,7 @@ from companion.encoder import (
 )
 from companion.examples.running_example import RunningExample, running_example
 from companion.examples.trained_heads import (
-    TrainedEmbedding,
     TrainedHeads,
-    TrainedLayer,
     TrainedSentence,
     load_trained_heads,
 )
@@ -41,9 +39,11 @@ from companion.feed_forward import (
 )
 from companion.heads import (
     AttentionParameters,
+    attend_heads,
     head_contributions,
     merge_heads,
     multi_head_attention,
+    project_heads,
     split_heads,
     split_packed_projection,
 )
@@ -91,14 +91,13 @@ __all__ = [
     "RunningExample",
     "SentenceEncoder",
     "SoftmaxState",
-    "TrainedEmbedding",
     "TrainedHeads",
-    "TrainedLayer",
     "TrainedSentence",
     "add_positions",
     "additive_mask",
     "array_module",
     "array_namespace",
+    "attend_heads",
     "bilinear_form",
     "build_vocabulary",
     "causal_mask",
@@ -135,6 +134,7 @@ __all__ = [
     "parallel_map",
     "pitfalls",
     "project",
+    "project_heads",
     "project_qkv",
     "random_normal",
     "relu",

@@ -5,18 +5,30 @@ kind. The one choice left is where arrays are made, and :func:`companion.array_m
 """
 
 import os
-from typing import Any
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import array_api_compat
 import numpy as np
 
-__all__ = ["array_module", "array_namespace", "random_normal", "show", "to_numpy"]
+from companion.array_types import Array, DType, Namespace
+
+__all__ = [
+    "Array",
+    "DType",
+    "Namespace",
+    "array_module",
+    "array_namespace",
+    "random_normal",
+    "show",
+    "to_numpy",
+]
 
 ENVIRONMENT_VARIABLE = "COMPANION_ARRAY_MODULE"
-MODULE_NAMES = ("auto", "numpy", "cupy")
+ModuleName: TypeAlias = Literal["auto", "numpy", "cupy"]
+MODULE_NAMES: tuple[str, ...] = get_args(ModuleName)
 
 
-def array_module(name: str | None = None) -> Any:
+def array_module(name: ModuleName | None = None) -> Namespace:
     """Choose the array module in which a notebook makes its arrays.
 
     Parameters
@@ -40,16 +52,17 @@ def array_module(name: str | None = None) -> Any:
         If CuPy is asked for and no CUDA device answers.
     """
     source = "name"
-    if name is None:
+    wanted: str | None = name
+    if wanted is None:
         source = f"the environment variable {ENVIRONMENT_VARIABLE}"
-        name = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
-    if name not in MODULE_NAMES:
-        raise ValueError(f"{source} must be one of {', '.join(MODULE_NAMES)}, got {name!r}")
-    if name == "cupy" or (name == "auto" and _cuda_device_answers()):
+        wanted = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
+    if wanted not in MODULE_NAMES:
+        raise ValueError(f"{source} must be one of {', '.join(MODULE_NAMES)}, got {wanted!r}")
+    if wanted == "cupy" or (wanted == "auto" and _cuda_device_answers()):
         return _cupy_namespace()
     import array_api_compat.numpy as numpy_namespace
 
-    return numpy_namespace
+    return cast(Namespace, numpy_namespace)  # its names are made as it loads: no checker sees them
 
 
 def _cuda_device_answers() -> bool:
@@ -60,7 +73,7 @@ def _cuda_device_answers() -> bool:
     return bool(cupy.cuda.is_available())  # pragma: gpu
 
 
-def _cupy_namespace() -> Any:
+def _cupy_namespace() -> Namespace:
     try:
         import cupy
     except ImportError as error:
@@ -76,10 +89,10 @@ def _cupy_namespace() -> Any:
         )
     import array_api_compat.cupy as cupy_namespace  # pragma: gpu
 
-    return cupy_namespace  # pragma: gpu
+    return cast(Namespace, cupy_namespace)  # pragma: gpu
 
 
-def array_namespace(*arrays: Any, **named_arrays: Any) -> Any:
+def array_namespace(*arrays: Array | None, **named_arrays: Array | None) -> Namespace:
     """Return the one array library that all arguments belong to.
 
     Parameters
@@ -100,7 +113,8 @@ def array_namespace(*arrays: Any, **named_arrays: Any) -> Any:
         named), or if all of them are None.
     """
     named = {f"argument {i}": array for i, array in enumerate(arrays, start=1)} | named_arrays
-    first_name, first = "", None
+    first_name = ""
+    first: Namespace | None = None
     for name, array in named.items():
         if array is None:
             continue
@@ -109,7 +123,7 @@ def array_namespace(*arrays: Any, **named_arrays: Any) -> Any:
                 f"{name} must be an array of an array library such as NumPy or CuPy, "
                 f"got {type(array).__name__}"
             )
-        namespace = array_api_compat.array_namespace(array)
+        namespace = cast(Namespace, array_api_compat.array_namespace(array))
         if first is None:
             first_name, first = name, namespace
         elif namespace is not first:
@@ -122,25 +136,25 @@ def array_namespace(*arrays: Any, **named_arrays: Any) -> Any:
     return first
 
 
-def _library(namespace: Any) -> str:
+def _library(namespace: Namespace) -> str:
     return namespace.__name__.removeprefix("array_api_compat.")
 
 
-def require_floating(xp: Any, **arrays: Any) -> None:
+def require_floating(xp: Namespace, **arrays: Array | None) -> None:
     """Raise TypeError unless every array given by name has a real floating dtype (None passes)."""
     for name, array in arrays.items():
         if array is not None and not xp.isdtype(array.dtype, "real floating"):
             raise TypeError(f"{name} must have a real floating dtype, got {array.dtype}")
 
 
-def require_integer(xp: Any, **arrays: Any) -> None:
+def require_integer(xp: Namespace, **arrays: Array | None) -> None:
     """Raise TypeError unless every array given by name has an integer dtype (None passes)."""
     for name, array in arrays.items():
         if array is not None and not xp.isdtype(array.dtype, "integral"):
             raise TypeError(f"{name} must have an integer dtype, got {array.dtype}")
 
 
-def require_same_dtype(**arrays: Any) -> None:
+def require_same_dtype(**arrays: Array | None) -> None:
     """Raise TypeError unless every array given by name has the dtype of the first (None passes)."""
     given = {name: array for name, array in arrays.items() if array is not None}
     first = next(iter(given))
@@ -151,7 +165,7 @@ def require_same_dtype(**arrays: Any) -> None:
             )
 
 
-def computing_dtype(xp: Any, dtype: Any) -> Any:
+def computing_dtype(xp: Namespace, dtype: DType) -> DType:
     """Return the dtype in which a result of `dtype` is computed: float32 for float16.
 
     NumPy's arrays in the other byte order are computed in the machine's own.
@@ -161,7 +175,7 @@ def computing_dtype(xp: Any, dtype: Any) -> Any:
     return xp.float32 if dtype == getattr(xp, "float16", None) else dtype
 
 
-def to_numpy(x: Any) -> np.ndarray:
+def to_numpy(x: Array) -> np.ndarray:
     """Bring an array of any array module to the host, as a NumPy array.
 
     This is the one explicit way off the device; library code never takes it. What already is a
@@ -173,14 +187,18 @@ def to_numpy(x: Any) -> np.ndarray:
         If `x` is no array.
     """
     array_namespace(x=x)
+    array: Any = x  # each library has its own way to the host
+    host: np.ndarray
     if array_api_compat.is_cupy_array(x):
-        return x.get()  # pragma: gpu
-    if array_api_compat.is_numpy_array(x):
-        return np.asarray(x)
-    return np.from_dlpack(x)
+        host = array.get()  # pragma: gpu
+    elif array_api_compat.is_numpy_array(x):
+        host = np.asarray(array)
+    else:
+        host = np.from_dlpack(array)
+    return host
 
 
-def show(x: Any, label: str | None = None) -> None:
+def show(x: Array, label: str | None = None) -> None:
     """Print an array the same way on every device: float64, four decimals, no negative zero.
 
     Parameters
@@ -209,9 +227,9 @@ def random_normal(
     shape: tuple[int, ...],
     rng: np.random.Generator,
     *,
-    xp: Any = None,
-    dtype: Any = None,
-) -> Any:
+    xp: Namespace | None = None,
+    dtype: DType = None,
+) -> Array:
     """Draw standard normal numbers with NumPy and move them, so every device sees the same ones.
 
     Parameters

@@ -131,7 +131,7 @@ def transformer_block(
     eps : float
         Of the layer norms.
     **options
-        Masks and the like, as in :func:`companion.multi_head_attention`.
+        `state`, masks and the like, as in :func:`companion.multi_head_attention`.
 
     Returns
     -------
@@ -172,6 +172,7 @@ def transformer_stack(
     *,
     norm: str = "post",
     final_norm: NormParameters | None = None,
+    states: Sequence[Callable[[Any, Any, Any], tuple[Any, Any, Any]]] | None = None,
     eps: float = 1e-5,
     return_all: bool = False,
     **options: Any,
@@ -187,6 +188,9 @@ def transformer_stack(
     final_norm : NormParameters, optional
         A last layer norm after the last block. A pre-norm stack needs it, because its sums are
         never normed; a post-norm stack has none.
+    states : sequence of callables, one a block, optional
+        What each layer does to, or keeps of, its queries, keys and values: `state` of
+        :func:`companion.multi_head_attention`.
     eps : float
         Of the layer norms.
     return_all : bool
@@ -202,16 +206,22 @@ def transformer_stack(
     Raises
     ------
     TypeError, ValueError
-        If `final_norm` is missing in pre-norm or given in post-norm, and as the blocks say.
+        If `final_norm` is missing in pre-norm or given in post-norm, if there are more or fewer
+        states than blocks, and as the blocks say.
     """
     if (final_norm is None) == (norm == "pre"):
         raise ValueError(
             f"final_norm must be {'given' if norm == 'pre' else 'left out'} for norm={norm!r}, "
             f"got {type(final_norm).__name__}"
         )
-    states = [x]
-    for parameters in blocks:
-        states.append(transformer_block(states[-1], parameters, norm=norm, eps=eps, **options))
+    if states is not None and len(states) != len(blocks):
+        raise ValueError(f"states must be one for each of {len(blocks)} blocks, got {len(states)}")
+    rows = [x]
+    for layer, parameters in enumerate(blocks):
+        state = None if states is None else states[layer]
+        rows.append(
+            transformer_block(rows[-1], parameters, norm=norm, eps=eps, state=state, **options)
+        )
     if final_norm is not None:
-        states[-1] = layer_norm(states[-1], final_norm.weight, final_norm.bias, eps=eps)
-    return states if return_all else states[-1]
+        rows[-1] = layer_norm(rows[-1], final_norm.weight, final_norm.bias, eps=eps)
+    return rows if return_all else rows[-1]

@@ -3,12 +3,20 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, TypeAlias, get_args
 
 import array_api_compat
 import numpy as np
 
-from companion.arrays import array_module, array_namespace, computing_dtype, require_floating
+from companion.arrays import (
+    Array,
+    DType,
+    Namespace,
+    array_module,
+    array_namespace,
+    computing_dtype,
+    require_floating,
+)
 from companion.parameters import check_parameters, draw_weight
 from companion.projections import project
 
@@ -22,8 +30,10 @@ __all__ = [
     "silu",
 ]
 
+Approximation: TypeAlias = Literal["none", "tanh"]
 
-def relu(x: Any) -> Any:
+
+def relu(x: Array) -> Array:
     """Keep what is positive, and 0 elsewhere (:eq:`eq-relu`).
 
     Parameters
@@ -45,7 +55,7 @@ def relu(x: Any) -> Any:
     return xp.maximum(x, xp.zeros_like(x))
 
 
-def gelu(x: Any, *, approximate: str = "none") -> Any:
+def gelu(x: Array, *, approximate: Approximation = "none") -> Array:
     """Weigh x by the chance that a standard normal number is smaller (:eq:`eq-gelu`).
 
     Parameters
@@ -73,7 +83,7 @@ def gelu(x: Any, *, approximate: str = "none") -> Any:
     """
     xp = array_namespace(x=x)
     require_floating(xp, x=x)
-    if approximate not in ("none", "tanh"):
+    if approximate not in get_args(Approximation):
         raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
     wide = xp.astype(x, computing_dtype(xp, x.dtype), copy=False)
     if approximate == "tanh":
@@ -85,7 +95,7 @@ def gelu(x: Any, *, approximate: str = "none") -> Any:
     return xp.astype(bent, x.dtype, copy=False)
 
 
-def _erfc(x: Any) -> Any:
+def _erfc(x: Array) -> Array:
     if array_api_compat.is_numpy_array(x):
         from scipy.special import erfc
     elif array_api_compat.is_cupy_array(x):  # pragma: gpu
@@ -94,10 +104,11 @@ def _erfc(x: Any) -> Any:
         raise TypeError(
             f"x must be a NumPy or CuPy array for approximate='none', got {type(x).__name__}"
         )
-    return erfc(x)
+    tail: Array = erfc(x)
+    return tail
 
 
-def silu(x: Any) -> Any:
+def silu(x: Array) -> Array:
     """Weigh x by its logistic sigmoid, x / (1 + exp(−x)) (:eq:`eq-silu`).
 
     Parameters
@@ -141,10 +152,10 @@ class FeedForwardParameters:
         If the shapes do not fit together.
     """
 
-    w_1: Any
-    b_1: Any
-    w_2: Any
-    b_2: Any
+    w_1: Array
+    b_1: Array | None
+    w_2: Array
+    b_2: Array | None
 
     def __post_init__(self) -> None:
         check_parameters(
@@ -163,8 +174,8 @@ class FeedForwardParameters:
         width: int,
         hidden: int,
         bias: bool = True,
-        xp: Any = None,
-        dtype: Any = None,
+        xp: Namespace | None = None,
+        dtype: DType = None,
     ) -> "FeedForwardParameters":
         """Draw weights of variance 1 / (number of inputs); biases are 0.
 
@@ -187,8 +198,8 @@ class FeedForwardParameters:
 
 
 def feed_forward(
-    x: Any, parameters: FeedForwardParameters, *, activation: Callable[[Any], Any] = gelu
-) -> Any:
+    x: Array, parameters: FeedForwardParameters, *, activation: Callable[[Array], Array] = gelu
+) -> Array:
     """Widen each row, bend it, and narrow it again (:eq:`eq-feed-forward`).
 
     Parameters
@@ -229,9 +240,9 @@ class GatedFeedForwardParameters:
         If the shapes do not fit together.
     """
 
-    w_gate: Any
-    w_up: Any
-    w_down: Any
+    w_gate: Array
+    w_up: Array
+    w_down: Array
 
     def __post_init__(self) -> None:
         check_parameters(
@@ -248,18 +259,21 @@ class GatedFeedForwardParameters:
         *,
         width: int,
         hidden: int,
-        xp: Any = None,
-        dtype: Any = None,
+        xp: Namespace | None = None,
+        dtype: DType = None,
     ) -> "GatedFeedForwardParameters":
-        """Draw weights of variance 1 / (number of inputs); see FeedForwardParameters.random."""
+        """Draw weights of variance 1 / (number of inputs).
+
+        The arguments are those of :meth:`FeedForwardParameters.random`, without `bias`.
+        """
         xp = array_module() if xp is None else xp
         shapes = ((width, hidden), (width, hidden), (hidden, width))
         return cls(*(draw_weight(rng, shape, xp, dtype) for shape in shapes))
 
 
 def gated_feed_forward(
-    x: Any, parameters: GatedFeedForwardParameters, *, activation: Callable[[Any], Any] = silu
-) -> Any:
+    x: Array, parameters: GatedFeedForwardParameters, *, activation: Callable[[Array], Array] = silu
+) -> Array:
     """Let one half of the hidden layer open and close the other (:eq:`eq-gated`).
 
     Parameters

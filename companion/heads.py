@@ -1,5 +1,6 @@
 """Many heads: split, attend side by side, merge."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,11 @@ from companion.projections import project
 
 __all__ = [
     "AttentionParameters",
+    "attend_heads",
     "head_contributions",
     "merge_heads",
     "multi_head_attention",
+    "project_heads",
     "split_heads",
     "split_packed_projection",
 ]
@@ -229,11 +232,97 @@ def split_packed_projection(
     return parts if packed.ndim == 2 else tuple(xp.squeeze(part, axis=-2) for part in parts)
 
 
+def project_heads(
+    x: Any, parameters: AttentionParameters, *, context: Any = None
+) -> tuple[Any, Any, Any]:
+    """Make every head's queries, keys and values: the first half of :func:`multi_head_attention`.
+
+    What a model does between the two halves, such as rotating the queries and keys or keeping the
+    keys and values of earlier tokens, goes between this and :func:`attend_heads`.
+
+    Parameters
+    ----------
+    x : array, shape (..., T, d)
+        Makes the queries, and the keys and values too unless there is a context.
+    parameters : AttentionParameters
+    context : array, shape (..., S, d_context), optional
+        Makes the keys and values: cross-attention.
+
+    Returns
+    -------
+    query : array, shape (..., H, T, d_k)
+    key : array, shape (..., H_kv, S, d_k)
+    value : array, shape (..., H_kv, S, d_v)
+
+    Raises
+    ------
+    TypeError
+        If `x` or `context` is not floating, or an array's library or dtype is not the weights'.
+    ValueError
+        If the shapes do not match.
+    """
+    p = parameters
+    xp = array_namespace(x=x, context=context, w_q=p.w_q)
+    require_floating(xp, x=x, context=context)
+    context = x if context is None else context
+    for name, rows in (("x", x), ("context", context)):
+        if rows.ndim < 2:
+            raise ValueError(f"{name} must be (..., N, d), got shape {rows.shape}")
+    query = project(x[..., None, :, :], p.w_q, p.b_q, name="w_q")
+    key = project(context[..., None, :, :], p.w_k, p.b_k, name="w_k")
+    value = project(context[..., None, :, :], p.w_v, p.b_v, name="w_v")
+    return query, key, value
+
+
+def attend_heads(
+    query: Any,
+    key: Any,
+    value: Any,
+    parameters: AttentionParameters,
+    *,
+    return_weights: bool = False,
+    **options: Any,
+) -> Any:
+    """Attend and mix what the heads bring: the second half of :func:`multi_head_attention`.
+
+    Parameters
+    ----------
+    query : array, shape (..., H, T, d_k)
+    key : array, shape (..., H_kv, S, d_k)
+    value : array, shape (..., H_kv, S, d_v)
+        As :func:`project_heads` makes them.
+    parameters : AttentionParameters
+        Of which w_o and b_o are used.
+    return_weights : bool
+        Return the weights beside the output.
+    **options
+        As in :func:`multi_head_attention`.
+
+    Returns
+    -------
+    output : array, shape (..., T, d_out)
+    weights : array, shape (..., H, T, S)
+        Only with ``return_weights=True``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`companion.scaled_dot_product_attention` and :func:`companion.project` say.
+    """
+    attended = scaled_dot_product_attention(
+        query, key, value, return_weights=return_weights, **options
+    )
+    mixed, weights = attended if return_weights else (attended, None)
+    output = project(merge_heads(mixed), parameters.w_o, parameters.b_o, name="w_o")
+    return (output, weights) if return_weights else output
+
+
 def multi_head_attention(
     x: Any,
     parameters: AttentionParameters,
     *,
     context: Any = None,
+    state: Callable[[Any, Any, Any], tuple[Any, Any, Any]] | None = None,
     return_weights: bool = False,
     **options: Any,
 ) -> Any:
@@ -246,6 +335,9 @@ def multi_head_attention(
     parameters : AttentionParameters
     context : array, shape (..., S, d_context), optional
         Makes the keys and values: cross-attention.
+    state : callable, optional
+        Takes the query, key and value that :func:`project_heads` makes and returns those that
+        attend: where a layer rotates them, or adds the keys and values that it keeps.
     return_weights : bool
         Return the weights beside the output.
     **options
@@ -268,10 +360,10 @@ def multi_head_attention(
     ----------
     Vaswani et al., *Attention is all you need*, 2017, section 3.2.2.
     """
-    attended = _attend(x, parameters, context, return_weights=return_weights, **options)
-    mixed, weights = attended if return_weights else (attended, None)
-    output = project(merge_heads(mixed), parameters.w_o, parameters.b_o, name="w_o")
-    return (output, weights) if return_weights else output
+    heads = project_heads(x, parameters, context=context)
+    if state is not None:
+        heads = state(*heads)
+    return attend_heads(*heads, parameters, return_weights=return_weights, **options)
 
 
 def head_contributions(
@@ -291,22 +383,9 @@ def head_contributions(
     -------
     array, shape (..., H, T, d_out)
     """
-    mixed = _attend(x, parameters, context, **options)
+    heads = project_heads(x, parameters, context=context)
+    mixed = scaled_dot_product_attention(*heads, **options)
     xp = array_namespace(mixed=mixed)
     rows, d_out = parameters.w_o.shape
     slices = xp.reshape(parameters.w_o, (parameters.heads, rows // parameters.heads, d_out))
     return mixed @ slices  # (..., H, T, d_v) @ (H, d_v, d_out)
-
-
-def _attend(x: Any, parameters: AttentionParameters, context: Any, **options: Any) -> Any:
-    p = parameters
-    xp = array_namespace(x=x, context=context, w_q=p.w_q)
-    require_floating(xp, x=x, context=context)
-    context = x if context is None else context
-    for name, rows in (("x", x), ("context", context)):
-        if rows.ndim < 2:
-            raise ValueError(f"{name} must be (..., N, d), got shape {rows.shape}")
-    query = project(x[..., None, :, :], p.w_q, p.b_q, name="w_q")  # (..., H, T, d_k)
-    key = project(context[..., None, :, :], p.w_k, p.b_k, name="w_k")  # (..., H_kv, S, d_k)
-    value = project(context[..., None, :, :], p.w_v, p.b_v, name="w_v")  # (..., H_kv, S, d_v)
-    return scaled_dot_product_attention(query, key, value, **options)

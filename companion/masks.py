@@ -5,12 +5,20 @@ A boolean mask says True where a query may attend to a key. A float mask is adde
 """
 
 import operator
-from typing import Any
+from typing import Any, TypeGuard
 
 import array_api_compat
 import numpy as np
 
-from companion.arrays import array_module, array_namespace, require_floating, require_integer
+from companion.arrays import (
+    Array,
+    DType,
+    Namespace,
+    array_module,
+    array_namespace,
+    require_floating,
+    require_integer,
+)
 
 __all__ = [
     "additive_mask",
@@ -27,8 +35,12 @@ FAR = 2**60
 
 
 def causal_mask(
-    queries: int, keys: int | None = None, *, query_offset: Any = 0, xp: Any = None
-) -> Any:
+    queries: int,
+    keys: int | None = None,
+    *,
+    query_offset: int | Array = 0,
+    xp: Namespace | None = None,
+) -> Array:
     """Let every query see its own position and all before it (:eq:`eq-causal-mask`).
 
     Parameters
@@ -63,9 +75,9 @@ def window_mask(
     keys: int | None = None,
     *,
     window: tuple[int, int],
-    query_offset: Any = 0,
-    xp: Any = None,
-) -> Any:
+    query_offset: int | Array = 0,
+    xp: Namespace | None = None,
+) -> Array:
     """Let every query see the keys around its own position (:eq:`eq-window-mask`).
 
     Parameters
@@ -95,7 +107,7 @@ def window_mask(
     return position_mask(queries, keys, query_offset, left=left, right=right, xp=xp)
 
 
-def check_window(window: Any) -> tuple[int, int]:
+def check_window(window: object) -> tuple[int, int]:
     """Return the window as two Python ints, each −1 or more, or raise."""
     if not isinstance(window, (tuple, list)) or len(window) != 2:
         raise TypeError(f"window must be a pair (left, right) of integers, got {window!r}")
@@ -108,13 +120,13 @@ def check_window(window: Any) -> tuple[int, int]:
 def position_mask(
     queries: int,
     keys: int | None,
-    query_offset: Any,
+    query_offset: int | Array,
     *,
     left: int,
     right: int,
-    xp: Any = None,
+    xp: Namespace | None = None,
     device: Any = None,
-) -> Any:
+) -> Array:
     """Compare the position of every key with that of every query; −1 is no bound.
 
     The mask is made by `xp` on `device`, or where the offsets are if they are an array.
@@ -140,7 +152,7 @@ def position_mask(
     return visible
 
 
-def as_offset(query_offset: Any) -> Any:
+def as_offset(query_offset: int | Array) -> int | Array:
     """Return an offset as a Python int or an int64 array, within ±FAR, or raise.
 
     An offset that is farther than any key hides as much, and sums with it do not wrap around.
@@ -155,7 +167,7 @@ def as_offset(query_offset: Any) -> Any:
     return xp.astype(query_offset, xp.int64, copy=False)
 
 
-def is_offset_array(query_offset: Any) -> bool:
+def is_offset_array(query_offset: int | Array) -> TypeGuard[Array]:
     """Tell an array of offsets from one number, which NumPy's scalars are too."""
     return array_api_compat.is_array_api_obj(query_offset) and not isinstance(
         query_offset, np.generic
@@ -171,7 +183,7 @@ def _integer(value: Any, name: str) -> int:
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
 
 
-def padding_mask(token_mask: Any) -> Any:
+def padding_mask(token_mask: Array) -> Array:
     """Hide padding from every query of every head.
 
     Parameters
@@ -199,7 +211,7 @@ def padding_mask(token_mask: Any) -> Any:
     return token_mask[..., None, None, :]
 
 
-def combine_masks(*masks: Any) -> Any:
+def combine_masks(*masks: Array | None) -> Array | None:
     """Let a query attend where every one of the boolean masks lets it.
 
     Parameters
@@ -236,7 +248,7 @@ def combine_masks(*masks: Any) -> Any:
     return combined
 
 
-def additive_mask(mask: Any, dtype: Any) -> Any:
+def additive_mask(mask: Array, dtype: DType) -> Array:
     """Turn a boolean mask into one that is added: 0 where True, −∞ where False.
 
     Parameters
@@ -263,7 +275,7 @@ def additive_mask(mask: Any, dtype: Any) -> Any:
     return xp.where(mask, zeros, xp.full_like(zeros, -xp.inf))
 
 
-def mask_scores(scores: Any, mask: Any) -> Any:
+def mask_scores(scores: Array, mask: Array) -> Array:
     """Put −∞ in place of every score that the mask hides (:eq:`eq-masked-scores`).
 
     Parameters
@@ -296,7 +308,7 @@ def mask_scores(scores: Any, mask: Any) -> Any:
     return xp.where(blocked, hidden, shifted)
 
 
-def check_mask(xp: Any, mask: Any, shape: tuple[int, ...], name: str) -> None:
+def check_mask(xp: Namespace, mask: Array, shape: tuple[int, ...], name: str) -> None:
     """Raise unless `mask` is boolean or floating and broadcasts to the scores' shape."""
     if mask.dtype != xp.bool and not xp.isdtype(mask.dtype, "real floating"):
         raise TypeError(f"{name} must be boolean or real floating, got {mask.dtype}")

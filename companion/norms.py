@@ -1,9 +1,11 @@
 """Norms: every row brought to one size before it goes on."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from companion.arrays import (
+    Array,
+    DType,
+    Namespace,
     array_module,
     array_namespace,
     computing_dtype,
@@ -15,7 +17,7 @@ from companion.parameters import check_parameters
 __all__ = ["NormParameters", "layer_norm", "rms_norm"]
 
 
-def layer_norm(x: Any, weight: Any, bias: Any = None, *, eps: float = 1e-5) -> Any:
+def layer_norm(x: Array, weight: Array, bias: Array | None = None, *, eps: float = 1e-5) -> Array:
     """Give every row mean 0 and variance 1, then scale and shift its columns (:eq:`eq-layer-norm`).
 
     Parameters
@@ -50,7 +52,7 @@ def layer_norm(x: Any, weight: Any, bias: Any = None, *, eps: float = 1e-5) -> A
     return xp.astype(normed if bias is None else normed + bias, x.dtype, copy=False)
 
 
-def rms_norm(x: Any, weight: Any, *, eps: float = 1e-6) -> Any:
+def rms_norm(x: Array, weight: Array, *, eps: float = 1e-6) -> Array:
     """Give every row a mean square of 1, then scale its columns (:eq:`eq-rms-norm`).
 
     Parameters
@@ -81,7 +83,9 @@ def rms_norm(x: Any, weight: Any, *, eps: float = 1e-6) -> Any:
     return xp.astype(wide / xp.sqrt(square + eps) * weight, x.dtype, copy=False)
 
 
-def _prepare(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any, Any]:
+def _prepare(
+    x: Array, weight: Array, bias: Array | None, eps: float
+) -> tuple[Namespace, Array, Array, Array | None]:
     xp = array_namespace(x=x, weight=weight, bias=bias)
     require_floating(xp, x=x, weight=weight, bias=bias)
     require_same_dtype(x=x, weight=weight, bias=bias)
@@ -91,29 +95,36 @@ def _prepare(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any,
     if not eps >= 0:
         raise ValueError(f"eps must not be negative, got {eps}")
     dtype = computing_dtype(xp, x.dtype)
-    wide = (a if a is None else xp.astype(a, dtype, copy=False) for a in (x, weight, bias))
-    return xp, *wide
+    wide, weight = (xp.astype(array, dtype, copy=False) for array in (x, weight))
+    return xp, wide, weight, None if bias is None else xp.astype(bias, dtype, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
 class NormParameters:
-    """The weights of a norm: with a bias a layer norm; `rms_norm` takes the weight alone.
+    """The weights of a norm: :func:`layer_norm` takes both, :func:`rms_norm` the weight alone.
 
     Attributes
     ----------
     weight : array, shape (d,)
     bias : array, shape (d,), or None
+
+    Raises
+    ------
+    TypeError
+        If the arrays come from different libraries or differ in dtype.
+    ValueError
+        If the shapes do not fit together.
     """
 
-    weight: Any
-    bias: Any = None
+    weight: Array
+    bias: Array | None = None
 
     def __post_init__(self) -> None:
         check_parameters("NormParameters", weight=(self.weight, ("d",)), bias=(self.bias, ("d",)))
 
     @classmethod
     def neutral(
-        cls, width: int, *, bias: bool = True, xp: Any = None, dtype: Any = None
+        cls, width: int, *, bias: bool = True, xp: Namespace | None = None, dtype: DType = None
     ) -> "NormParameters":
         """Make the weights that training starts from: weight 1, bias 0."""
         xp = array_module() if xp is None else xp

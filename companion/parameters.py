@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
 from companion.arrays import (
+    Array,
+    DType,
+    Namespace,
     array_namespace,
     random_normal,
     require_floating,
@@ -16,18 +19,24 @@ from companion.arrays import (
 
 __all__ = ["count_parameters", "map_parameters", "move_parameters"]
 
-P = TypeVar("P")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Parameters: TypeAlias = "DataclassInstance | tuple[Any, ...] | list[Any]"
+P = TypeVar("P", bound=Parameters)
 
 
-def map_parameters(function: Callable[[Any], Any], parameters: P) -> P:
+def map_parameters(function: Callable[..., Array], parameters: P, *others: P) -> P:
     """Make the same parameters with every array changed by a function.
 
     Parameters
     ----------
     function : callable
-        Takes an array and returns one.
+        Takes an array, and the array in its place of each of the others, and returns one.
     parameters : parameter dataclass, or tuple or list of such
         None in place of an array stays None; numbers stay as they are.
+    *others : the kind that `parameters` is
+        Walked together with it, as an optimiser walks weights, gradients and moments.
 
     Returns
     -------
@@ -36,26 +45,46 @@ def map_parameters(function: Callable[[Any], Any], parameters: P) -> P:
     Raises
     ------
     TypeError
-        If `parameters` is none of these.
+        If `parameters` is none of these, or another is not of its kind.
+    ValueError
+        If a sequence has another length than its like, or an array stands beside None.
     """
+    for other in others:
+        if type(other) is not type(parameters):
+            raise TypeError(
+                f"all parameters must be of one kind, {type(parameters).__name__}, "
+                f"got {type(other).__name__}"
+            )
     if isinstance(parameters, (tuple, list)):
-        return type(parameters)(map_parameters(function, part) for part in parameters)
+        trees: tuple[Any, ...] = (parameters, *others)
+        lengths = {len(tree) for tree in trees}
+        if len(lengths) > 1:
+            raise ValueError(f"all parameters must have one length, got {sorted(lengths)}")
+        parts = zip(*trees, strict=True)
+        return type(parameters)(map_parameters(function, *part) for part in parts)
     if not is_dataclass(parameters) or isinstance(parameters, type):
         raise TypeError(
             f"parameters must be a parameter dataclass or a sequence of such, "
             f"got {type(parameters).__name__}"
         )
-    changed = {}
+    changed: dict[str, Any] = {}
     for field in fields(parameters):
-        value = getattr(parameters, field.name)
+        value, *likes = (getattr(tree, field.name) for tree in (parameters, *others))
+        if any((like is None) != (value is None) for like in likes):
+            raise ValueError(
+                f"{field.name} of {type(parameters).__name__} must be an array in all parameters "
+                f"or in none, got None beside an array"
+            )
         if is_dataclass(value) or isinstance(value, (tuple, list)):
-            changed[field.name] = map_parameters(function, value)
+            changed[field.name] = map_parameters(
+                function, cast(Any, value), *likes
+            )  # no class: a value
         elif hasattr(value, "dtype"):
-            changed[field.name] = function(value)
+            changed[field.name] = function(value, *likes)
     return replace(parameters, **changed)
 
 
-def count_parameters(parameters: Any) -> int:
+def count_parameters(parameters: Parameters) -> int:
     """Count the numbers in all arrays of a parameter dataclass, or of a sequence of such.
 
     Raises
@@ -65,7 +94,7 @@ def count_parameters(parameters: Any) -> int:
     """
     sizes = []
 
-    def count(array: Any) -> Any:
+    def count(array: Array) -> Array:
         sizes.append(int(np.prod(array.shape)))
         return array
 
@@ -73,7 +102,7 @@ def count_parameters(parameters: Any) -> int:
     return sum(sizes)
 
 
-def move_parameters(parameters: P, xp: Any, *, dtype: Any = None) -> P:
+def move_parameters(parameters: P, xp: Namespace, *, dtype: DType = None) -> P:
     """Copy parameters to another array module, through the host.
 
     Parameters
@@ -94,14 +123,16 @@ def move_parameters(parameters: P, xp: Any, *, dtype: Any = None) -> P:
         If `parameters` is none of these.
     """
 
-    def move(array: Any) -> Any:
+    def move(array: Array) -> Array:
         host = to_numpy(array)
         return xp.asarray(host, dtype=getattr(xp, str(host.dtype)) if dtype is None else dtype)
 
     return map_parameters(move, parameters)
 
 
-def check_parameters(owner: str, **expected: tuple[Any, tuple[int | str, ...]]) -> dict[str, int]:
+def check_parameters(
+    owner: str, **expected: tuple[Array | None, tuple[int | str, ...]]
+) -> dict[str, int]:
     """Check arrays against shapes written in letters, and return what each letter stands for.
 
     ``check_parameters("FeedForward", w_1=(w_1, ("d", "d_ff")), b_1=(b_1, ("d_ff",)))`` takes the
@@ -133,6 +164,9 @@ def check_parameters(owner: str, **expected: tuple[Any, tuple[int | str, ...]]) 
     return sizes
 
 
-def draw_weight(rng: np.random.Generator, shape: tuple[int, ...], xp: Any, dtype: Any) -> Any:
+def draw_weight(
+    rng: np.random.Generator, shape: tuple[int, ...], xp: Namespace, dtype: DType
+) -> Array:
     """Draw a weight whose outputs vary as much as its inputs: variance 1 / (number of rows)."""
-    return random_normal(shape, rng, xp=xp, dtype=dtype) * shape[-2] ** -0.5
+    scale: float = shape[-2] ** -0.5
+    return random_normal(shape, rng, xp=xp, dtype=dtype) * scale

@@ -1,15 +1,25 @@
 """Where a token stands, written into its row: fixed sinusoids, or a table that was learned."""
 
-from typing import Any
-
-from companion.arrays import array_module, array_namespace, require_floating
+from companion.arrays import (
+    Array,
+    DType,
+    Namespace,
+    array_module,
+    array_namespace,
+    require_floating,
+)
 
 __all__ = ["add_positions", "sinusoidal_positions"]
 
 
 def sinusoidal_positions(
-    length: int, width: int, *, base: float = 10_000.0, xp: Any = None, dtype: Any = None
-) -> Any:
+    length: int,
+    width: int,
+    *,
+    base: float = 10_000.0,
+    xp: Namespace | None = None,
+    dtype: DType = None,
+) -> Array:
     """Compute the fixed position vectors of the 2017 transformer (:eq:`eq-sinusoids`).
 
     Column 2m holds the sine and column 2m + 1 the cosine of ``position / base**(2m / width)``.
@@ -55,7 +65,7 @@ def sinusoidal_positions(
     return table if dtype is None else xp.astype(table, dtype)
 
 
-def add_positions(x: Any, positions: Any) -> Any:
+def add_positions(x: Array, positions: Array) -> Array:
     """Add position vector i to row i.
 
     Parameters

@@ -1,10 +1,10 @@
 """One matrix, three roles: queries, keys and values."""
 
-from typing import Any
-
 import numpy as np
 
 from companion.arrays import (
+    Array,
+    Namespace,
     array_namespace,
     computing_dtype,
     require_floating,
@@ -14,7 +14,7 @@ from companion.arrays import (
 __all__ = ["bilinear_form", "project", "project_qkv"]
 
 
-def project(x: Any, weight: Any, bias: Any = None, *, name: str = "weight") -> Any:
+def project(x: Array, weight: Array, bias: Array | None = None, *, name: str = "weight") -> Array:
     """Map every row of x with one matrix (:eq:`eq-projections`).
 
     Parameters
@@ -49,7 +49,7 @@ def project(x: Any, weight: Any, bias: Any = None, *, name: str = "weight") -> A
     return xp.astype(projected, x.dtype, copy=False)
 
 
-def _check(xp: Any, x: Any, weight: Any, bias: Any, name: str) -> None:
+def _check(xp: Namespace, x: Array, weight: Array, bias: Array | None, name: str) -> None:
     arrays = {"x": x, name: weight, f"the bias of {name}": bias}
     require_floating(xp, **arrays)
     require_same_dtype(**arrays)
@@ -72,14 +72,14 @@ def _check(xp: Any, x: Any, weight: Any, bias: Any, name: str) -> None:
 
 
 def project_qkv(
-    x: Any,
-    w_q: Any,
-    w_k: Any,
-    w_v: Any,
-    b_q: Any = None,
-    b_k: Any = None,
-    b_v: Any = None,
-) -> tuple[Any, Any, Any]:
+    x: Array,
+    w_q: Array,
+    w_k: Array,
+    w_v: Array,
+    b_q: Array | None = None,
+    b_k: Array | None = None,
+    b_v: Array | None = None,
+) -> tuple[Array, Array, Array]:
     """Make queries, keys and values from one packed matrix (:eq:`eq-projections`).
 
     Parameters
@@ -115,7 +115,7 @@ def project_qkv(
     return query, key, value
 
 
-def bilinear_form(w_q: Any, w_k: Any) -> Any:
+def bilinear_form(w_q: Array, w_k: Array) -> Array:
     r"""Return :math:`W^Q (W^K)^{\mathsf T}`, all that a score knows of both (:eq:`eq-bilinear`).
 
     Parameters

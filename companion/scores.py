@@ -2,11 +2,12 @@
 
 import math
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 
 from companion.arrays import (
+    Array,
+    Namespace,
     array_namespace,
     computing_dtype,
     require_floating,
@@ -16,7 +17,7 @@ from companion.arrays import (
 __all__ = ["scaled_scores", "score_variance", "score_variance_terms", "soft_cap"]
 
 
-def scaled_scores(query: Any, key: Any, *, scale: float | None = None) -> Any:
+def scaled_scores(query: Array, key: Array, *, scale: float | None = None) -> Array:
     """Compute all scaled scores in one product (:eq:`eq-scaled-scores`).
 
     Parameters
@@ -52,7 +53,7 @@ def scaled_scores(query: Any, key: Any, *, scale: float | None = None) -> Any:
     return xp.astype(scores, query.dtype, copy=False)
 
 
-def _check_rows(xp: Any, query: Any, key: Any) -> None:
+def _check_rows(xp: Namespace, query: Array, key: Array) -> None:
     """Raise unless `query` (..., T, d_k) and `key` (..., S, d_k) can be multiplied."""
     require_floating(xp, query=query, key=key)
     require_same_dtype(query=query, key=key)
@@ -85,7 +86,7 @@ def check_scale(scale: float | None, d_k: int) -> float:
     return float(scale)
 
 
-def soft_cap(scores: Any, cap: float | None) -> Any:
+def soft_cap(scores: Array, cap: float | None) -> Array:
     """Squeeze scores smoothly into (−cap, cap): ``cap * tanh(scores / cap)``.
 
     Parameters
@@ -176,7 +177,7 @@ def score_variance(
     )
 
 
-def score_variance_terms(query: Any, key: Any) -> tuple[Any, Any, Any]:
+def score_variance_terms(query: Array, key: Array) -> tuple[Array, Array, Array]:
     r"""Split the variance of all unscaled scores into its three terms.
 
     With the means :math:`\mu` and the covariances :math:`\Sigma` of the rows, the variance of the
@@ -217,10 +218,11 @@ def score_variance_terms(query: Any, key: Any) -> tuple[Any, Any, Any]:
         (q_mean @ k_covariance @ q_mean.mT)[..., 0, 0],
         (k_mean @ q_covariance @ k_mean.mT)[..., 0, 0],
     )
-    return tuple(xp.astype(term, query.dtype, copy=False) for term in terms)
+    both_vary, query_mean, key_mean = (xp.astype(t, query.dtype, copy=False) for t in terms)
+    return both_vary, query_mean, key_mean
 
 
-def _moments(xp: Any, rows: Any) -> tuple[Any, Any]:
+def _moments(xp: Namespace, rows: Array) -> tuple[Array, Array]:
     """Return the mean (..., 1, n) and the covariance (..., n, n) of the rows (..., N, n)."""
     mean = xp.mean(rows, axis=-2, keepdims=True)
     centred = rows - mean

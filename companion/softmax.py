@@ -1,10 +1,10 @@
 """From scores to weights, and from weights to a mixture of values."""
 
-from typing import Any
-
 import array_api_compat
 
 from companion.arrays import (
+    Array,
+    Namespace,
     array_namespace,
     computing_dtype,
     require_floating,
@@ -14,7 +14,7 @@ from companion.arrays import (
 __all__ = ["hardmax", "logsumexp", "softmax", "softmax_jacobian", "weighted_values"]
 
 
-def softmax(scores: Any, *, axis: int = -1) -> Any:
+def softmax(scores: Array, *, axis: int = -1) -> Array:
     """Turn scores into positive weights that sum to one (:eq:`eq-softmax`).
 
     Parameters
@@ -46,7 +46,7 @@ def softmax(scores: Any, *, axis: int = -1) -> Any:
     return xp.astype(weights, scores.dtype, copy=False)
 
 
-def logsumexp(scores: Any, *, axis: int = -1) -> Any:
+def logsumexp(scores: Array, *, axis: int = -1) -> Array:
     """Compute ``log(sum(exp(scores)))`` along an axis without overflow (:eq:`eq-logsumexp`).
 
     Parameters
@@ -78,7 +78,7 @@ def logsumexp(scores: Any, *, axis: int = -1) -> Any:
     return xp.astype(xp.squeeze(logs, axis=axis), scores.dtype, copy=False)
 
 
-def _exponentials(xp: Any, scores: Any, axis: int) -> tuple[Any, Any, Any]:
+def _exponentials(xp: Namespace, scores: Array, axis: int) -> tuple[Array, Array, Array]:
     """Return exp(scores − top), its sum, and the finite number `top`, with `axis` kept."""
     scores = xp.astype(scores, computing_dtype(xp, scores.dtype), copy=False)
     top = xp.max(scores, axis=axis, keepdims=True)
@@ -91,7 +91,7 @@ def _exponentials(xp: Any, scores: Any, axis: int) -> tuple[Any, Any, Any]:
     return powers, xp.sum(powers, axis=axis, keepdims=True), top
 
 
-def softmax_jacobian(weights: Any) -> Any:
+def softmax_jacobian(weights: Array) -> Array:
     """Return the derivative of every weight by every score (:eq:`eq-softmax-jacobian`).
 
     Parameters
@@ -119,7 +119,7 @@ def softmax_jacobian(weights: Any) -> Any:
     return xp.astype(jacobian, weights.dtype, copy=False)
 
 
-def hardmax(scores: Any, *, axis: int = -1) -> Any:
+def hardmax(scores: Array, *, axis: int = -1) -> Array:
     """Share all weight equally among the largest scores (:prf:ref:`prop-soft-lookup-limit`).
 
     It is what ``softmax(beta * scores)`` tends to as beta grows: the hard look-up.
@@ -150,7 +150,7 @@ def hardmax(scores: Any, *, axis: int = -1) -> Any:
     return softmax(xp.where(scores < top, xp.full_like(scores, -xp.inf), scores), axis=axis)
 
 
-def weighted_values(weights: Any, value: Any) -> Any:
+def weighted_values(weights: Array, value: Array) -> Array:
     """Mix the value rows with the weights (:eq:`eq-weighted-values`).
 
     Parameters
@@ -194,7 +194,7 @@ def weighted_values(weights: Any, value: Any) -> Any:
     return xp.astype(mixed, value.dtype, copy=False)
 
 
-def _check(xp: Any, scores: Any, axis: int) -> None:
+def _check(xp: Namespace, scores: Array, axis: int) -> None:
     require_floating(xp, scores=scores)
     if not isinstance(axis, int) or not -scores.ndim <= axis < scores.ndim:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import array_api_compat.numpy as xp_numpy
@@ -15,7 +16,6 @@ import companion
 from companion import loops, pitfalls
 from companion import scaled_dot_product_attention as attend
 from companion.arrays import to_numpy
-from companion.exercises import packing as exercises
 from companion.figures import heat_map
 from companion.figures import packing as figures
 
@@ -305,9 +305,8 @@ def test_positions_and_a_causal_mask_end_the_symmetry(causal):
 
 def test_a_real_sentence_is_packed_from_its_tables(trained):
     table, sentence = trained.embedding, trained.sentence(DOG)
-    ids = companion.token_ids(sentence.tokens, table.vocabulary, xp=np)
-    words = companion.embed(ids, table.word) + table.token_type
-    x = table.normalize(companion.add_positions(words, table.position))
+    ids = companion.token_ids(sentence.tokens, trained.vocabulary, xp=np)
+    x = companion.embed_tokens(ids, table, eps=trained.eps)
     assert np.abs(x - sentence.inputs[0]).max() < 1e-5
 
 
@@ -339,11 +338,10 @@ def test_who_saw_whom_is_in_the_positions_alone(trained, weight):
     table, layer = trained.embedding, trained.layer(0)
     saw = []
     for text in ("the big dog saw the small dog", "the small dog saw the big dog"):
-        ids = companion.token_ids(text.split(), table.vocabulary, xp=np)
-        words = companion.embed(ids, table.word) + table.token_type
-        x = table.normalize(companion.add_positions(words, weight * table.position))
-        weights = (layer.w_q, layer.w_k, layer.w_v, layer.b_q, layer.b_k, layer.b_v)
-        saw.append(attend(*companion.project_qkv(x, *weights))[:, 3, :])
+        ids = companion.token_ids(text.split(), trained.vocabulary, xp=np)
+        placed = replace(table, position=weight * table.position)
+        x = companion.embed_tokens(ids, placed, eps=trained.eps)
+        saw.append(attend(*companion.project_heads(x, layer))[:, 3, :])
     change = np.abs(saw[0] - saw[1]).max() / np.abs(saw[0]).max()
     assert round(100 * change, 1) == (8.4 if weight else 0.0)
 
@@ -393,170 +391,6 @@ def test_tokens_as_columns_change_many_rows_for_one_token():
     assert pitfalls.pack_rows_as_columns(rows).shape == companion.pack_rows(rows).shape
     assert changed(companion.pack_rows) == 1
     assert changed(pitfalls.pack_rows_as_columns) == 3
-
-
-# Exercises
-
-
-def said(capsys, check, *arguments, **options):
-    """Return the one line that a checker prints."""
-    assert check(*arguments, **options) is None
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1
-    return lines[0]
-
-
-CAT_ROW = [0.5, 0, 1.5, 0, 1, 0]  # at position 3 of *quickly ran the cat*
-
-
-@pytest.mark.parametrize(
-    ("attempt", "answer"),
-    [
-        (None, "Not attempted yet"),
-        (..., "Not attempted yet"),
-        ("cat", "six numbers"),
-        ([[1], [2, 3]], "list of length 2: write down the six numbers"),
-        ([0.5, 0, 1, 0, 1], "this is list of length 5"),
-        (np.zeros((1, 6)), "this is list of length 1"),
-        ([0.5, 0, 1.5, 0, 0, 0], "no row of P"),
-        ([np.nan] * 6, "A finite number"),
-        ([0, 0, 1, 0, 1, 0], "so is the vector of position 0."),
-        ([0.5, 0, 1, 0, 1, 0], "so is the vector of position 1."),
-        ([0, 0, 1.5, 0, 1, 0], "so is the vector of position 2."),
-        ([0, 0, 1, 0.5, 1, 0], "so is the vector of position 4."),
-        (CAT_ROW, "Right"),
-        (np.asarray(CAT_ROW), "Right"),
-    ],
-)
-def test_the_row_of_cat_is_checked(capsys, attempt, answer):
-    assert answer in said(capsys, exercises.check_cat_row, attempt)
-
-
-def test_the_row_of_cat_is_that_of_the_packed_sentence():
-    assert pack(["quickly", "ran", "the", "cat"])[3, :].tolist() == CAT_ROW
-
-
-def test_the_row_of_cat_may_be_on_any_device(capsys, home):
-    assert "Right" in said(capsys, exercises.check_cat_row, home.asarray(np.asarray(CAT_ROW)))
-
-
-@pytest.mark.parametrize(
-    ("attempt", "answer"),
-    [
-        (None, "Not attempted yet"),
-        ("three", "this is str"),
-        (True, "this is bool"),
-        (3.0, "this is float"),
-        (0, "at least one and at most five"),
-        (6, "at least one and at most five"),
-        (2, "Which rows are equal"),
-        (5, "Which rows are equal"),
-        (3, "Right"),
-        (np.int64(3), "Right"),
-    ],
-)
-def test_distinct_rows_are_checked(capsys, attempt, answer):
-    assert answer in said(capsys, exercises.check_distinct_rows, attempt)
-
-
-def nearest(x, table, positions):
-    gaps = (x - positions[: len(x)])[:, None, :] - table[None, :, :]
-    return np.argmin((gaps**2).sum(axis=-1), axis=1)
-
-
-def largest_product(x, table, positions):
-    return np.argmax((x - positions[: len(x)]) @ table.T, axis=1)
-
-
-def nearest_with_positions(x, table, positions):
-    return nearest(x, table, 0 * positions)
-
-
-@pytest.mark.parametrize(
-    ("attempt", "answer"),
-    [
-        (None, "Not attempted yet"),
-        (lambda *_: ..., "Not attempted yet"),
-        ([0, 1], "this is list"),
-        (lambda x: x, "stops with TypeError"),
-        (lambda *_: [0] * 9, "An array is asked for, and this is list"),
-        (lambda x, *_: x, "one id a row; yours is (9, 7)"),
-        (lambda x, *_: x[:, 0], "yours have dtype float64"),
-        (lambda *arrays: nearest(*arrays) - 11, "0 … 10"),
-        (nearest_with_positions, "does not come back"),
-        (largest_product, "does not come back"),
-        (nearest, "Right"),
-    ],
-)
-def test_unpacking_is_checked(capsys, attempt, answer):
-    assert answer in said(capsys, exercises.check_ids_from_rows, attempt, xp=xp_numpy)
-
-
-def token_mean(x, token_mask):
-    keep = token_mask[:, :, None]
-    return np.where(keep, x, 0.0).sum(axis=1) / keep.sum(axis=1)
-
-
-@pytest.mark.parametrize(
-    ("attempt", "answer"),
-    [
-        (None, "Not attempted yet"),
-        (lambda *_: None, "Not attempted yet"),
-        (3, "this is int"),
-        (lambda x, _: x.undefined, "stops with AttributeError"),
-        (lambda *_: 0.0, "this is float"),
-        (lambda x, _: x.mean(axis=2), "one mean a sentence; yours is (3, 5)"),
-        (lambda *_: np.full((3, 4), np.nan), "not all finite"),
-        (lambda x, _: x.mean(axis=1), "rows of padding hold other numbers"),
-        (
-            lambda x, token_mask: x.sum(axis=1) / token_mask.sum(axis=1)[:, None],
-            "rows of padding hold other numbers",
-        ),
-        (
-            lambda x, token_mask: np.where(token_mask[:, :, None], x, 0.0).mean(axis=1),
-            "sentences with padding are divided",
-        ),
-        (
-            lambda x, token_mask: np.where(token_mask[:, :, None], x, 0.0).sum(axis=1),
-            "a sentence without padding, too, are divided",
-        ),
-        (token_mean, "Right"),
-    ],
-)
-def test_the_mean_over_tokens_is_checked(capsys, attempt, answer):
-    assert answer in said(capsys, exercises.check_token_mean, attempt, xp=xp_numpy)
-
-
-@pytest.mark.parametrize(
-    ("attempt", "answer"),
-    [
-        (None, "Not attempted yet"),
-        (1344, "this is int: write down two whole numbers"),
-        ((1344,), "A pair is asked for, and this is tuple of length 1"),
-        ((1344.0, 1), "A whole number is asked for, and this is float"),
-        ((0, 0), "Neither yet"),
-        ((1344, 4 * 512**2), "The rows are right"),
-        ((704, 274_432), "The scores are right"),
-        ((1344, 274_432), "Right"),
-    ],
-)
-def test_the_cost_of_padding_is_checked(capsys, attempt, answer):
-    assert answer in said(capsys, exercises.check_padding_cost, attempt)
-
-
-@pytest.mark.parametrize("attempt", [None, 2, "x", (1, 2), CAT_ROW[:4]])
-def test_no_checker_gives_the_answer_away(capsys, attempt):
-    for name in exercises.__all__:
-        check = getattr(exercises, name)
-        line = said(capsys, check, attempt)
-        assert not line.startswith("Right")
-        assert not any(answer in line for answer in ("three", "1344", "274"))
-
-
-def test_checkers_find_the_array_module_themselves(capsys, monkeypatch):
-    monkeypatch.setenv("COMPANION_ARRAY_MODULE", "numpy")
-    assert "Right" in said(capsys, exercises.check_ids_from_rows, nearest)
-    assert "Right" in said(capsys, exercises.check_token_mean, token_mean)
 
 
 # Figures

@@ -1,12 +1,14 @@
 """Parameters are checked when they are made, and can be counted, changed and moved."""
 
+import re
+
 import numpy as np
 import pytest
-from conftest import NUMPY, STRICT
 
 import companion
 from companion import AttentionParameters, BlockParameters, FeedForwardParameters, NormParameters
 from companion.arrays import to_numpy
+from tests.support.homes import NUMPY, STRICT
 
 
 def random_block(**options):
@@ -59,6 +61,27 @@ def test_changing_every_array():
     block = companion.map_parameters(lambda array: 2 * array, random_block())
     np.testing.assert_array_equal(block.norm_1.weight, np.full(12, 2.0))
     np.testing.assert_array_equal(block.attention.w_v, 2 * random_block().attention.w_v)
+
+
+def test_several_parameters_are_walked_together():
+    weights, gradients = [random_block(bias=False)], [random_block(bias=False)]
+    (stepped,) = companion.map_parameters(lambda w, g: w - 0.5 * g, weights, gradients)
+    expected = weights[0].attention.w_k - 0.5 * gradients[0].attention.w_k
+    np.testing.assert_array_equal(stepped.attention.w_k, expected)
+    assert stepped.attention.b_q is None
+
+
+@pytest.mark.parametrize(
+    ("other", "error", "part"),
+    [
+        (lambda block: block, TypeError, "all parameters must be of one kind, list, got Block"),
+        (lambda block: [block, block], ValueError, "all parameters must have one length, got [1"),
+        (lambda _: [random_block(bias=False)], ValueError, "b_q of AttentionParameters must"),
+    ],
+)
+def test_parameters_of_another_shape_are_not_walked_together(other, error, part):
+    with pytest.raises(error, match=re.escape(part)):
+        companion.map_parameters(lambda w, g: w - g, [random_block()], other(random_block()))
 
 
 def zeros(*shape, dtype=np.float64):

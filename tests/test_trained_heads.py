@@ -10,10 +10,12 @@ import array_api_strict
 import numpy as np
 import pytest
 
+from companion.encoder import embed_tokens
 from companion.examples.trained_heads import load_trained_heads
-from companion.packing import embed, token_ids
-from companion.positions import add_positions
-from companion.projections import bilinear_form, project_qkv
+from companion.heads import project_heads
+from companion.norms import layer_norm
+from companion.packing import token_ids
+from companion.projections import bilinear_form
 from companion.scores import scaled_scores
 from companion.softmax import softmax
 
@@ -46,7 +48,7 @@ def weights(scores):
 
 
 def layer_scores(layer, x):
-    query, key, _ = project_qkv(x, layer.w_q, layer.w_k, layer.w_v, layer.b_q, layer.b_k, layer.b_v)
+    query, key, _ = project_heads(x, layer)
     return scaled_scores(query, key)
 
 
@@ -119,8 +121,8 @@ def test_equal_words_have_equal_ids_and_no_others(trained):
 def test_chapter_one_can_pack_what_enters_layer_0(text):
     trained = load_trained_heads(PATH, xp=np)
     embedding, sentence = trained.embedding, trained.sentence(text)
-    rows = embed(token_ids(sentence.tokens, embedding.vocabulary, xp=np), embedding.word)
-    x = embedding.normalize(add_positions(rows, embedding.position) + embedding.token_type)
+    ids = token_ids(sentence.tokens, trained.vocabulary, xp=np)
+    x = embed_tokens(ids, embedding, eps=trained.eps)
     expected = sentence.inputs[0]
     assert x.dtype == np.float32
     # The file's X was computed in float64: a few roundings apart, relative to the largest entry.
@@ -134,27 +136,21 @@ def test_loads_float32_by_default_with_the_stated_shapes():
     trained = load_trained_heads(str(PATH), xp=np)
     for index in (0, 2):
         layer = trained.layer(index)
-        assert layer.index == index
         assert layer.w_q.shape == layer.w_k.shape == layer.w_v.shape == (12, 384, 32)
         assert layer.b_q.shape == layer.b_k.shape == layer.b_v.shape == (12, 32)
         assert layer.w_o.shape == (384, 384)
         assert layer.b_o.shape == (384,)
         assert layer.w_o.dtype == np.float32
     assert trained.sentence(KEYS).inputs[2].shape == (14, 384)
-    assert trained.embedding.word.shape == (len(trained.embedding.vocabulary), 384)
+    assert trained.embedding.word.shape == (len(trained.vocabulary), 384)
     assert trained.embedding.position.shape == (16, 384)
-    assert next(iter(trained.embedding.vocabulary)) == "[PAD]"
+    assert next(iter(trained.vocabulary)) == "[PAD]"
 
 
 def test_float16_gives_back_the_stored_bits():
     trained = load_trained_heads(PATH, xp=np, dtype=np.float16)
     with np.load(PATH, allow_pickle=False) as file:
         assert np.array_equal(trained.layer(2).w_k, file["layer_2/w_k"])
-
-
-def test_normalize_gives_a_row_without_variance_the_bias(trained):
-    embedding = trained.embedding
-    assert np.array_equal(embedding.normalize(np.full((1, 384), 2.0))[0], embedding.norm_bias)
 
 
 def test_array_module_decides_where_the_arrays_are(monkeypatch):
@@ -164,32 +160,6 @@ def test_array_module_decides_where_the_arrays_are(monkeypatch):
     monkeypatch.setenv("COMPANION_ARRAY_MODULE", "abacus")
     with pytest.raises(ValueError, match=r"COMPANION_ARRAY_MODULE must be one of .* got 'abacus'"):
         load_trained_heads(PATH)
-
-
-def test_normalize_stays_on_the_second_device():
-    second = array_api_strict.Device("device1")
-    embedding = load_trained_heads(PATH, xp=array_api_strict).embedding
-    moved = {
-        name: array_api_strict.asarray(getattr(embedding, name), device=second)
-        for name in ("word", "norm_weight", "norm_bias")
-    }
-    there = dataclasses.replace(embedding, **moved)
-    result = there.normalize(there.word)
-    assert result.device == second
-    here = embedding.normalize(embedding.word)
-    assert np.array_equal(np.from_dlpack(result), np.from_dlpack(here))
-
-
-def test_normalize_refuses_what_does_not_fit(trained):
-    with pytest.raises(ValueError, match=r"weight must be \(d,\) to match x"):
-        trained.embedding.normalize(np.zeros((3, 6)))
-
-
-def test_the_attention_of_a_layer_is_its_weights(trained):
-    layer = trained.layer(2)
-    assert layer.attention.heads == 12
-    for role in ("w_q", "w_k", "w_v", "w_o", "b_q", "b_k", "b_v", "b_o"):
-        assert getattr(layer.attention, role) is getattr(layer, role)
 
 
 def test_what_the_file_does_not_hold_is_refused_by_name(trained):
@@ -326,15 +296,17 @@ def test_every_row_of_every_head_is_a_distribution(weights):
 def test_head_0_2_looks_at_the_previous_token_whatever_the_words(trained, weights):
     for matrix in by_sentence(weights, 0, 2):
         assert np.min(np.diag(matrix, -1)) > 0.99
-    embedding, layer = trained.embedding, trained.layer(0)
-    bare = embedding.normalize(embedding.position[:14] + embedding.token_type)
-    assert np.min(np.diag(softmax(layer_scores(layer, bare))[2], -1)) > 0.9999
-    ids = np.asarray([embedding.vocabulary[token] for token in trained.sentence(CAT).tokens])
-    words = embedding.word[ids[[0, 5, 3, 1, 4, 2, 6, 7]]]
-    shuffled = embedding.normalize(words + embedding.position[:8] + embedding.token_type)
-    assert np.min(np.diag(softmax(layer_scores(layer, shuffled))[2], -1)) > 0.99
-    unplaced = embedding.normalize(embedding.word[ids] + embedding.token_type)
-    assert np.mean(np.diag(softmax(layer_scores(layer, unplaced))[2], -1)) < 0.3
+    table, layer = trained.embedding, trained.layer(0)
+
+    def diagonal(words, position):
+        norm = table.norm.weight, table.norm.bias
+        x = layer_norm(words + position + table.token_type, *norm, eps=trained.eps)
+        return np.diag(softmax(layer_scores(layer, x))[2], -1)
+
+    assert np.min(diagonal(0.0, table.position[:14])) > 0.9999
+    words = table.word[token_ids(trained.sentence(CAT).tokens, trained.vocabulary, xp=np)]
+    assert np.min(diagonal(words[[0, 5, 3, 1, 4, 2, 6, 7]], table.position[:8])) > 0.99
+    assert np.mean(diagonal(words, 0.0)) < 0.3
 
 
 def test_head_0_2_spreads_its_scores_as_no_other_does(scores):

@@ -50,17 +50,15 @@ def page_data(index: int) -> dict[str, Any]:
         "heads": heads,
         "width": width,
         "gram": _packed(w_o @ w_o.mT),
-        "sentences": [_sentence_data(sentence, layer) for sentence in trained.sentences.values()],
+        "sentences": [
+            _sentence_data(sentence, index, layer) for sentence in trained.sentences.values()
+        ],
     }
 
 
-def _sentence_data(sentence: Any, layer: Any) -> dict[str, Any]:
-    x = sentence.inputs[layer.index]
-    roles = {"query": "q", "key": "k", "value": "v"}
-    projected = {
-        role: companion.project(x, getattr(layer, f"w_{letter}"), getattr(layer, f"b_{letter}"))
-        for role, letter in roles.items()
-    }
+def _sentence_data(sentence: Any, index: int, layer: Any) -> dict[str, Any]:
+    x = sentence.inputs[index]
+    projected = dict(zip(("query", "key", "value"), companion.project_heads(x, layer), strict=True))
     return {
         "text": sentence.text,
         "tokens": sentence.tokens,

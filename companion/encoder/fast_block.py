@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import array_api_compat
 import numpy as np
@@ -102,8 +102,8 @@ def even_parts(lengths: Sequence[int], workers: int) -> list[range]:
 
 
 def fast_block(
-    x: Any, lengths: Sequence[int], parameters: BlockParameters | LaidOut, *, eps: float
-) -> Any:
+    x: np.ndarray, lengths: Sequence[int], parameters: BlockParameters | LaidOut, *, eps: float
+) -> np.ndarray:
     """Compute ``transformer_block(x, parameters, eps=eps)`` for sentences of any lengths.
 
     Everything but the attention works on each token by itself, so the sentences lie one below the
@@ -131,22 +131,24 @@ def fast_block(
     if sum(lengths) != len(x):
         raise ValueError(f"lengths must add up to the {len(x)} rows of x, got {sum(lengths)}")
     laid_out = parameters if isinstance(parameters, LaidOut) else lay_out(parameters)
-    p, network = laid_out.parameters, laid_out.parameters.feed_forward
+    # What `is_plain` has seen, no annotation says: there is no gate, and all arrays are NumPy's.
+    p, network = laid_out.parameters, cast(Any, laid_out.parameters.feed_forward)
     x = _add(_attend(x, lengths, laid_out), x)
-    x = layer_norm(x, p.norm_1.weight, p.norm_1.bias, eps=eps)
+    x = cast(np.ndarray, layer_norm(x, p.norm_1.weight, p.norm_1.bias, eps=eps))
     hidden = _add(x @ network.w_1, network.b_1)
     for start in range(0, hidden.size, ENTRIES):
         _gelu(hidden.reshape(-1)[start : start + ENTRIES])
     x = _add(_add(hidden @ network.w_2, network.b_2), x)
-    return layer_norm(x, p.norm_2.weight, p.norm_2.bias, eps=eps)
+    return cast(np.ndarray, layer_norm(x, p.norm_2.weight, p.norm_2.bias, eps=eps))
 
 
-def _add(x: Any, y: Any) -> Any:
+def _add(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Add to an array that no one else needs."""
-    return np.add(x, y, out=x)
+    np.add(x, y, out=x)
+    return x
 
 
-def _attend(x: Any, lengths: Sequence[int], laid_out: LaidOut) -> Any:
+def _attend(x: np.ndarray, lengths: Sequence[int], laid_out: LaidOut) -> np.ndarray:
     """Let the tokens of each sentence attend to one another: (N_1 + … + N_B, d)."""
     p = laid_out.parameters.attention
     projected = _add(x @ laid_out.w_qkv, laid_out.b_qkv)
@@ -170,7 +172,7 @@ def _attend(x: Any, lengths: Sequence[int], laid_out: LaidOut) -> Any:
     return _add(mixed.reshape(len(x), len(p.w_o)) @ p.w_o, p.b_o)
 
 
-def _gelu(x: Any) -> None:
+def _gelu(x: np.ndarray) -> None:
     """Replace float32 numbers by their GELU: x Φ(x) = max(x, 0) − |x| Φ(−|x|)."""
     size = np.abs(x)
     np.clip(size, 0, FAR, out=size)

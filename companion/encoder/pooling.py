@@ -1,13 +1,11 @@
 """Pooling: the rows of a sentence's tokens, made one unit vector."""
 
-from typing import Any
-
-from companion.arrays import array_namespace, computing_dtype, require_floating
+from companion.arrays import Array, array_namespace, computing_dtype, require_floating
 
 __all__ = ["mean_pool", "unit_rows"]
 
 
-def mean_pool(states: Any, token_mask: Any = None) -> Any:
+def mean_pool(states: Array, token_mask: Array | None = None) -> Array:
     """Average the rows of each sentence, its padding left out.
 
     Parameters
@@ -52,7 +50,7 @@ def mean_pool(states: Any, token_mask: Any = None) -> Any:
     return xp.astype(mean, states.dtype, copy=False)
 
 
-def unit_rows(x: Any) -> Any:
+def unit_rows(x: Array) -> Array:
     """Scale each row to length 1, so that a dot product of two is the cosine between them.
 
     Parameters

@@ -9,56 +9,21 @@ from dataclasses import dataclass
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from companion.arrays import array_module
+from companion.arrays import Array, DType, Namespace, array_module
+from companion.encoder.embedding import EmbeddingParameters
 from companion.heads import AttentionParameters
-from companion.norms import layer_norm
+from companion.norms import NormParameters
 
 __all__ = [
-    "TrainedEmbedding",
     "TrainedHeads",
-    "TrainedLayer",
     "TrainedSentence",
     "load_trained_heads",
 ]
 
 HEADS, WIDTH, HEAD_WIDTH = 12, 384, 32
-
-
-@dataclass(frozen=True, eq=False)
-class TrainedLayer:
-    """The attention weights of one layer, H heads on the first axis: queries are x @ w_q + b_q.
-
-    Attributes
-    ----------
-    index : int
-        Which layer of the encoder, counted from 0.
-    w_q, w_k : array, shape (H, d, d_k)
-    w_v : array, shape (H, d, d_v)
-    w_o : array, shape (H·d_v, d)
-    b_q, b_k : array, shape (H, d_k)
-    b_v : array, shape (H, d_v)
-    b_o : array, shape (d,)
-    """
-
-    index: int
-    w_q: Any
-    w_k: Any
-    w_v: Any
-    w_o: Any
-    b_q: Any
-    b_k: Any
-    b_v: Any
-    b_o: Any
-
-    @property
-    def attention(self) -> AttentionParameters:
-        """The same weights as :func:`companion.multi_head_attention` takes them."""
-        roles = ("w_q", "w_k", "w_v", "w_o", "b_q", "b_k", "b_v", "b_o")
-        return AttentionParameters(**{role: getattr(self, role) for role in roles})
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +34,7 @@ class TrainedSentence:
     ----------
     text : str
     tokens : tuple of N str
-        The sentence's tokens between ``[CLS]`` and ``[SEP]``.
+        The sentence's tokens, from ``[CLS]`` to ``[SEP]``, both included.
     token_ids : tuple of N int
         Their numbers in the encoder's own vocabulary.
     inputs : mapping of int to array, shape (N, d)
@@ -79,69 +44,34 @@ class TrainedSentence:
     text: str
     tokens: tuple[str, ...]
     token_ids: tuple[int, ...]
-    inputs: Mapping[int, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class TrainedEmbedding:
-    """What packs tokens into the X of layer 0: a row for each token and position, then a norm.
-
-    Attributes
-    ----------
-    vocabulary : mapping of str to int
-        The rows of `word` by token: only the sentences' tokens and ``[PAD]`` are here.
-    word : array, shape (V, d)
-    position : array, shape (M, d)
-    token_type : array, shape (d,)
-        Added to every row; the encoder has a second such row for the second text of a pair.
-    norm_weight, norm_bias : array, shape (d,)
-    norm_eps : float
-    """
-
-    vocabulary: Mapping[str, int]
-    word: Any
-    position: Any
-    token_type: Any
-    norm_weight: Any
-    norm_bias: Any
-    norm_eps: float
-
-    def normalize(self, x: Any) -> Any:
-        """Apply the layer norm behind the sums of word, position and token type rows.
-
-        Parameters
-        ----------
-        x : array, shape (..., N, d)
-
-        Returns
-        -------
-        array, shape (..., N, d)
-
-        Raises
-        ------
-        TypeError, ValueError
-            As :func:`companion.layer_norm` says.
-        """
-        return layer_norm(x, self.norm_weight, self.norm_bias, eps=self.norm_eps)
+    inputs: Mapping[int, Array]
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedHeads:
-    """The content of the file; `layer` and `sentence` pick from it.
+    """The content of the file; :meth:`layer` and :meth:`sentence` pick from it.
 
     Attributes
     ----------
-    layers : mapping of int to TrainedLayer
+    layers : mapping of int to AttentionParameters
+        By the layer's place in the encoder, counted from 0.
     sentences : mapping of str to TrainedSentence
         By text.
-    embedding : TrainedEmbedding
+    vocabulary : mapping of str to int
+        The rows of ``embedding.word`` by token: only the sentences' tokens and ``[PAD]`` are here.
+    embedding : EmbeddingParameters
+        What packs tokens into the X of layer 0.
+    eps : float
+        Of the embedding's layer norm.
     """
 
-    layers: Mapping[int, TrainedLayer]
+    layers: Mapping[int, AttentionParameters]
     sentences: Mapping[str, TrainedSentence]
-    embedding: TrainedEmbedding
+    vocabulary: Mapping[str, int]
+    embedding: EmbeddingParameters
+    eps: float
 
-    def layer(self, index: int) -> TrainedLayer:
+    def layer(self, index: int) -> AttentionParameters:
         """Return the layer with this index; ValueError if the file does not hold it."""
         if index not in self.layers:
             held = ", ".join(map(str, self.layers))
@@ -157,14 +87,14 @@ class TrainedHeads:
 
 
 def load_trained_heads(
-    path: str | PathLike[str], *, xp: Any = None, dtype: Any = None
+    path: str | PathLike[str], *, xp: Namespace | None = None, dtype: DType = None
 ) -> TrainedHeads:
     """Read the trained heads, and check the whole file before anything is handed out.
 
     Parameters
     ----------
     path : str or path
-        The file ``minilm_heads.npz``. Its weights are kept in float16.
+        The file ``minilm_heads.npz``, which stores its weights in float16.
     xp : module, optional
         The array module of the result; :func:`companion.array_module` chooses where it is left out.
     dtype : dtype, optional
@@ -196,16 +126,18 @@ def load_trained_heads(
             text: _read_sentence(file, number, text, indices)
             for number, text in enumerate(file.strings("sentences", "S"))
         },
+        vocabulary={t: row for row, t in enumerate(file.strings("embedding/tokens", "V"))},
         embedding=_read_embedding(file),
+        eps=float(file.get("embedding/norm_eps", "f")),
     )
 
 
-def _read_layer(file: "_File", index: int) -> TrainedLayer:
-    shapes = {f"w_{role}": (HEADS, WIDTH, HEAD_WIDTH) for role in "qkv"}
+def _read_layer(file: "_File", index: int) -> AttentionParameters:
+    shapes: dict[str, tuple[int, ...]] = {f"w_{role}": (HEADS, WIDTH, HEAD_WIDTH) for role in "qkv"}
     shapes |= {f"b_{role}": (HEADS, HEAD_WIDTH) for role in "qkv"}
     shapes |= {"w_o": (HEADS * HEAD_WIDTH, WIDTH), "b_o": (WIDTH,)}
     arrays = {name: file.numbers(f"layer_{index}/{name}", *shape) for name, shape in shapes.items()}
-    return TrainedLayer(index, **arrays)
+    return AttentionParameters(**arrays)
 
 
 def _read_sentence(file: "_File", number: int, text: str, indices: list[int]) -> TrainedSentence:
@@ -220,22 +152,23 @@ def _read_sentence(file: "_File", number: int, text: str, indices: list[int]) ->
     )
 
 
-def _read_embedding(file: "_File") -> TrainedEmbedding:
-    tokens = file.strings("embedding/tokens", "V")
-    vectors = ("token_type", "norm_weight", "norm_bias")
-    return TrainedEmbedding(
-        vocabulary={token: row for row, token in enumerate(tokens)},
-        word=file.numbers("embedding/word", len(tokens), WIDTH),
+def _read_embedding(file: "_File") -> EmbeddingParameters:
+    tokens = len(file.strings("embedding/tokens", "V"))
+    return EmbeddingParameters(
+        word=file.numbers("embedding/word", tokens, WIDTH),
         position=file.numbers("embedding/position", "M", WIDTH),
-        norm_eps=float(file.get("embedding/norm_eps", "f")),
-        **{name: file.numbers(f"embedding/{name}", WIDTH) for name in vectors},
+        # The file holds the row for single texts alone.
+        token_type=file.numbers("embedding/token_type", WIDTH)[None, :],
+        norm=NormParameters(
+            file.numbers("embedding/norm_weight", WIDTH), file.numbers("embedding/norm_bias", WIDTH)
+        ),
     )
 
 
 class _File:
     """The arrays of an .npz file, each handed out once its shape and kind are as expected."""
 
-    def __init__(self, path: Path, xp: Any, dtype: Any):
+    def __init__(self, path: Path, xp: Namespace, dtype: DType):
         self.path, self.xp, self.dtype = path, xp, dtype
         try:
             content = path.read_bytes()
@@ -243,7 +176,7 @@ class _File:
             raise FileNotFoundError(f"there is no file of trained heads at {path}") from error
         try:
             with np.load(BytesIO(content), allow_pickle=False) as archive:
-                self.arrays = {name: archive[name] for name in archive.files}
+                self.arrays: dict[str, np.ndarray] = {name: archive[name] for name in archive.files}
         except Exception as error:  # damage meets the readers of zip and npy in many ways
             raise ValueError(
                 f"{path} must be an undamaged .npz file of plain arrays: {error}"
@@ -268,11 +201,13 @@ class _File:
             raise ValueError(f"{self.path}: {name} must be finite, got a value that is not")
         return array
 
-    def numbers(self, name: str, *shape: int | str) -> Any:
+    def numbers(self, name: str, *shape: int | str) -> Array:
         return self.xp.asarray(self.get(name, "f", *shape), dtype=self.dtype)
 
     def integers(self, name: str, *shape: int | str) -> list[int]:
-        return self.get(name, "i", *shape).tolist()
+        numbers: list[int] = self.get(name, "i", *shape).tolist()
+        return numbers
 
     def strings(self, name: str, *shape: int | str) -> list[str]:
-        return self.get(name, "U", *shape).tolist()
+        texts: list[str] = self.get(name, "U", *shape).tolist()
+        return texts

@@ -1,9 +1,11 @@
 """The softmax in one pass: a small state for each query, and how two of them become one."""
 
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from companion.arrays import (
+    Array,
+    Namespace,
     array_namespace,
     computing_dtype,
     require_floating,
@@ -36,12 +38,12 @@ class SoftmaxState(NamedTuple):
         The sum of ``exp(score - maximum) * value``.
     """
 
-    maximum: Any
-    total: Any
-    weighted: Any
+    maximum: Array
+    total: Array
+    weighted: Array
 
 
-def softmax_state(scores: Any, value: Any) -> SoftmaxState:
+def softmax_state(scores: Array, value: Array) -> SoftmaxState:
     """Sum up one block of keys (:eq:`eq-softmax-state`).
 
     Parameters
@@ -128,18 +130,18 @@ def merge_states(first: SoftmaxState, second: SoftmaxState) -> SoftmaxState:
     )
 
 
-def _check_states(**states: Any) -> None:
+def _check_states(**states: object) -> None:
     for name, state in states.items():
         if not isinstance(state, SoftmaxState):
             raise TypeError(f"{name} must be a SoftmaxState, got {type(state).__name__}")
 
 
-def _finite(xp: Any, maximum: Any) -> Any:
+def _finite(xp: Namespace, maximum: Array) -> Array:
     """Put 0 for −∞, so that no ∞ − ∞ arises where no key was seen."""
     return xp.where(maximum == -xp.inf, xp.zeros_like(maximum), maximum)
 
 
-def state_output(state: SoftmaxState) -> Any:
+def state_output(state: SoftmaxState) -> Array:
     """Divide the weighted values by the total: attention's output (..., T, d_v), 0 for no key."""
     _check_states(state=state)
     xp = array_namespace(total=state.total)
@@ -147,14 +149,14 @@ def state_output(state: SoftmaxState) -> Any:
 
 
 def online_attention(
-    query: Any,
-    key: Any,
-    value: Any,
-    attn_mask: Any = None,
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None = None,
     *,
     block_size: int = 128,
     scale: float | None = None,
-) -> Any:
+) -> Array:
     """Compute attention block of keys by block of keys, with no row of weights ever complete.
 
     Parameters

@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 import array_api_compat
 import numpy as np
 
+from companion.arrays import Array, Namespace
 from companion.masks import FAR, is_offset_array, position_mask
 
 
 class Reach(NamedTuple):
     """Which keys a query sees: row i those with i + offset − left ≤ j ≤ i + offset + right."""
 
-    offset: Any
+    offset: int | Array
     left: int
     right: int
 
@@ -26,7 +27,7 @@ class Reach(NamedTuple):
 
     def spans(self, rows: range, count: int) -> tuple[Any, Any]:
         """Return the first key that each of these rows sees, and the first that it sees no more."""
-        numbers = np.arange(rows.start, rows.stop) + self.offset
+        numbers: Any = np.arange(rows.start, rows.stop) + self.offset
         low = numbers - self.left if self.left >= 0 else np.zeros_like(numbers)
         high = numbers + self.right + 1 if self.right >= 0 else np.full_like(numbers, count)
         low = np.clip(low, 0, count)
@@ -42,7 +43,7 @@ class Reach(NamedTuple):
             return -FAR, FAR  # asking would wait for the device
         return int(xp.min(self.offset)), int(xp.max(self.offset))
 
-    def masks(self, xp: Any, device: Any, rows: range, keys: range) -> list[Any]:
+    def masks(self, xp: Namespace, device: Any, rows: range, keys: range) -> list[Array]:
         """Return the mask of these rows and keys, in a list that is empty without a bound."""
         if self.left < 0 and self.right < 0:
             return []
@@ -56,7 +57,7 @@ def as_slice(span: range) -> slice:
     return slice(span.start, span.stop)
 
 
-def mask_part(mask: Any, rows: range, keys: range) -> Any:
+def mask_part(mask: Array, rows: range, keys: range) -> Array:
     """Cut rows and keys out of a mask that broadcasts to the scores."""
     if mask.ndim >= 1 and mask.shape[-1] > 1:
         mask = mask[..., as_slice(keys)]

@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import computing_dtype
+from companion.arrays import Array, Namespace, computing_dtype
 from companion.masks import mask_scores
 from companion.scores import scaled_scores, soft_cap
 from companion.softmax import softmax, weighted_values
 
+__all__ = ["textbook_attention"]
 
-def masked_softmax(scores: Any, masks: list[Any], softcap: float | None) -> Any:
+
+def masked_softmax(scores: Array, masks: list[Array], softcap: float | None) -> Array:
     """Turn scaled scores into weights: the cap, then the masks, then the softmax."""
     scores = soft_cap(scores, softcap)
     for mask in masks:
@@ -20,16 +22,16 @@ def masked_softmax(scores: Any, masks: list[Any], softcap: float | None) -> Any:
 
 
 def textbook_attention(
-    xp: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    masks: list[Any],
+    xp: Namespace,
+    query: Array,
+    key: Array,
+    value: Array,
+    masks: list[Array],
     scale: float,
     softcap: float | None,
     *,
     weigh: Callable[..., Any] = masked_softmax,
-) -> tuple[Any, Any]:
+) -> tuple[Array, Array]:
     """Follow :eq:`eq-attention` with all weights in memory at once: (output, weights).
 
     The arguments are those of :func:`companion.scaled_dot_product_attention`, checked there, with
@@ -52,7 +54,7 @@ def textbook_attention(
     return xp.astype(output, dtype, copy=False), xp.astype(weights, dtype, copy=False)
 
 
-def _broadcast(xp: Any, scores: Any, masks: list[Any]) -> Any:
+def _broadcast(xp: Namespace, scores: Array, masks: list[Array]) -> Array:
     """Give the scores the batch of the masks, which may be that of the values."""
     shape = np.broadcast_shapes(scores.shape, *(mask.shape for mask in masks))
     return (
@@ -60,7 +62,7 @@ def _broadcast(xp: Any, scores: Any, masks: list[Any]) -> Any:
     )
 
 
-def _group(xp: Any, rows: Any, shared: Any) -> Any:
+def _group(xp: Namespace, rows: Array, shared: Array) -> Array:
     """Stack the rows of all heads that share a key/value head: (..., H_kv, H/H_kv · T, n)."""
     if rows.ndim == 2:
         return rows
@@ -69,6 +71,6 @@ def _group(xp: Any, rows: Any, shared: Any) -> Any:
     return xp.reshape(rows, (*batch, groups, heads // max(groups, 1) * length, width))
 
 
-def _ungroup(xp: Any, rows: Any, heads_and_length: tuple[int, ...]) -> Any:
+def _ungroup(xp: Namespace, rows: Array, heads_and_length: tuple[int, ...]) -> Array:
     """Undo :func:`_group`: (..., H, T, n)."""
     return xp.reshape(rows, (*rows.shape[:-3], *heads_and_length, rows.shape[-1]))

@@ -71,8 +71,7 @@ class Expected:
         self.h, self.i = int(given["head"]), int(given["token"])
         layer = trained.layer(LAYER)
         self.x = self.sentence.inputs[LAYER]
-        weights = (layer.w_q, layer.w_k, layer.w_v, layer.b_q, layer.b_k, layer.b_v)
-        rows = companion.project_qkv(self.x, *weights)
+        rows = companion.project_heads(self.x, layer)
         self.qkv = [matrix[self.h].astype(np.float64) for matrix in rows]
         self.w_o = np.reshape(layer.w_o, (12, 32, 384))[self.h].astype(np.float64)
         self.root = given.get("root") != "off"
