@@ -69,7 +69,8 @@ def scaled_dot_product_attention(
         Return the weights beside the output.
     implementation : {"textbook", "tiled"}, optional
         ``"textbook"`` forms all weights; ``"tiled"`` never holds more than a tile of them, and
-        its memory grows with T and S but not with T·S. None takes the tiled form on NumPy from
+        its memory grows with T and S but not with T·S, and it looks at values, so it is not for
+        ``jax.jit``. None takes the tiled form on NumPy from
         a number of scores on where it is the faster one, unless the weights are asked for.
     threads : int, optional
         How many threads the tiled form may use on NumPy; see :func:`companion.thread_count`.
