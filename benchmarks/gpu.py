@@ -22,7 +22,7 @@ import numpy as np
 
 import companion
 from benchmarks import agreement, measure
-from benchmarks.gpu_record import source_digests
+from benchmarks.gpu_record import source_digests, summary
 
 RESULT = Path(__file__).parent / "results" / "gpu.json"
 HEADS, WIDTH = 12, 64
@@ -62,6 +62,7 @@ def main() -> int:
         "transfers": [time_transfers(size * 2**20) for size in MEBIBYTES],
         "precision": record_precision(),
     }
+    record["summary"] = summary(record)
     write(record, RESULT)
     apart = [row for row in comparisons if not row["agrees"]]
     for row in apart:

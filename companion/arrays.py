@@ -12,27 +12,38 @@ called ``check_…`` or ``require_…``.
 
 import functools
 import os
-from typing import Any
+import typing
+from typing import Any, Literal, NoReturn, TypeAlias
 
 import array_api_compat
 import array_api_compat.numpy
 import numpy as np
 
+from companion.array_types import Array, DType, Namespace
 from companion.libraries import (
-    NAMES,
     cuda_device_answers,
     dtype_named,
     host_copy,
     library_named,
 )
 
-__all__ = ["array_module", "array_namespace", "random_normal", "show", "to_numpy"]
+__all__ = [
+    "Array",
+    "DType",
+    "Namespace",
+    "array_module",
+    "array_namespace",
+    "random_normal",
+    "show",
+    "to_numpy",
+]
 
 ENVIRONMENT_VARIABLE = "COMPANION_ARRAY_MODULE"
-MODULE_NAMES = ("auto", *NAMES)
+ModuleName: TypeAlias = Literal["auto", "numpy", "cupy", "torch", "jax"]
+MODULE_NAMES: tuple[str, ...] = typing.get_args(ModuleName)
 
 
-def array_module(name: str | None = None) -> Any:
+def array_module(name: ModuleName | None = None) -> Namespace:
     """Choose the array module in which a notebook makes its arrays.
 
     Parameters
@@ -64,17 +75,18 @@ def array_module(name: str | None = None) -> Any:
     stay. Parameter classes are pytrees to JAX.
     """
     source = "name"
-    if name is None:
+    wanted: str | None = name
+    if wanted is None:
         source = f"the environment variable {ENVIRONMENT_VARIABLE}"
-        name = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
-    if name not in MODULE_NAMES:
-        raise ValueError(f"{source} must be one of {', '.join(MODULE_NAMES)}, got {name!r}")
-    if name == "auto":
-        name = "cupy" if cuda_device_answers() else "numpy"
-    return library_named(name)
+        wanted = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
+    if wanted not in MODULE_NAMES:
+        raise ValueError(f"{source} must be one of {', '.join(MODULE_NAMES)}, got {wanted!r}")
+    if wanted == "auto":
+        wanted = "cupy" if cuda_device_answers() else "numpy"
+    return library_named(wanted)
 
 
-def array_namespace(*arrays: Any, **named_arrays: Any) -> Any:
+def array_namespace(*arrays: Array | None, **named_arrays: Array | None) -> Namespace:
     """Return the one array library that all arguments belong to.
 
     Parameters
@@ -96,12 +108,13 @@ def array_namespace(*arrays: Any, **named_arrays: Any) -> Any:
     """
     given = (*arrays, *named_arrays.values())
     found = {_namespace(array) for array in given if array is not None}
-    if len(found) != 1 or None in found:
+    namespace: Namespace | None = found.pop() if len(found) == 1 else None
+    if namespace is None:
         _refuse({f"argument {i}": a for i, a in enumerate(arrays, start=1)} | named_arrays)
-    return found.pop()
+    return namespace
 
 
-_NAMESPACES = {np.ndarray: array_api_compat.numpy}  # by the class of the array
+_NAMESPACES: dict[type, Any] = {np.ndarray: array_api_compat.numpy}  # by the class of the array
 
 
 def _namespace(array: Any) -> Any:
@@ -112,16 +125,17 @@ def _namespace(array: Any) -> Any:
     return namespace
 
 
-def _refuse(named: dict[str, Any]) -> None:
+def _refuse(named: dict[str, Array | None]) -> NoReturn:
     """Raise the error that says which argument is no array, or of another library."""
     given = {name: array for name, array in named.items() if array is not None}
     if not given:
         raise TypeError("expected at least one array, got none")
     first = next(iter(given))
     require_library(_namespace(given[first]), first, **given)
+    raise AssertionError("these arrays go together")
 
 
-def require_library(xp: Any, first: str, **arrays: Any) -> None:
+def require_library(xp: Namespace, first: str, **arrays: Array | None) -> None:
     """Raise TypeError unless all are arrays of `xp`, the library of `first` (None passes)."""
     for name, array in arrays.items():
         if array is None:
@@ -139,30 +153,30 @@ def require_library(xp: Any, first: str, **arrays: Any) -> None:
             )
 
 
-def _library(namespace: Any) -> str:
+def _library(namespace: Namespace) -> str:
     return namespace.__name__.removeprefix("array_api_compat.")
 
 
 @functools.lru_cache
-def _is_kind(xp: Any, dtype: Any, kind: str) -> bool:
+def _is_kind(xp: Namespace, dtype: DType, kind: str) -> bool:
     return xp.isdtype(dtype, kind)
 
 
-def require_floating(xp: Any, **arrays: Any) -> None:
+def require_floating(xp: Namespace, **arrays: Array | None) -> None:
     """Raise TypeError unless every array given by name has a real floating dtype (None passes)."""
     for name, array in arrays.items():
         if array is not None and not _is_kind(xp, array.dtype, "real floating"):
             raise TypeError(f"{name} must have a real floating dtype, got {array.dtype}")
 
 
-def require_integer(xp: Any, **arrays: Any) -> None:
+def require_integer(xp: Namespace, **arrays: Array | None) -> None:
     """Raise TypeError unless every array given by name has an integer dtype (None passes)."""
     for name, array in arrays.items():
         if array is not None and not _is_kind(xp, array.dtype, "integral"):
             raise TypeError(f"{name} must have an integer dtype, got {array.dtype}")
 
 
-def require_same_dtype(**arrays: Any) -> None:
+def require_same_dtype(**arrays: Array | None) -> None:
     """Raise TypeError unless every array given by name has the dtype of the first (None passes)."""
     first, dtype = "", None
     for name, array in arrays.items():
@@ -175,18 +189,18 @@ def require_same_dtype(**arrays: Any) -> None:
 
 
 @functools.lru_cache
-def computing_dtype(xp: Any, dtype: Any) -> Any:
+def computing_dtype(xp: Namespace, dtype: DType) -> DType:
     """Return the dtype in which a result of `dtype` is computed: float32 for 16 bits."""
     narrow = [getattr(xp, name) for name in ("float16", "bfloat16") if hasattr(xp, name)]
     return xp.float32 if any(dtype == one for one in narrow) else dtype
 
 
-def cast(xp: Any, x: Any, dtype: Any) -> Any:
+def cast(xp: Namespace, x: Array, dtype: DType) -> Array:
     """Return the array in a dtype; itself, where it has it."""
     return x if x.dtype == dtype else xp.astype(x, dtype)
 
 
-def widen(xp: Any, x: Any) -> Any:
+def widen(xp: Namespace, x: Array) -> Array:
     """Return the array in the dtype in which it is computed; itself, where it has it."""
     dtype = x.dtype
     wide = computing_dtype(xp, dtype)
@@ -198,7 +212,7 @@ def broadcast_shape(*shapes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(shapes[0]) if len({*shapes}) == 1 else np.broadcast_shapes(*shapes)
 
 
-def to_numpy(x: Any) -> np.ndarray:
+def to_numpy(x: Array) -> np.ndarray:
     """Bring an array of any array module to the host, as a NumPy array.
 
     This is the one explicit way off the device; library code never takes it. What already is a
@@ -213,7 +227,7 @@ def to_numpy(x: Any) -> np.ndarray:
     return host_copy(x)
 
 
-def show(x: Any, label: str | None = None) -> None:
+def show(x: Array, label: str | None = None) -> None:
     """Print an array the same way on every device: float64, four decimals, no negative zero.
 
     Parameters
@@ -242,9 +256,9 @@ def random_normal(
     shape: tuple[int, ...],
     rng: np.random.Generator,
     *,
-    xp: Any = None,
-    dtype: Any = None,
-) -> Any:
+    xp: Namespace | None = None,
+    dtype: DType = None,
+) -> Array:
     """Draw standard normal numbers with NumPy and move them, so every device sees the same ones.
 
     Parameters

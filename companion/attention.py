@@ -5,12 +5,7 @@ from typing import Any, NamedTuple
 
 import array_api_compat
 
-from companion.arrays import (
-    array_namespace,
-    broadcast_shape,
-    require_floating,
-    require_same_dtype,
-)
+from companion.arrays import array_namespace, broadcast_shape, require_floating, require_same_dtype
 from companion.kernels.reach import Reach
 from companion.kernels.textbook import textbook_attention
 from companion.kernels.threads import thread_count

@@ -3,11 +3,20 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from companion.arrays import array_module, array_namespace, cast, require_floating, widen
+from companion.arrays import (
+    Array,
+    DType,
+    Namespace,
+    array_module,
+    array_namespace,
+    cast,
+    require_floating,
+    widen,
+)
 from companion.libraries import complementary_error, has_complementary_error
 from companion.parameters import Parameters, check_parameters, draw_weight
 from companion.projections import check_projection, project, unchecked_project
@@ -22,8 +31,10 @@ __all__ = [
     "silu",
 ]
 
+Approximation: TypeAlias = Literal["none", "tanh"]
 
-def relu(x: Any) -> Any:
+
+def relu(x: Array) -> Array:
     """Keep what is positive, and 0 elsewhere (:eq:`eq-relu`).
 
     Parameters
@@ -45,12 +56,12 @@ def relu(x: Any) -> Any:
     return unchecked_relu(xp, x)
 
 
-def unchecked_relu(xp: Any, x: Any) -> Any:
+def unchecked_relu(xp: Namespace, x: Array) -> Array:
     """Do what :func:`relu` does, without its checks."""
     return xp.maximum(x, xp.zeros_like(x))
 
 
-def gelu(x: Any, *, approximate: str = "none") -> Any:
+def gelu(x: Array, *, approximate: Approximation = "none") -> Array:
     """Weigh x by the chance that a standard normal number is smaller (:eq:`eq-gelu`).
 
     Parameters
@@ -78,7 +89,7 @@ def gelu(x: Any, *, approximate: str = "none") -> Any:
     """
     xp = array_namespace(x=x)
     require_floating(xp, x=x)
-    if approximate not in ("none", "tanh"):
+    if approximate not in get_args(Approximation):
         raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
     if approximate == "tanh":
         return _gelu_tanh(xp, x)
@@ -86,7 +97,7 @@ def gelu(x: Any, *, approximate: str = "none") -> Any:
     return unchecked_gelu(xp, x)
 
 
-def unchecked_gelu(xp: Any, x: Any) -> Any:
+def unchecked_gelu(xp: Namespace, x: Array) -> Array:
     """Do what :func:`gelu` does by default, without its checks."""
     wide = widen(xp, x)
     # Φ(x) = erfc(−x/√2)/2 loses nothing where x is far below 0; (1 + erf(x/√2))/2 would.
@@ -94,13 +105,13 @@ def unchecked_gelu(xp: Any, x: Any) -> Any:
     return cast(xp, bent, x.dtype)
 
 
-def _gelu_tanh(xp: Any, x: Any) -> Any:
+def _gelu_tanh(xp: Namespace, x: Array) -> Array:
     wide = widen(xp, x)
     inner = math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3)
     return cast(xp, 0.5 * wide * (1 + xp.tanh(inner)), x.dtype)
 
 
-def silu(x: Any) -> Any:
+def silu(x: Array) -> Array:
     """Weigh x by its logistic sigmoid, x / (1 + exp(−x)) (:eq:`eq-silu`).
 
     Parameters
@@ -122,7 +133,7 @@ def silu(x: Any) -> Any:
     return unchecked_silu(xp, x)
 
 
-def unchecked_silu(xp: Any, x: Any) -> Any:
+def unchecked_silu(xp: Namespace, x: Array) -> Array:
     """Do what :func:`silu` does, without its checks."""
     wide = widen(xp, x)
     decay = xp.exp(-xp.abs(wide))  # exp(−x) itself would overflow far below 0
@@ -133,7 +144,7 @@ def unchecked_silu(xp: Any, x: Any) -> Any:
 UNCHECKED = ((gelu, unchecked_gelu), (relu, unchecked_relu), (silu, unchecked_silu))
 
 
-def check_activation(x: Any, activation: Callable[[Any], Any]) -> None:
+def check_activation(x: Array, activation: Callable[[Any], Any]) -> None:
     """Raise unless the library of `x` has what the activation needs: the exact GELU an erfc."""
     if activation is gelu and not has_complementary_error(x):
         raise TypeError(
@@ -166,10 +177,10 @@ class FeedForwardParameters(Parameters):
         If the shapes do not fit together.
     """
 
-    w_1: Any
-    b_1: Any
-    w_2: Any
-    b_2: Any
+    w_1: Array
+    b_1: Array | None
+    w_2: Array
+    b_2: Array | None
 
     def __post_init__(self) -> None:
         check_parameters(
@@ -188,8 +199,8 @@ class FeedForwardParameters(Parameters):
         width: int,
         hidden: int,
         bias: bool = True,
-        xp: Any = None,
-        dtype: Any = None,
+        xp: Namespace | None = None,
+        dtype: DType = None,
     ) -> "FeedForwardParameters":
         """Draw weights of variance 1 / (number of inputs); biases are 0.
 
@@ -212,8 +223,8 @@ class FeedForwardParameters(Parameters):
 
 
 def feed_forward(
-    x: Any, parameters: FeedForwardParameters, *, activation: Callable[[Any], Any] = gelu
-) -> Any:
+    x: Array, parameters: FeedForwardParameters, *, activation: Callable[[Array], Array] = gelu
+) -> Array:
     """Widen each row, bend it, and narrow it again (:eq:`eq-feed-forward`).
 
     Parameters
@@ -239,8 +250,8 @@ def feed_forward(
 
 
 def unchecked_feed_forward(
-    xp: Any, x: Any, parameters: FeedForwardParameters, activation: Callable[[Any], Any]
-) -> Any:
+    xp: Namespace, x: Array, parameters: FeedForwardParameters, activation: Callable[[Any], Any]
+) -> Array:
     """Do what :func:`feed_forward` does, without its checks."""
     p = parameters
     hidden = unchecked_project(xp, x, p.w_1, p.b_1)  # (..., N, d_ff)
@@ -267,9 +278,9 @@ class GatedFeedForwardParameters(Parameters):
         If the shapes do not fit together.
     """
 
-    w_gate: Any
-    w_up: Any
-    w_down: Any
+    w_gate: Array
+    w_up: Array
+    w_down: Array
 
     def __post_init__(self) -> None:
         check_parameters(
@@ -286,18 +297,21 @@ class GatedFeedForwardParameters(Parameters):
         *,
         width: int,
         hidden: int,
-        xp: Any = None,
-        dtype: Any = None,
+        xp: Namespace | None = None,
+        dtype: DType = None,
     ) -> "GatedFeedForwardParameters":
-        """Draw weights of variance 1 / (number of inputs); see FeedForwardParameters.random."""
+        """Draw weights of variance 1 / (number of inputs).
+
+        The arguments are those of :meth:`FeedForwardParameters.random`, without `bias`.
+        """
         xp = array_module() if xp is None else xp
         shapes = ((width, hidden), (width, hidden), (hidden, width))
         return cls(*(draw_weight(rng, shape, xp, dtype) for shape in shapes))
 
 
 def gated_feed_forward(
-    x: Any, parameters: GatedFeedForwardParameters, *, activation: Callable[[Any], Any] = silu
-) -> Any:
+    x: Array, parameters: GatedFeedForwardParameters, *, activation: Callable[[Array], Array] = silu
+) -> Array:
     """Let one half of the hidden layer open and close the other (:eq:`eq-gated`).
 
     Parameters
@@ -327,8 +341,11 @@ def gated_feed_forward(
 
 
 def unchecked_gated_feed_forward(
-    xp: Any, x: Any, parameters: GatedFeedForwardParameters, activation: Callable[[Any], Any]
-) -> Any:
+    xp: Namespace,
+    x: Array,
+    parameters: GatedFeedForwardParameters,
+    activation: Callable[[Any], Any],
+) -> Array:
     """Do what :func:`gated_feed_forward` does, without its checks."""
     p = parameters
     gate = unchecked_project(xp, x, p.w_gate, None)  # (..., N, d_ff)

@@ -12,7 +12,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-__all__ = ["complementary_error", "host_copy", "is_traced", "library_named"]
+from companion.array_types import Array, DType, Namespace
 
 INSTALL = {
     "torch": ("PyTorch", "install the package torch"),
@@ -23,11 +23,10 @@ INSTALL = {
         "your driver's CUDA version",
     ),
 }
-NAMES = ("numpy", "cupy", "torch", "jax")
 
 
-def library_named(name: str) -> Any:
-    """Return the namespace of one of `NAMES`, or raise an error that says what to install."""
+def library_named(name: str) -> Namespace:
+    """Return the namespace of a library, or raise an error that says what to install."""
     if name in INSTALL:
         called, install = INSTALL[name]
         try:
@@ -54,7 +53,7 @@ def cuda_device_answers() -> bool:
     return bool(cupy.cuda.is_available())  # pragma: gpu
 
 
-def is_traced(array: Any) -> bool:
+def is_traced(array: Array) -> bool:
     """Say whether an array stands for values that are not known yet, as under ``jax.jit``."""
     jax = sys.modules.get("jax")
     return jax is not None and isinstance(array, jax.core.Tracer)
@@ -62,16 +61,19 @@ def is_traced(array: Any) -> bool:
 
 def host_copy(array: Any) -> np.ndarray:
     """Bring an array of any library to the host."""
+    host: np.ndarray
     if array_api_compat.is_cupy_array(array):
-        return array.get()  # pragma: gpu
-    if array_api_compat.is_torch_array(array):
-        return array.detach().cpu().numpy()
-    if array_api_compat.is_numpy_array(array) or array_api_compat.is_jax_array(array):
-        return np.asarray(array)
-    return np.from_dlpack(array)
+        host = array.get()  # pragma: gpu
+    elif array_api_compat.is_torch_array(array):
+        host = array.detach().cpu().numpy()
+    elif array_api_compat.is_numpy_array(array) or array_api_compat.is_jax_array(array):
+        host = np.asarray(array)
+    else:
+        host = np.from_dlpack(array)
+    return host
 
 
-def complementary_error(array: Any) -> Any:
+def complementary_error(array: Array) -> Array:
     """Compute erfc, which the Array API standard lacks, with the array's own library."""
     if array_api_compat.is_numpy_array(array):
         from scipy.special import erfc
@@ -81,10 +83,11 @@ def complementary_error(array: Any) -> Any:
         from torch.special import erfc
     else:
         from jax.scipy.special import erfc
-    return erfc(array)
+    tail: Array = erfc(array)
+    return tail
 
 
-def has_complementary_error(array: Any) -> bool:
+def has_complementary_error(array: Array) -> bool:
     """Say whether :func:`complementary_error` knows the array's library."""
     return (
         array_api_compat.is_numpy_array(array)
@@ -94,7 +97,7 @@ def has_complementary_error(array: Any) -> bool:
     )
 
 
-def dtype_named(xp: Any, name: str) -> Any:
+def dtype_named(xp: Namespace, name: str) -> DType:
     """Return the dtype of that name, or the widest float or integer where the library has none.
 
     JAX has no 64 bits unless ``jax_enable_x64`` says so: float64 is float32 there, int64 int32.
@@ -104,15 +107,13 @@ def dtype_named(xp: Any, name: str) -> Any:
     return getattr(xp, name)
 
 
-def _is_narrow(xp: Any) -> bool:
-    if not array_api_compat.is_jax_namespace(xp):
+def _is_narrow(xp: Namespace) -> bool:
+    if xp.__name__ != "jax.numpy":
         return False
-    import jax
-
-    return not jax.config.jax_enable_x64
+    return not sys.modules["jax"].config.jax_enable_x64
 
 
 @functools.lru_cache
-def largest_float(xp: Any, dtype: Any) -> Any:
+def largest_float(xp: Namespace, dtype: DType) -> Any:
     """Return the largest finite number of a floating dtype."""
     return xp.finfo(dtype).max

@@ -5,9 +5,8 @@ them is meant for more than a handful of tokens.
 """
 
 from collections.abc import Callable
-from typing import Any
 
-from companion.arrays import array_namespace, require_floating
+from companion.arrays import Array, Namespace, array_namespace, require_floating
 from companion.feed_forward import FeedForwardParameters, gelu
 from companion.heads import AttentionParameters
 
@@ -23,7 +22,7 @@ __all__ = [
 ]
 
 
-def project_loop(x: Any, weight: Any) -> Any:
+def project_loop(x: Array, weight: Array) -> Array:
     """Map every token by itself, entry by entry; :func:`companion.project` does it at once.
 
     Parameters
@@ -58,7 +57,7 @@ def project_loop(x: Any, weight: Any) -> Any:
     return xp.stack(rows)
 
 
-def scores_loop(query: Any, key: Any, *, scale: float = 1.0) -> Any:
+def scores_loop(query: Array, key: Array, *, scale: float = 1.0) -> Array:
     """Compare every query with every key; :func:`companion.scaled_scores` does it at once.
 
     Parameters
@@ -94,7 +93,7 @@ def scores_loop(query: Any, key: Any, *, scale: float = 1.0) -> Any:
     return xp.stack(rows)
 
 
-def softmax_loop(scores: Any) -> Any:
+def softmax_loop(scores: Array) -> Array:
     """Exponentiate and share out, row by row; :func:`companion.softmax` does it at once.
 
     The maximum is not subtracted, so large scores overflow: this is the definition, not the method.
@@ -123,7 +122,7 @@ def softmax_loop(scores: Any) -> Any:
     return xp.stack(rows)
 
 
-def weighted_values_loop(weights: Any, value: Any) -> Any:
+def weighted_values_loop(weights: Array, value: Array) -> Array:
     """Add up the weighted values of each token; :func:`companion.weighted_values` does it at once.
 
     Parameters
@@ -156,7 +155,7 @@ def weighted_values_loop(weights: Any, value: Any) -> Any:
     )
 
 
-def attention_loop(query: Any, key: Any, value: Any, *, is_causal: bool = False) -> Any:
+def attention_loop(query: Array, key: Array, value: Array, *, is_causal: bool = False) -> Array:
     """Attend token by token; :func:`companion.scaled_dot_product_attention` does it at once.
 
     Parameters
@@ -189,8 +188,8 @@ def attention_loop(query: Any, key: Any, value: Any, *, is_causal: bool = False)
 
 
 def multi_head_attention_loop(
-    x: Any, parameters: AttentionParameters, *, is_causal: bool = False
-) -> Any:
+    x: Array, parameters: AttentionParameters, *, is_causal: bool = False
+) -> Array:
     """Attend head by head, lay the heads side by side, and mix them.
 
     :func:`companion.multi_head_attention` does it at once.
@@ -227,13 +226,13 @@ def multi_head_attention_loop(
     return output if p.b_o is None else output + p.b_o
 
 
-def _with_bias(rows: Any, bias: Any, head: int) -> Any:
+def _with_bias(rows: Array, bias: Array | None, head: int) -> Array:
     return rows if bias is None else rows + bias[head, ...]
 
 
 def feed_forward_loop(
-    x: Any, parameters: FeedForwardParameters, *, activation: Callable[[Any], Any] = gelu
-) -> Any:
+    x: Array, parameters: FeedForwardParameters, *, activation: Callable[[Array], Array] = gelu
+) -> Array:
     """Send every token through the network by itself; :func:`companion.feed_forward` does all.
 
     Parameters
@@ -265,7 +264,7 @@ def feed_forward_loop(
     return xp.stack(rows)
 
 
-def layer_norm_loop(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any:
+def layer_norm_loop(x: Array, weight: Array, bias: Array, *, eps: float = 1e-5) -> Array:
     """Bring every token to mean 0 and variance 1 by itself; :func:`companion.layer_norm` does all.
 
     Parameters
@@ -296,7 +295,7 @@ def layer_norm_loop(x: Any, weight: Any, bias: Any, *, eps: float = 1e-5) -> Any
     return xp.stack(rows)
 
 
-def _check_matrices(**arrays: Any) -> Any:
+def _check_matrices(**arrays: Array) -> Namespace:
     xp = array_namespace(**arrays)
     require_floating(xp, **arrays)
     for name, array in arrays.items():

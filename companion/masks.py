@@ -5,12 +5,15 @@ A boolean mask says True where a query may attend to a key. A float mask is adde
 """
 
 import operator
-from typing import Any
+from typing import Any, TypeGuard
 
 import array_api_compat
 import numpy as np
 
 from companion.arrays import (
+    Array,
+    DType,
+    Namespace,
     array_module,
     array_namespace,
     broadcast_shape,
@@ -30,8 +33,12 @@ __all__ = [
 
 
 def causal_mask(
-    queries: int, keys: int | None = None, *, query_offset: Any = 0, xp: Any = None
-) -> Any:
+    queries: int,
+    keys: int | None = None,
+    *,
+    query_offset: int | Array = 0,
+    xp: Namespace | None = None,
+) -> Array:
     """Let every query see its own position and all before it (:eq:`eq-causal-mask`).
 
     Parameters
@@ -66,9 +73,9 @@ def window_mask(
     keys: int | None = None,
     *,
     window: tuple[int, int],
-    query_offset: Any = 0,
-    xp: Any = None,
-) -> Any:
+    query_offset: int | Array = 0,
+    xp: Namespace | None = None,
+) -> Array:
     """Let every query see the keys around its own position (:eq:`eq-window-mask`).
 
     Parameters
@@ -98,7 +105,7 @@ def window_mask(
     return position_mask(queries, keys, query_offset, left=left, right=right, xp=xp)
 
 
-def check_window(window: Any) -> tuple[int, int]:
+def check_window(window: object) -> tuple[int, int]:
     """Return the window as two Python ints, each −1 or more, or raise."""
     if not isinstance(window, (tuple, list)) or len(window) != 2:
         raise TypeError(f"window must be a pair (left, right) of integers, got {window!r}")
@@ -111,13 +118,13 @@ def check_window(window: Any) -> tuple[int, int]:
 def position_mask(
     queries: int,
     keys: int | None,
-    query_offset: Any,
+    query_offset: int | Array,
     *,
     left: int,
     right: int,
-    xp: Any = None,
+    xp: Namespace | None = None,
     device: Any = None,
-) -> Any:
+) -> Array:
     """Compare the position of every key with that of every query; −1 is no bound.
 
     The mask is made by `xp` on `device`, or where the offsets are if they are an array.
@@ -125,6 +132,7 @@ def position_mask(
     sizes = _integer(queries, "queries"), _integer(queries if keys is None else keys, "keys")
     if min(sizes) < 0:
         raise ValueError(f"queries and keys must not be negative, got {sizes}")
+    offset: int | Array
     if is_offset_array(query_offset):
         xp = array_namespace(query_offset=query_offset)
         device = array_api_compat.device(query_offset)
@@ -134,7 +142,7 @@ def position_mask(
     return unchecked_position_mask(xp, device, *sizes, offset, left, right)
 
 
-def check_offset(xp: Any, query_offset: Any) -> Any:
+def check_offset(xp: Namespace, query_offset: Any) -> int | Array:
     """Return the offset as a Python int or an integer array, or raise."""
     if is_offset_array(query_offset):
         require_integer(xp, query_offset=query_offset)
@@ -143,8 +151,8 @@ def check_offset(xp: Any, query_offset: Any) -> Any:
 
 
 def unchecked_position_mask(
-    xp: Any, device: Any, queries: int, keys: int, offset: Any, left: int, right: int
-) -> Any:
+    xp: Namespace, device: Any, queries: int, keys: int, offset: Any, left: int, right: int
+) -> Array:
     """Do what :func:`position_mask` does, without its checks."""
     rows = xp.arange(queries, device=device)[:, None]
     if not isinstance(offset, int):
@@ -160,7 +168,7 @@ def unchecked_position_mask(
     return visible
 
 
-def is_offset_array(query_offset: Any) -> bool:
+def is_offset_array(query_offset: int | Array) -> TypeGuard[Array]:
     """Tell an array of offsets from one number, which NumPy's scalars are too."""
     if isinstance(query_offset, (int, np.generic)):
         return False
@@ -176,7 +184,7 @@ def _integer(value: Any, name: str) -> int:
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
 
 
-def padding_mask(token_mask: Any) -> Any:
+def padding_mask(token_mask: Array) -> Array:
     """Hide padding from every query of every head.
 
     Parameters
@@ -204,7 +212,7 @@ def padding_mask(token_mask: Any) -> Any:
     return token_mask[..., None, None, :]
 
 
-def combine_masks(*masks: Any) -> Any:
+def combine_masks(*masks: Array | None) -> Array | None:
     """Let a query attend where every one of the boolean masks lets it.
 
     Parameters
@@ -241,7 +249,7 @@ def combine_masks(*masks: Any) -> Any:
     return combined
 
 
-def additive_mask(mask: Any, dtype: Any) -> Any:
+def additive_mask(mask: Array, dtype: DType) -> Array:
     """Turn a boolean mask into one that is added: 0 where True, −∞ where False.
 
     Parameters
@@ -268,7 +276,7 @@ def additive_mask(mask: Any, dtype: Any) -> Any:
     return xp.where(mask, zeros, xp.full_like(zeros, -xp.inf))
 
 
-def mask_scores(scores: Any, mask: Any) -> Any:
+def mask_scores(scores: Array, mask: Array) -> Array:
     """Put −∞ in place of every score that the mask hides (:eq:`eq-masked-scores`).
 
     Parameters
@@ -295,7 +303,7 @@ def mask_scores(scores: Any, mask: Any) -> Any:
     return unchecked_mask_scores(xp, scores, mask)
 
 
-def unchecked_mask_scores(xp: Any, scores: Any, mask: Any) -> Any:
+def unchecked_mask_scores(xp: Namespace, scores: Array, mask: Array) -> Array:
     """Do what :func:`mask_scores` does, without its checks."""
     hidden = xp.full_like(scores, -xp.inf)
     if mask.dtype == xp.bool:
@@ -306,7 +314,7 @@ def unchecked_mask_scores(xp: Any, scores: Any, mask: Any) -> Any:
     return xp.where(blocked, hidden, shifted)
 
 
-def check_mask(xp: Any, mask: Any, shape: tuple[int, ...], name: str) -> None:
+def check_mask(xp: Namespace, mask: Array, shape: tuple[int, ...], name: str) -> None:
     """Raise unless `mask` is boolean or floating and broadcasts to the scores' shape."""
     if mask.dtype != xp.bool and not xp.isdtype(mask.dtype, "real floating"):
         raise TypeError(f"{name} must be boolean or real floating, got {mask.dtype}")

@@ -1,9 +1,11 @@
 """Norms: every row brought to one size before it goes on."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from companion.arrays import (
+    Array,
+    DType,
+    Namespace,
     array_module,
     array_namespace,
     cast,
@@ -17,7 +19,7 @@ from companion.parameters import Parameters, check_parameters
 __all__ = ["NormParameters", "layer_norm", "rms_norm"]
 
 
-def layer_norm(x: Any, weight: Any, bias: Any = None, *, eps: float = 1e-5) -> Any:
+def layer_norm(x: Array, weight: Array, bias: Array | None = None, *, eps: float = 1e-5) -> Array:
     """Give every row mean 0 and variance 1, then scale and shift its columns (:eq:`eq-layer-norm`).
 
     Parameters
@@ -50,7 +52,9 @@ def layer_norm(x: Any, weight: Any, bias: Any = None, *, eps: float = 1e-5) -> A
     return unchecked_layer_norm(xp, x, weight, bias, eps)
 
 
-def unchecked_layer_norm(xp: Any, x: Any, weight: Any, bias: Any, eps: float) -> Any:
+def unchecked_layer_norm(
+    xp: Namespace, x: Array, weight: Array, bias: Array | None, eps: float
+) -> Array:
     """Do what :func:`layer_norm` does, without its checks."""
     wide = widen(xp, x)
     centred = wide - xp.mean(wide, axis=-1, keepdims=True)
@@ -61,7 +65,7 @@ def unchecked_layer_norm(xp: Any, x: Any, weight: Any, bias: Any, eps: float) ->
     return cast(xp, normed, x.dtype)
 
 
-def rms_norm(x: Any, weight: Any, *, eps: float = 1e-6) -> Any:
+def rms_norm(x: Array, weight: Array, *, eps: float = 1e-6) -> Array:
     """Give every row a mean square of 1, then scale its columns (:eq:`eq-rms-norm`).
 
     Parameters
@@ -92,14 +96,14 @@ def rms_norm(x: Any, weight: Any, *, eps: float = 1e-6) -> Any:
     return unchecked_rms_norm(xp, x, weight, eps)
 
 
-def unchecked_rms_norm(xp: Any, x: Any, weight: Any, eps: float) -> Any:
+def unchecked_rms_norm(xp: Namespace, x: Array, weight: Array, eps: float) -> Array:
     """Do what :func:`rms_norm` does, without its checks."""
     wide = widen(xp, x)
     square = xp.mean(wide * wide, axis=-1, keepdims=True)
     return cast(xp, wide / xp.sqrt(square + eps) * widen(xp, weight), x.dtype)
 
 
-def check_norm(xp: Any, x: Any, weight: Any, bias: Any, eps: float) -> None:
+def check_norm(xp: Namespace, x: Array, weight: Array, bias: Array | None, eps: float) -> None:
     """Raise unless the rows of `x` can be normed with the weight and the bias."""
     require_floating(xp, x=x, weight=weight, bias=bias)
     require_same_dtype(x=x, weight=weight, bias=bias)
@@ -118,17 +122,24 @@ class NormParameters(Parameters):
     ----------
     weight : array, shape (d,)
     bias : array, shape (d,), or None
+
+    Raises
+    ------
+    TypeError
+        If the arrays come from different libraries or differ in dtype.
+    ValueError
+        If the shapes do not fit together.
     """
 
-    weight: Any
-    bias: Any = None
+    weight: Array
+    bias: Array | None = None
 
     def __post_init__(self) -> None:
         check_parameters("NormParameters", weight=(self.weight, ("d",)), bias=(self.bias, ("d",)))
 
     @classmethod
     def neutral(
-        cls, width: int, *, bias: bool = True, xp: Any = None, dtype: Any = None
+        cls, width: int, *, bias: bool = True, xp: Namespace | None = None, dtype: DType = None
     ) -> "NormParameters":
         """Make the weights that training starts from: weight 1, bias 0."""
         xp = array_module() if xp is None else xp

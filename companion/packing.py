@@ -1,11 +1,17 @@
 """From words to one matrix: vocabulary, token ids, embeddings, and ragged batches."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import array_api_compat
 
-from companion.arrays import array_module, array_namespace, require_floating, require_integer
+from companion.arrays import (
+    Array,
+    Namespace,
+    array_module,
+    array_namespace,
+    require_floating,
+    require_integer,
+)
 from companion.libraries import dtype_named, is_traced
 
 __all__ = [
@@ -19,7 +25,7 @@ __all__ = [
 
 
 def build_vocabulary(tokens: Sequence[str]) -> dict[str, int]:
-    """Give the distinct tokens ids in the order in which they first appear.
+    """Give each distinct token a number, in the order in which they first appear.
 
     Parameters
     ----------
@@ -29,7 +35,7 @@ def build_vocabulary(tokens: Sequence[str]) -> dict[str, int]:
     Returns
     -------
     dict
-        Token to id; the ids are 0, 1, 2, ….
+        The id of each token, counted from 0.
 
     Raises
     ------
@@ -44,7 +50,9 @@ def build_vocabulary(tokens: Sequence[str]) -> dict[str, int]:
     return {token: i for i, token in enumerate(dict.fromkeys(tokens))}
 
 
-def token_ids(tokens: Sequence[str], vocabulary: Mapping[str, int], *, xp: Any = None) -> Any:
+def token_ids(
+    tokens: Sequence[str], vocabulary: Mapping[str, int], *, xp: Namespace | None = None
+) -> Array:
     """Look up the id of every token.
 
     Parameters
@@ -85,7 +93,7 @@ def _check_tokens(tokens: Sequence[str]) -> None:
             raise TypeError(f"tokens must be strings, got {type(token).__name__}: {token!r}")
 
 
-def embed(ids: Any, table: Any) -> Any:
+def embed(ids: Array, table: Array) -> Array:
     """Look up one row of the embedding table for every token id.
 
     Parameters
@@ -119,23 +127,23 @@ def embed(ids: Any, table: Any) -> Any:
     return unchecked_embed(xp, ids, table)
 
 
-def _check_range(xp: Any, ids: Any, size: int) -> None:
-    lowest, highest = xp.min(ids), xp.max(ids)
-    if is_traced(lowest):
+def _check_range(xp: Namespace, ids: Array, size: int) -> None:
+    ends = xp.min(ids), xp.max(ids)
+    if is_traced(ends[0]):
         return
-    lowest, highest = int(lowest), int(highest)
+    lowest, highest = map(int, ends)
     if lowest < 0 or highest >= size:
         wrong = lowest if lowest < 0 else highest
         raise ValueError(f"ids must be in 0 … {size - 1} for a table of {size} rows, got {wrong}")
 
 
-def unchecked_embed(xp: Any, ids: Any, table: Any) -> Any:
+def unchecked_embed(xp: Namespace, ids: Array, table: Array) -> Array:
     """Do what :func:`embed` does, without its checks."""
     flat = xp.reshape(ids, (-1,))
     return xp.reshape(xp.take(table, flat, axis=0), (*ids.shape, table.shape[1]))
 
 
-def pack_rows(rows: Sequence[Any]) -> Any:
+def pack_rows(rows: Sequence[Array]) -> Array:
     """Stack N token vectors into one matrix, one token a row (:eq:`eq-packing`).
 
     Parameters
@@ -163,7 +171,7 @@ def pack_rows(rows: Sequence[Any]) -> Any:
     return xp.stack(list(rows))
 
 
-def pack_batch(sequences: Sequence[Any]) -> tuple[Any, Any]:
+def pack_batch(sequences: Sequence[Array]) -> tuple[Array, Array]:
     """Pack sequences of different lengths into one array, filled up with rows of zeros.
 
     Parameters
@@ -195,7 +203,7 @@ def pack_batch(sequences: Sequence[Any]) -> tuple[Any, Any]:
     device = array_api_compat.device(sequences[0])
     length = max(sequence.shape[0] for sequence in sequences)
 
-    def fill(rows: int, like: Any) -> Any:
+    def fill(rows: int, like: Array) -> Array:
         return xp.zeros((rows, like.shape[1]), dtype=like.dtype, device=device)
 
     x = xp.stack([xp.concat([s, fill(length - s.shape[0], s)]) for s in sequences])
@@ -203,7 +211,7 @@ def pack_batch(sequences: Sequence[Any]) -> tuple[Any, Any]:
     return x, xp.arange(length, device=device)[None, :] < lengths[:, None]
 
 
-def unpack_batch(x: Any, token_mask: Any) -> list[Any]:
+def unpack_batch(x: Array, token_mask: Array) -> list[Array]:
     """Undo :func:`pack_batch`: return the rows of each sequence without its padding.
 
     Parameters

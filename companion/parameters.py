@@ -4,11 +4,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 
 from companion.arrays import (
+    Array,
+    DType,
+    Namespace,
     array_namespace,
     random_normal,
     require_floating,
@@ -19,7 +22,11 @@ from companion.libraries import dtype_named
 
 __all__ = ["count_parameters", "map_parameters", "move_parameters"]
 
-P = TypeVar("P")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+ParameterTree: TypeAlias = "DataclassInstance | tuple[Any, ...] | list[Any]"
+P = TypeVar("P", bound=ParameterTree)
 
 
 class Parameters:
@@ -49,13 +56,13 @@ def _named_parts(parameters: Any) -> tuple[list[tuple[Any, Any]], None]:
 
 def _from_parts(cls: type, _: None, parts: Any) -> Any:
     """Make parameters unchecked: JAX also puts what is no array where the arrays were."""
-    made = object.__new__(cls)
+    made: Any = object.__new__(cls)
     for field, part in zip(fields(cls), parts, strict=True):
         object.__setattr__(made, field.name, part)
     return made
 
 
-def map_parameters(function: Callable[..., Any], parameters: P, *others: P) -> P:
+def map_parameters(function: Callable[..., Array], parameters: P, *others: P) -> P:
     """Make the same parameters with every array changed by a function.
 
     Parameters
@@ -85,17 +92,18 @@ def map_parameters(function: Callable[..., Any], parameters: P, *others: P) -> P
                 f"got {type(other).__name__}"
             )
     if isinstance(parameters, (tuple, list)):
-        lengths = {len(tree) for tree in (parameters, *others)}
+        trees: tuple[Any, ...] = (parameters, *others)
+        lengths = {len(tree) for tree in trees}
         if len(lengths) > 1:
             raise ValueError(f"all parameters must have one length, got {sorted(lengths)}")
-        parts = zip(parameters, *others, strict=True)
+        parts = zip(*trees, strict=True)
         return type(parameters)(map_parameters(function, *part) for part in parts)
     if not is_dataclass(parameters) or isinstance(parameters, type):
         raise TypeError(
             f"parameters must be a parameter dataclass or a sequence of such, "
             f"got {type(parameters).__name__}"
         )
-    changed = {}
+    changed: dict[str, Any] = {}
     for field in fields(parameters):
         value, *likes = (getattr(tree, field.name) for tree in (parameters, *others))
         if any((like is None) != (value is None) for like in likes):
@@ -104,13 +112,14 @@ def map_parameters(function: Callable[..., Any], parameters: P, *others: P) -> P
                 f"or in none, got None beside an array"
             )
         if is_dataclass(value) or isinstance(value, (tuple, list)):
-            changed[field.name] = map_parameters(function, value, *likes)
+            part: Any = value  # no class: a value
+            changed[field.name] = map_parameters(function, part, *likes)
         elif hasattr(value, "dtype"):
             changed[field.name] = function(value, *likes)
     return replace(parameters, **changed)
 
 
-def count_parameters(parameters: Any) -> int:
+def count_parameters(parameters: ParameterTree) -> int:
     """Count the numbers in all arrays of a parameter dataclass, or of a sequence of such.
 
     Raises
@@ -120,7 +129,7 @@ def count_parameters(parameters: Any) -> int:
     """
     sizes = []
 
-    def count(array: Any) -> Any:
+    def count(array: Array) -> Array:
         sizes.append(int(np.prod(array.shape)))
         return array
 
@@ -128,7 +137,7 @@ def count_parameters(parameters: Any) -> int:
     return sum(sizes)
 
 
-def move_parameters(parameters: P, xp: Any, *, dtype: Any = None) -> P:
+def move_parameters(parameters: P, xp: Namespace, *, dtype: DType = None) -> P:
     """Copy parameters to another array module, through the host.
 
     Parameters
@@ -150,14 +159,16 @@ def move_parameters(parameters: P, xp: Any, *, dtype: Any = None) -> P:
         If `parameters` is none of these.
     """
 
-    def move(array: Any) -> Any:
+    def move(array: Array) -> Array:
         host = to_numpy(array)
         return xp.asarray(host, dtype=dtype_named(xp, str(host.dtype)) if dtype is None else dtype)
 
     return map_parameters(move, parameters)
 
 
-def check_parameters(owner: str, **expected: tuple[Any, tuple[int | str, ...]]) -> dict[str, int]:
+def check_parameters(
+    owner: str, **expected: tuple[Array | None, tuple[int | str, ...]]
+) -> dict[str, int]:
     """Check arrays against shapes written in letters, and return what each letter stands for.
 
     ``check_parameters("FeedForward", w_1=(w_1, ("d", "d_ff")), b_1=(b_1, ("d_ff",)))`` takes the
@@ -189,6 +200,9 @@ def check_parameters(owner: str, **expected: tuple[Any, tuple[int | str, ...]]) 
     return sizes
 
 
-def draw_weight(rng: np.random.Generator, shape: tuple[int, ...], xp: Any, dtype: Any) -> Any:
+def draw_weight(
+    rng: np.random.Generator, shape: tuple[int, ...], xp: Namespace, dtype: DType
+) -> Array:
     """Draw a weight whose outputs vary as much as its inputs: variance 1 / (number of rows)."""
-    return random_normal(shape, rng, xp=xp, dtype=dtype) * shape[-2] ** -0.5
+    scale: float = shape[-2] ** -0.5
+    return random_normal(shape, rng, xp=xp, dtype=dtype) * scale

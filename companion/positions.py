@@ -1,16 +1,26 @@
 """Where a token stands, written into its row: fixed sinusoids, or a table that was learned."""
 
-from typing import Any
-
-from companion.arrays import array_module, array_namespace, require_floating
+from companion.arrays import (
+    Array,
+    DType,
+    Namespace,
+    array_module,
+    array_namespace,
+    require_floating,
+)
 from companion.libraries import dtype_named
 
 __all__ = ["add_positions", "sinusoidal_positions"]
 
 
 def sinusoidal_positions(
-    length: int, width: int, *, base: float = 10_000.0, xp: Any = None, dtype: Any = None
-) -> Any:
+    length: int,
+    width: int,
+    *,
+    base: float = 10_000.0,
+    xp: Namespace | None = None,
+    dtype: DType = None,
+) -> Array:
     """Compute the fixed position vectors of the 2017 transformer (:eq:`eq-sinusoids`).
 
     Column 2m holds the sine and column 2m + 1 the cosine of ``position / base**(2m / width)``.
@@ -58,7 +68,7 @@ def sinusoidal_positions(
     return table if dtype is None else xp.astype(table, dtype)
 
 
-def add_positions(x: Any, positions: Any) -> Any:
+def add_positions(x: Array, positions: Array) -> Array:
     """Add position vector i to row i.
 
     Parameters
@@ -82,7 +92,7 @@ def add_positions(x: Any, positions: Any) -> Any:
     return unchecked_add_positions(xp, x, positions)
 
 
-def check_positions(xp: Any, x: Any, positions: Any) -> None:
+def check_positions(xp: Namespace, x: Array, positions: Array) -> None:
     """Raise unless the table has a row as wide as those of `x` for each of them."""
     require_floating(xp, x=x, positions=positions)
     if x.ndim < 2:
@@ -95,7 +105,7 @@ def check_positions(xp: Any, x: Any, positions: Any) -> None:
         )
 
 
-def unchecked_add_positions(xp: Any, x: Any, positions: Any) -> Any:
+def unchecked_add_positions(xp: Namespace, x: Array, positions: Array) -> Array:
     """Do what :func:`add_positions` does, without its checks."""
     del xp  # the forms of all rooms are called alike
     return x + positions[: x.shape[-2], :]

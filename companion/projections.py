@@ -1,8 +1,8 @@
 """One matrix, three roles: queries, keys and values."""
 
-from typing import Any
-
 from companion.arrays import (
+    Array,
+    Namespace,
     array_namespace,
     broadcast_shape,
     cast,
@@ -14,7 +14,7 @@ from companion.arrays import (
 __all__ = ["bilinear_form", "project", "project_qkv"]
 
 
-def project(x: Any, weight: Any, bias: Any = None, *, name: str = "weight") -> Any:
+def project(x: Array, weight: Array, bias: Array | None = None, *, name: str = "weight") -> Array:
     """Map every row of x with one matrix (:eq:`eq-projections`).
 
     Parameters
@@ -44,7 +44,7 @@ def project(x: Any, weight: Any, bias: Any = None, *, name: str = "weight") -> A
     return unchecked_project(xp, x, weight, bias)
 
 
-def unchecked_project(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
+def unchecked_project(xp: Namespace, x: Array, weight: Array, bias: Array | None) -> Array:
     """Do what :func:`project` does, without its checks."""
     projected = widen(xp, x) @ widen(xp, weight)
     if bias is not None:
@@ -52,7 +52,7 @@ def unchecked_project(xp: Any, x: Any, weight: Any, bias: Any) -> Any:
     return cast(xp, projected, x.dtype)
 
 
-def check_projection(xp: Any, x: Any, weight: Any, bias: Any, name: str) -> None:
+def check_projection(xp: Namespace, x: Array, weight: Array, bias: Array | None, name: str) -> None:
     """Raise unless the rows of `x` can be mapped with the weight and the bias."""
     arrays = {"x": x, name: weight, f"the bias of {name}": bias}
     require_floating(xp, **arrays)
@@ -76,14 +76,14 @@ def check_projection(xp: Any, x: Any, weight: Any, bias: Any, name: str) -> None
 
 
 def project_qkv(
-    x: Any,
-    w_q: Any,
-    w_k: Any,
-    w_v: Any,
-    b_q: Any = None,
-    b_k: Any = None,
-    b_v: Any = None,
-) -> tuple[Any, Any, Any]:
+    x: Array,
+    w_q: Array,
+    w_k: Array,
+    w_v: Array,
+    b_q: Array | None = None,
+    b_k: Array | None = None,
+    b_v: Array | None = None,
+) -> tuple[Array, Array, Array]:
     """Make queries, keys and values from one packed matrix (:eq:`eq-projections`).
 
     Parameters
@@ -119,7 +119,7 @@ def project_qkv(
     return query, key, value
 
 
-def bilinear_form(w_q: Any, w_k: Any) -> Any:
+def bilinear_form(w_q: Array, w_k: Array) -> Array:
     r"""Return :math:`W^Q (W^K)^{\mathsf T}`, all that a score knows of both (:eq:`eq-bilinear`).
 
     Parameters

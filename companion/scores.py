@@ -2,9 +2,10 @@
 
 import math
 from numbers import Integral, Real
-from typing import Any
 
 from companion.arrays import (
+    Array,
+    Namespace,
     array_namespace,
     broadcast_shape,
     cast,
@@ -16,7 +17,7 @@ from companion.arrays import (
 __all__ = ["scaled_scores", "score_variance", "score_variance_terms", "soft_cap"]
 
 
-def scaled_scores(query: Any, key: Any, *, scale: float | None = None) -> Any:
+def scaled_scores(query: Array, key: Array, *, scale: float | None = None) -> Array:
     """Compute all scaled scores in one product (:eq:`eq-scaled-scores`).
 
     Parameters
@@ -45,7 +46,7 @@ def scaled_scores(query: Any, key: Any, *, scale: float | None = None) -> Any:
     return unchecked_scaled_scores(xp, query, key, check_scale(scale, query.shape[-1]))
 
 
-def unchecked_scaled_scores(xp: Any, query: Any, key: Any, scale: float) -> Any:
+def unchecked_scaled_scores(xp: Namespace, query: Array, key: Array, scale: float) -> Array:
     """Do what :func:`scaled_scores` does, without its checks."""
     rows, columns = widen(xp, query), widen(xp, key)
     # A factor below 1 goes in before the product, so that nothing overflows on the way to a
@@ -55,7 +56,7 @@ def unchecked_scaled_scores(xp: Any, query: Any, key: Any, scale: float) -> Any:
     return cast(xp, scores, query.dtype)
 
 
-def check_rows(xp: Any, query: Any, key: Any) -> None:
+def check_rows(xp: Namespace, query: Array, key: Array) -> None:
     """Raise unless `query` (..., T, d_k) and `key` (..., S, d_k) can be multiplied."""
     require_floating(xp, query=query, key=key)
     require_same_dtype(query=query, key=key)
@@ -88,7 +89,7 @@ def check_scale(scale: float | None, d_k: int) -> float:
     return float(scale)
 
 
-def soft_cap(scores: Any, cap: float | None) -> Any:
+def soft_cap(scores: Array, cap: float | None) -> Array:
     """Squeeze scores smoothly into (−cap, cap): ``cap * tanh(scores / cap)``.
 
     Parameters
@@ -114,7 +115,7 @@ def soft_cap(scores: Any, cap: float | None) -> Any:
     return unchecked_soft_cap(xp, scores, check_softcap(cap))
 
 
-def unchecked_soft_cap(xp: Any, scores: Any, cap: float | None) -> Any:
+def unchecked_soft_cap(xp: Namespace, scores: Array, cap: float | None) -> Array:
     """Do what :func:`soft_cap` does, without its checks; 0 is no cap here, None is."""
     if cap is None:
         return scores
@@ -182,7 +183,7 @@ def score_variance(
     )
 
 
-def score_variance_terms(query: Any, key: Any) -> tuple[Any, Any, Any]:
+def score_variance_terms(query: Array, key: Array) -> tuple[Array, Array, Array]:
     r"""Split the variance of all unscaled scores into its three terms.
 
     With the means :math:`\mu` and the covariances :math:`\Sigma` of the rows, the variance of the
@@ -222,10 +223,11 @@ def score_variance_terms(query: Any, key: Any) -> tuple[Any, Any, Any]:
         (q_mean @ k_covariance @ q_mean.mT)[..., 0, 0],
         (k_mean @ q_covariance @ k_mean.mT)[..., 0, 0],
     )
-    return tuple(cast(xp, term, query.dtype) for term in terms)
+    both_vary, query_mean, key_mean = (cast(xp, term, query.dtype) for term in terms)
+    return both_vary, query_mean, key_mean
 
 
-def _moments(xp: Any, rows: Any) -> tuple[Any, Any]:
+def _moments(xp: Namespace, rows: Array) -> tuple[Array, Array]:
     """Return the mean (..., 1, n) and the covariance (..., n, n) of the rows (..., N, n)."""
     mean = xp.mean(rows, axis=-2, keepdims=True)
     centred = rows - mean

@@ -1,10 +1,10 @@
 """From scores to weights, and from weights to a mixture of values."""
 
-from typing import Any
-
 import array_api_compat
 
 from companion.arrays import (
+    Array,
+    Namespace,
     array_namespace,
     cast,
     require_floating,
@@ -16,7 +16,7 @@ from companion.libraries import largest_float
 __all__ = ["hardmax", "logsumexp", "softmax", "softmax_jacobian", "weighted_values"]
 
 
-def softmax(scores: Any, *, axis: int = -1) -> Any:
+def softmax(scores: Array, *, axis: int = -1) -> Array:
     """Turn scores into positive weights that sum to one (:eq:`eq-softmax`).
 
     Parameters
@@ -44,7 +44,7 @@ def softmax(scores: Any, *, axis: int = -1) -> Any:
     return unchecked_softmax(xp, scores, axis)
 
 
-def unchecked_softmax(xp: Any, scores: Any, axis: int) -> Any:
+def unchecked_softmax(xp: Namespace, scores: Array, axis: int) -> Array:
     """Do what :func:`softmax` does, without its checks."""
     if scores.shape[axis] == 0:
         return scores
@@ -54,7 +54,7 @@ def unchecked_softmax(xp: Any, scores: Any, axis: int) -> Any:
     return cast(xp, weights, scores.dtype)
 
 
-def logsumexp(scores: Any, *, axis: int = -1) -> Any:
+def logsumexp(scores: Array, *, axis: int = -1) -> Array:
     """Compute ``log(sum(exp(scores)))`` along an axis without overflow (:eq:`eq-logsumexp`).
 
     Parameters
@@ -85,7 +85,7 @@ def logsumexp(scores: Any, *, axis: int = -1) -> Any:
     return cast(xp, xp.squeeze(logs, axis=axis), scores.dtype)
 
 
-def _exponentials(xp: Any, scores: Any, axis: int) -> tuple[Any, Any, Any]:
+def _exponentials(xp: Namespace, scores: Array, axis: int) -> tuple[Array, Array, Array]:
     """Return exp(scores − top), its sum, and the finite number `top`, with `axis` kept."""
     scores = widen(xp, scores)
     largest = largest_float(xp, scores.dtype)
@@ -98,7 +98,7 @@ def _exponentials(xp: Any, scores: Any, axis: int) -> tuple[Any, Any, Any]:
     return powers, xp.sum(powers, axis=axis, keepdims=True), top
 
 
-def softmax_jacobian(weights: Any) -> Any:
+def softmax_jacobian(weights: Array) -> Array:
     """Return the derivative of every weight by every score (:eq:`eq-softmax-jacobian`).
 
     Parameters
@@ -126,7 +126,7 @@ def softmax_jacobian(weights: Any) -> Any:
     return cast(xp, jacobian, weights.dtype)
 
 
-def hardmax(scores: Any, *, axis: int = -1) -> Any:
+def hardmax(scores: Array, *, axis: int = -1) -> Array:
     """Share all weight equally among the largest scores (:prf:ref:`prop-soft-lookup-limit`).
 
     It is what ``softmax(beta * scores)`` tends to as beta grows: the hard look-up.
@@ -157,7 +157,7 @@ def hardmax(scores: Any, *, axis: int = -1) -> Any:
     return unchecked_softmax(xp, xp.where(scores < top, -xp.inf, scores), axis)
 
 
-def weighted_values(weights: Any, value: Any) -> Any:
+def weighted_values(weights: Array, value: Array) -> Array:
     """Mix the value rows with the weights (:eq:`eq-weighted-values`).
 
     Parameters
@@ -194,7 +194,7 @@ def weighted_values(weights: Any, value: Any) -> Any:
     return unchecked_weighted_values(xp, weights, value)
 
 
-def unchecked_weighted_values(xp: Any, weights: Any, value: Any) -> Any:
+def unchecked_weighted_values(xp: Namespace, weights: Array, value: Array) -> Array:
     """Do what :func:`weighted_values` does, without its checks."""
     value_in = widen(xp, value)
     mixed = widen(xp, weights) @ value_in
@@ -205,7 +205,7 @@ def unchecked_weighted_values(xp: Any, weights: Any, value: Any) -> Any:
     return cast(xp, mixed, value.dtype)
 
 
-def _check(xp: Any, scores: Any, axis: int) -> None:
+def _check(xp: Namespace, scores: Array, axis: int) -> None:
     require_floating(xp, scores=scores)
     if not isinstance(axis, int) or not -scores.ndim <= axis < scores.ndim:
         raise ValueError(

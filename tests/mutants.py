@@ -1,4 +1,4 @@
-"""Break the library one line at a time and see a test notice: ``python tests/mutants.py [words]``.
+"""Break the library one line at a time and see a test notice: ``python -m tests.mutants [words]``.
 
 ``tests/mutations.toml`` lists the breaks. Each is applied to a copy of the package. For each claim
 that it names, one of the tests marked with that claim must fail there; a break of which no claim
@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import claims
+from book import claims
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -58,9 +58,10 @@ def survived(mutation: dict[str, Any]) -> list[str]:
 
 
 def _pass(tests: list[str], folder: str) -> bool:
-    settings = ["-c", str(ROOT / "pyproject.toml"), "-o", "addopts=", "-p", "no:cacheprovider"]
+    settings = ["-c", str(ROOT / "pyproject.toml"), "-o", "addopts=--import-mode=importlib"]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *settings]
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", *settings, *(str(ROOT / t) for t in tests)],
+        [*command, *(str(ROOT / test) for test in tests)],
         cwd=folder,  # Python looks here first, and finds the broken copy
         env=os.environ | {"CI": "true"},
         capture_output=True,

@@ -6,12 +6,11 @@ import sys
 import array_api_compat.numpy
 import numpy as np
 import pytest
-from conftest import NUMPY, STRICT
 
 import companion
 from companion import pitfalls, rounding
 from companion.arrays import computing_dtype, require_floating, require_integer
-from companion.exercises import arrays as exercises
+from tests.support.homes import NUMPY, STRICT
 
 
 def test_importing_the_library_loads_neither_cupy_nor_matplotlib():
@@ -180,75 +179,3 @@ def test_few_bits_change_no_small_whole_number():
     )
     for matrix in arrays:
         np.testing.assert_array_equal(rounding.round_significand(matrix, 7), matrix)
-
-
-def said(capsys, check, attempt):
-    check(attempt)
-    return capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("check", "attempt", "part"),
-    [
-        (exercises.check_two_clocks, None, "Not attempted"),
-        (exercises.check_two_clocks, 5, "this is int: give a pair"),
-        (exercises.check_two_clocks, (1, "x"), "A number is asked for, and this is str"),
-        (exercises.check_two_clocks, (10**400, 1), "A number of ordinary size"),
-        (exercises.check_two_clocks, (5000, 5004), "Without waiting"),
-        (exercises.check_two_clocks, (800, 5000), "begin with the first command"),
-        (exercises.check_two_clocks, (800, 5800), "while the device works"),
-        (exercises.check_two_clocks, (800, 1), "who is the slower"),
-        (exercises.check_two_clocks, (800, 5004), "Right"),
-        (exercises.check_break_even, ..., "Not attempted"),
-        (exercises.check_break_even, 51.02, "whole number"),
-        (exercises.check_break_even, 50, "Nearly"),
-        (exercises.check_break_even, 51, "Too short"),
-        (exercises.check_break_even, 53, "for shorter sequences too"),
-        (exercises.check_break_even, 52, "Right"),
-        (exercises.check_stored_bits, None, "Not attempted"),
-        (exercises.check_stored_bits, "18", "whole number"),
-        (exercises.check_stored_bits, -2000, "negative"),
-        (exercises.check_stored_bits, 10**400, "one fewer"),
-        (exercises.check_stored_bits, 17, "Too few"),
-        (exercises.check_stored_bits, 3, "Too few"),
-        (exercises.check_stored_bits, 19, "one fewer"),
-        (exercises.check_stored_bits, 18, "Right"),
-        (exercises.check_portable, None, "Not attempted"),
-        (exercises.check_portable, 3, "this is int"),
-        (exercises.check_portable, lambda _x: None, "returns nothing"),
-        (exercises.check_portable, lambda _x: [1], "another library's array"),
-        (exercises.check_portable, lambda x: x[0, ...], "The shape should be (2, 5, 3)"),
-        (exercises.check_portable, lambda x: x, "largest size in every row"),
-        (
-            exercises.check_portable,
-            lambda x: x / np.abs(x).max(-1)[..., None],
-            "stops on the second device",
-        ),
-        (
-            exercises.check_portable,
-            lambda x: x / np.float64(2) / np.ones(1),
-            "float32 goes in and float64",
-        ),
-    ],
-)
-def test_the_checkers_say_what_is_wrong(capsys, check, attempt, part):
-    assert part in said(capsys, check, attempt)
-
-
-def test_a_portable_function_is_right_and_one_that_leaves_the_device_is_not(capsys, monkeypatch):
-    def scale_rows(x):
-        xp = companion.array_namespace(x)
-        return x / xp.max(xp.abs(x), axis=-1, keepdims=True)
-
-    def through_the_host(x):
-        return companion.array_namespace(x).asarray(scale_rows(companion.to_numpy(x)))
-
-    assert "Right" in said(capsys, exercises.check_portable, scale_rows)
-    assert "on another device" in said(capsys, exercises.check_portable, through_the_host)
-    monkeypatch.setitem(sys.modules, "array_api_strict", None)
-    assert "no second device was tried" in said(capsys, exercises.check_portable, scale_rows)
-
-
-@pytest.mark.parametrize("t", [17, 18])
-def test_the_stored_bits_are_what_the_bound_says(t):
-    assert (rounding.gamma(4096, 2.0 ** -(t + 1)) <= 0.01) == (t == 18)

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import NUMPY, STRICT
 from hypothesis import given
 from hypothesis import strategies as st
 
 import companion
 from companion import scaled_dot_product_attention as attend
 from companion.arrays import to_numpy
+from tests.support.homes import NUMPY, STRICT
 
 jax.config.update("jax_enable_x64", True)
 

@@ -10,11 +10,11 @@ import sys
 import numpy as np
 import pytest
 import safetensors
-import tiny_encoder as tiny
-from tiny_encoder import VOCABULARY, write_json, write_tensors, write_tokenizer
 
 import companion
 from companion.encoder.config import read_config
+from tests.support import tiny_encoder as tiny
+from tests.support.tiny_encoder import VOCABULARY, write_json, write_tensors, write_tokenizer
 
 QUERY = "encoder.layer.1.attention.self.query.weight"
 SHA_256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

@@ -1,36 +1,27 @@
 """The page of claims says of each what cites it, what tests it and what was broken."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from docutils import nodes
-from test_claims import PAGE, TESTS, replaced, write_book
+
+from book._extensions import api_pages, claims_page
+from tests.support.small_book import PAGE, TESTS, replaced, write_book
 
 ROOT = Path(__file__).parent.parent
 CHAPTER = "notebooks/01_sums.ipynb"
 
 
-@pytest.fixture(scope="module")
-def extension() -> ModuleType:
-    path = ROOT / "book" / "_extensions" / "claims_page.py"
-    spec = importlib.util.spec_from_file_location("claims_page", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def book(tmp_path: Path, extension: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Path:
+def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = write_book(tmp_path)
-    (root / "book" / "api.md").write_text(".. autofunction:: companion.add\n", encoding="utf-8")
-    monkeypatch.setattr(extension, "ROOT", root)
+    monkeypatch.setattr(api_pages, "shown_names", lambda: {"companion.sums.add": "companion.add"})
+    monkeypatch.setattr(claims_page, "ROOT", root)
     return root
 
 
-def test_an_entry_says_what_holds_it_up(extension: ModuleType, book: Path) -> None:
-    page = extension.rendered(book)
+def test_an_entry_says_what_holds_it_up(book: Path) -> None:
+    page = claims_page.rendered(book)
     assert page.startswith("(claims-sums)=\n## Sums\n")
     equation, theorem = page.split("{eq}`eq-two`")[1].split("{prf:ref}`thm-more` More")
     assert ": $$\n  1 + 1 = 2\n  $$" in equation
@@ -47,9 +38,16 @@ def test_an_entry_says_what_holds_it_up(extension: ModuleType, book: Path) -> No
     assert "def-sum" not in page
 
 
-def test_the_real_page_has_every_claim_of_every_chapter(extension: ModuleType) -> None:
-    page = extension.rendered(ROOT)
-    for claimed in extension.claimed_on(ROOT).values():
+def test_a_row_of_the_audit_is_a_link_that_does_not_break(book: Path) -> None:
+    tests = replaced(TESTS, "def test_more", "def test_004_s7_and_more")
+    (book / "tests" / "test_sums.py").write_text(tests, encoding="utf-8")
+    page = claims_page.rendered(book)
+    assert ": `tests/test_sums.py`: {ref}`004‑S7 <audit-004-s7>` and more\n" in page
+
+
+def test_the_real_page_has_every_claim_of_every_chapter() -> None:
+    page = claims_page.rendered(ROOT)
+    for claimed in claims_page.claimed_on(ROOT).values():
         for claim in claimed:
             assert page.count(f"`{claim.name}`") == 1, claim.name
     assert page.count("\n  Seen to fail when ") >= page.count("\n{eq}`") > 30
@@ -68,11 +66,9 @@ class Signals:
         self.called[event] = function
 
 
-def test_what_does_not_fit_is_a_warning(
-    extension: ModuleType, book: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_does_not_fit_is_a_warning(book: Path, caplog: pytest.LogCaptureFixture) -> None:
     app = Signals(book, "notebooks/01_sums")
-    extension.setup(app)
+    claims_page.setup(app)
     app.called["builder-inited"](app)
     assert caplog.messages == []
     tests = replaced(TESTS, '"thm-more", ', '"lem-gone", ')
@@ -88,9 +84,9 @@ def test_what_does_not_fit_is_a_warning(
     assert {record.levelname for record in caplog.records} == {"WARNING"}
 
 
-def test_a_chapter_ends_with_a_link_to_its_claims(extension: ModuleType, book: Path) -> None:
+def test_a_chapter_ends_with_a_link_to_its_claims(book: Path) -> None:
     app = Signals(book, "notebooks/01_sums")
-    extension.setup(app)
+    claims_page.setup(app)
     document = nodes.document("", "")
     document += nodes.section("", nodes.title("", PAGE))
     app.called["doctree-read"](app, document)
@@ -103,9 +99,9 @@ def test_a_chapter_ends_with_a_link_to_its_claims(extension: ModuleType, book: P
     assert not other.children[0].children
 
 
-def test_only_the_page_of_claims_is_filled(extension: ModuleType, book: Path) -> None:
+def test_only_the_page_of_claims_is_filled(book: Path) -> None:
     app = Signals(book, "book/claims")
-    extension.setup(app)
+    claims_page.setup(app)
     source, other = ["# Claims\n"], ["# Other\n"]
     app.called["source-read"](app, "book/claims", source)
     app.called["source-read"](app, "book/run", other)

@@ -2,20 +2,15 @@
 
 import json
 import logging
-import sys
 from pathlib import Path
 
 import pytest
 from docutils import nodes
 from sphinx import addnodes
 
+from book._extensions import contents_page, page_cards, term_links
+
 ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT / "book" / "_extensions"))
-
-import contents_page  # noqa: E402
-import page_cards  # noqa: E402
-import term_links  # noqa: E402
-
 CHAPTERS = [
     name
     for _, pages in contents_page.parts(ROOT)

@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import re
 import tracemalloc
 from dataclasses import replace
 from functools import partial
@@ -19,7 +20,6 @@ import companion
 from benchmarks import cost as benchmark
 from companion import cost, pitfalls
 from companion.cost import Cost, Sizes
-from companion.exercises import cost as exercises
 from companion.figures import cost as figures
 
 attend = partial(companion.scaled_dot_product_attention, implementation="textbook")
@@ -159,6 +159,9 @@ def test_the_peak_is_three_arrays_of_weights(length):
     predicted = cost.total(cost.attention(length, length, s)).peak
     assert predicted == 3 * 4 * s.heads * length**2
     assert 1 <= held(textbook) / predicted < 1.02
+    for mask in ({"is_causal": True}, {"attn_mask": np.ones((length, length), bool)}):
+        masked = held(lambda mask=mask: attend(*arrays, **mask, implementation="textbook"))
+        assert 4 <= 3 * masked / predicted < 4.2  # the masked scores, and the mask itself
     alone = cost.softmax(length, length, s).peak
     compared = companion.scaled_scores(*arrays[:2])
     assert 1 <= held(lambda: companion.softmax(compared)) / alone < 1.02
@@ -506,6 +509,18 @@ def test_the_roofline_places_every_step():
     assert numbers.rows == (("1000", "0.5", "0.5"), ("0.5", "0.001", "0.2"))
 
 
+@pytest.mark.parametrize("cpu", [f"{'Long' * 8} processor, revision 2 " * 2, "X" * 100])
+def test_a_processor_with_a_long_name_is_named_whole_on_a_phone(cpu):
+    record = record_of("roofline")
+    long = record | {"machine": record["machine"] | {"cpu": cpu}}
+    written = "".join(re.findall(r"<!-- (.*?) -->", figures.roofline(long).svg))
+    assert f"On {figures.machine_name(long)}".replace(" ", "") in written.replace(" ", "")
+    layers = [{"name": "a", "length": n, "seconds": 1.0 * n} for n in (64, 128)]
+    grown = {"machine": MACHINE | {"cpu": cpu}, "layers": layers}
+    drawn = figures.growth(grown, "seconds", names={"a": "a"}, start=64, y_title="time")
+    assert f"On {figures.machine_name(grown)}" in drawn.alt
+
+
 def test_no_number_of_a_roofline_hides_another(monkeypatch):
     places = {}
 
@@ -517,56 +532,3 @@ def test_no_number_of_a_roofline_hides_another(monkeypatch):
     figures.roofline(record_of("roofline"))
     assert len(places) == 10
     assert all(math.dist(a, b) > 11 for a, b in combinations(places.values(), 2))
-
-
-# The exercises
-
-
-def said(capsys, check, attempt):
-    check(attempt)
-    lines = capsys.readouterr().out.strip()
-    assert lines
-    return lines
-
-
-@pytest.mark.parametrize(
-    ("check", "attempt", "part"),
-    [
-        (exercises.check_weights_bytes, None, "Not attempted"),
-        (exercises.check_weights_bytes, "64", "A number is asked for"),
-        (exercises.check_weights_bytes, 2, "one head"),
-        (exercises.check_weights_bytes, 32, "float16 takes two"),
-        (exercises.check_weights_bytes, 128, "float32"),
-        (exercises.check_weights_bytes, 2**36, "divide by"),
-        (exercises.check_weights_bytes, 5, "a square for every head"),
-        (exercises.check_weights_bytes, float("nan"), "finite"),
-        (exercises.check_weights_bytes, 10**400, "ordinary size"),
-        (exercises.check_weights_bytes, np.asarray("many"), "A number is asked for"),
-        (exercises.check_weights_bytes, np.asarray(64), "Right"),
-        (exercises.check_window_pairs, ..., "Not attempted"),
-        (exercises.check_window_pairs, 3, "A function is asked for"),
-        (exercises.check_window_pairs, lambda: 3, "0 tokens back with TypeError"),
-        (exercises.check_window_pairs, lambda *_: None, "returns nothing"),
-        (exercises.check_window_pairs, lambda *_: "1", "A number is asked for"),
-        (exercises.check_window_pairs, lambda n, w: n * w, "Too few pairs for N = 1 and 0"),
-        (exercises.check_window_pairs, lambda n, w: n * (w + 1), "Too many pairs for N = 9 and 3"),
-        (
-            exercises.check_window_pairs,
-            lambda n, w: min(w + 1, n) * n - min(w + 1, n) * (min(w + 1, n) - 1) // 2,
-            "Right",
-        ),
-        (exercises.check_decoding_batch, None, "Not attempted"),
-        (exercises.check_decoding_batch, True, "A number is asked for"),
-        (exercises.check_decoding_batch, 0, "positive"),
-        (exercises.check_decoding_batch, 1, "too few"),
-        (exercises.check_decoding_batch, 600, "more than it takes"),
-        (exercises.check_decoding_batch, 300, "Right"),
-        (exercises.check_cache_heads, None, "Not attempted"),
-        (exercises.check_cache_heads, 1.5, "whole number"),
-        (exercises.check_cache_heads, 32, "16 GiB"),
-        (exercises.check_cache_heads, 4, "room for more"),
-        (exercises.check_cache_heads, 8, "Right"),
-    ],
-)
-def test_the_exercises_are_checked(capsys, check, attempt, part):
-    assert part in said(capsys, check, attempt)

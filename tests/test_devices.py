@@ -1,11 +1,16 @@
 """The queue and the break-even, against the formulas and against a search."""
 
+import functools
+import inspect
 import math
 
+import array_api_strict as strict
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import companion
 from companion.cost.devices import CommandQueue, Machine, attention_seconds, break_even_length
 
 times = st.integers(0, 50)
@@ -106,3 +111,53 @@ def test_the_two_special_cases(p_h, p_d, heads, width):
 def test_a_bad_number_is_refused(call, part):
     with pytest.raises(ValueError, match=part):
         call()
+
+
+# How many commands attention is
+
+
+VIEWS = {"asarray", "astype", "broadcast_to", "expand_dims", "matrix_transpose", "reshape"}
+ASKED = {"can_cast", "finfo", "isdtype", "result_type"}
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """Count the calls that compute an array, each of which is a command on a device."""
+    done, inside = [], []
+
+    def counting(name, function):
+        @functools.wraps(function)
+        def call(*arguments, **options):
+            if not inside:
+                done.append(name)
+            inside.append(name)
+            try:
+                return function(*arguments, **options)
+            finally:
+                inside.pop()
+
+        return call
+
+    for name, function in inspect.getmembers(strict, inspect.isfunction):
+        if not name.startswith("_") and name not in VIEWS | ASKED:
+            monkeypatch.setattr(strict, name, counting(name, function))
+    array = type(strict.asarray(0.0))
+    for name in ("add", "sub", "mul", "truediv", "matmul", "and", "or", "le", "gt", "eq"):
+        method = f"__{name}__"
+        monkeypatch.setattr(array, method, counting(method, getattr(array, method)))
+    return done
+
+
+def test_the_matrix_form_is_two_dozen_commands_and_a_dozen_more_under_a_mask(commands):
+    counts = set()
+    for length in (2, 50):
+        rows = [strict.asarray(np.ones((length, 3))) for _ in range(3)]
+        for is_causal in (False, True):
+            commands.clear()
+            companion.scaled_dot_product_attention(
+                *rows, is_causal=is_causal, implementation="textbook"
+            )
+            counts.add((is_causal, len(commands)))
+    (plain, masked) = (count for _, count in sorted(counts))  # whatever the length
+    assert 20 <= plain <= 28
+    assert 9 <= masked - plain <= 15

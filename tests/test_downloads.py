@@ -1,30 +1,21 @@
 """A notebook that is handed out says what it needs, and is otherwise the notebook of the page."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
 import pytest
 
 import companion
+from book._extensions import downloads
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CELLS = [("markdown", 'See "data/prose.npz".'), ("code", 'read("data/x.npz", "../book/y.md")')]
-
-
-@pytest.fixture(scope="module")
-def extension() -> ModuleType:
-    path = ROOT / "book" / "_extensions" / "downloads.py"
-    spec = importlib.util.spec_from_file_location("downloads", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -43,22 +34,20 @@ def notebook() -> dict[str, Any]:
     return {"cells": cells, "nbformat": 4}
 
 
-def notice(extension: ModuleType, folder: Path) -> str:
-    return "".join(extension.with_notice(notebook(), folder)["cells"][1]["source"])
+def notice(folder: Path) -> str:
+    return "".join(downloads.with_notice(notebook(), folder)["cells"][1]["source"])
 
 
-def test_the_files_are_those_that_cells_read_and_that_are_there(
-    extension: ModuleType, chapters: Path
-) -> None:
-    assert extension.files_read(notebook(), chapters) == ["data/x.npz"]
+def test_the_files_are_those_that_cells_read_and_that_are_there(chapters: Path) -> None:
+    assert downloads.files_read(notebook(), chapters) == ["data/x.npz"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_notice_is_the_first_code_and_changes_nothing_else(
-    path: Path, extension: ModuleType
+    path: Path,
 ) -> None:
     stored = json.loads(path.read_text(encoding="utf-8"))
-    given = extension.with_notice(stored, path.parent)
+    given = downloads.with_notice(stored, path.parent)
     nbformat.validate(given)
     added = next(cell for cell in given["cells"] if cell["cell_type"] == "code")
     assert added["id"] == "what-is-missing"
@@ -67,26 +56,32 @@ def test_the_notice_is_the_first_code_and_changes_nothing_else(
 
 
 def test_without_the_library_the_notice_says_what_to_install(
-    extension: ModuleType, chapters: Path, tmp_path: Path
+    chapters: Path, tmp_path: Path
 ) -> None:
-    run = subprocess.run(  # isolated, so that no package is found
-        [sys.executable, "-I", "-S", "-c", notice(extension, chapters)],
+    # Isolated, so that no package is found; of which Python's own report would speak, too.
+    report = (
+        f"try:\n    exec({notice(chapters)!r})\n"
+        "except ModuleNotFoundError as error:\n    print(error)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", report],
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        check=False,
-    )
-    assert run.stderr.splitlines()[-1] == (
-        "ModuleNotFoundError: companion is not installed: "
+        check=True,
+    ).stdout
+    assert said.rstrip("\n") == (
+        "companion is not installed: "
         f"unpack attention-companion-{companion.__version__}.zip and, in its folder, run "
-        f"pip install attention_companion-{companion.__version__}-py3-none-any.whl"
+        f'pip install "attention_companion-{companion.__version__}-py3-none-any.whl'
+        '[encoder,figures]"'
     )
 
 
 def test_far_from_its_data_the_notice_says_where_it_is(
-    extension: ModuleType, chapters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    chapters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = notice(extension, chapters)
+    source = notice(chapters)
     monkeypatch.chdir(chapters)
     exec(source, {})
     (tmp_path / "data").mkdir()
@@ -95,7 +90,7 @@ def test_far_from_its_data_the_notice_says_where_it_is(
         exec(source, {})
 
 
-def test_the_build_hands_out_notebooks_alone(extension: ModuleType, chapters: Path) -> None:
+def test_the_build_hands_out_notebooks_alone(chapters: Path) -> None:
     app = SimpleNamespace(
         srcdir=str(chapters.parent),
         outdir=str(chapters.parent / "html"),
@@ -108,19 +103,19 @@ def test_the_build_hands_out_notebooks_alone(extension: ModuleType, chapters: Pa
     for copy in copies:
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text("as Sphinx left it", encoding="utf-8")
-    extension._write(app, ValueError("the build failed"))
+    downloads._write(app, ValueError("the build failed"))
     assert {copy.read_text(encoding="utf-8") for copy in copies} == {"as Sphinx left it"}
     for _ in range(2):  # a build may find what the last one left
-        extension._write(app, None)
+        downloads._write(app, None)
         assert [copy.exists() for copy in copies] == [True, False, False]
         given = json.loads(copies[0].read_text(encoding="utf-8"))
-        assert given == extension.with_notice(notebook(), chapters)
+        assert given == downloads.with_notice(notebook(), chapters)
 
 
-def test_the_menu_offers_no_markup(extension: ModuleType) -> None:
+def test_the_menu_offers_no_markup() -> None:
     kept = {"text": ".ipynb"}, {"text": ".pdf"}
     menu = {"label": "download-buttons", "buttons": [kept[0], {"text": ".md"}, kept[1]]}
     context = {"header_buttons": [{"label": "fullscreen-button"}, menu]}
-    extension._offer(None, "a", "page.html", context, None)
+    downloads._offer(None, "a", "page.html", context, None)
     assert menu["buttons"] == list(kept)
-    extension._offer(None, "search", "search.html", {}, None)
+    downloads._offer(None, "search", "search.html", {}, None)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_encoder as tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
 import companion
 from companion import SentenceEncoder, to_numpy
 from companion.encoder import embed_tokens, token_states
+from tests.support import tiny_encoder as tiny
 
 REFERENCE = Path(__file__).parent / "data" / "encoder_reference.npz"
 WORDS = tiny.VOCABULARY[4:]

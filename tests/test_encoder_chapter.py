@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_encoder as tiny
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import companion
 from companion import SentenceEncoder, pitfalls, to_numpy
 from companion.encoder import token_states
-from companion.exercises import encoder as exercises
 from companion.figures import encoder as figures
+from tests.support import tiny_encoder as tiny
 
 ROOT = Path(__file__).parent.parent
 
@@ -329,160 +328,3 @@ def test_a_thumbnail_draws_a_dark_cell_and_no_white_one():
     assert companion.figures.kit.palette.map_colour(0.5) not in dark
     half = figures.all_heads(np.full((1, 1, 2, 2), 0.5), tokens).svg
     assert companion.figures.kit.palette.map_colour(0.5) in half
-
-
-# Exercises
-
-
-def said(capsys, check, attempt):
-    check(attempt)
-    line = capsys.readouterr().out.strip()
-    assert line
-    assert "\n" not in line
-    return line
-
-
-NAMES = {
-    "blocks[3].attention.w_o": "encoder.layer.3.attention.output.dense.weight",
-    "blocks[0].feed_forward.w_1": "encoder.layer.0.intermediate.dense.weight",
-    "blocks[5].norm_2.bias": "encoder.layer.5.output.LayerNorm.bias",
-}
-
-
-@pytest.mark.parametrize(
-    ("attempt", "part"),
-    [
-        (None, "Not attempted"),
-        (..., "Not attempted"),
-        ("encoder.layer", "A dict is asked for"),
-        ({}, "Not attempted yet: the tensor of blocks[3]"),
-        (NAMES | {"blocks[5].norm_2.bias": None}, "the tensor of blocks[5].norm_2.bias"),
-        (NAMES | {"blocks[3].attention.w_o": 3}, "should be a text, not int"),
-        (NAMES | {"blocks[3].attention.w_o": "w_o"}, "begin as the three do"),
-        (
-            NAMES | {"blocks[3].attention.w_o": "encoder.layer.4.attention.output.dense.weight"},
-            "blocks[3].attention.w_o leads to another layer",
-        ),
-        (
-            NAMES | {"blocks[5].norm_2.bias": "encoder.layer.5.output.LayerNorm.weight"},
-            "weight or bias",
-        ),
-        (
-            NAMES | {"blocks[3].attention.w_o": "encoder.layer.3.output.dense.weight"},
-            "a part of the attention",
-        ),
-        (
-            NAMES | {"blocks[5].norm_2.bias": "encoder.layer.5.attention.output.LayerNorm.bias"},
-            "a part of the attention",
-        ),
-        (
-            NAMES | {"blocks[5].norm_2.bias": "encoder.layer.5.output.dense.bias"},
-            "of a norm or of a dense layer",
-        ),
-        (
-            NAMES | {"blocks[0].feed_forward.w_1": "encoder.layer.0.output.dense.weight"},
-            "which comes first",
-        ),
-        (NAMES, "Right"),
-    ],
-)
-def test_names_are_checked(capsys, attempt, part):
-    assert part in said(capsys, exercises.check_tensor_names, attempt)
-
-
-def test_the_checkers_names_are_the_tables(encoder):
-    config = replace(encoder.parameters.config, layers=6)
-    table = companion.tensor_table(config)
-    assert {parameter: table[parameter][0] for parameter in NAMES} == NAMES
-
-
-@pytest.mark.parametrize(
-    ("attempt", "part"),
-    [
-        (None, "Not attempted"),
-        ("0.64", "A number is asked for"),
-        (True, "A number is asked for"),
-        (float("nan"), "finite"),
-        (0.8, "That is the distance"),
-        (0.32, "Multiply out"),
-        (-1, "at most 2 apart"),
-        (1.36, "Does it?"),
-        (0.64, "Right"),
-        (np.asarray(0.64), "Right"),
-    ],
-)
-def test_the_squared_distance_is_checked(capsys, attempt, part):
-    assert part in said(capsys, exercises.check_squared_distance, attempt)
-
-
-def by(measure):
-    return lambda query, vectors, k: np.argsort(measure(query, vectors))[:k]
-
-
-def cosine(query, vectors):
-    return vectors @ query / np.linalg.norm(vectors, axis=1)
-
-
-def nearest(query, vectors, k):
-    return by(lambda q, v: -cosine(q, v))(query, vectors, k)
-
-
-@pytest.mark.parametrize(
-    ("attempt", "part"),
-    [
-        (None, "Not attempted"),
-        (3, "A function is asked for"),
-        (lambda *_: None, "returns nothing"),
-        (lambda _, v, k: v[k, 7], "stops with IndexError"),
-        (lambda q, v, k: cosine(q, v)[:k], "A whole number is asked for, and this is float"),
-        (
-            lambda q, v, k: nearest(q, v, k + 1),
-            "A list of 4 is asked for, and this is list of length 5",
-        ),
-        (by(cosine), "least like"),
-        (by(lambda q, v: -(v @ q)), "by their length"),
-        (by(lambda q, v: ((v - q) ** 2).sum(axis=1)), "nearest points"),
-        (lambda q, v, k: nearest(q, v, k)[::-1], "most alike should come first"),
-        (lambda *_: np.arange(4), "another row"),
-        (nearest, "Right"),
-        (lambda q, v, k: nearest(q, v, k).tolist(), "Right"),
-    ],
-)
-def test_the_search_is_checked(capsys, monkeypatch, attempt, part):
-    monkeypatch.setenv("COMPANION_ARRAY_MODULE", "numpy")  # the attempts are NumPy's
-    assert part in said(capsys, exercises.check_nearest, attempt)
-
-
-@pytest.mark.parametrize(
-    ("attempt", "part"),
-    [
-        (None, "Not attempted"),
-        ([1], "A number is asked for"),
-        (384_000_000, "several bytes"),
-        (3_072_000_000, "float64"),
-        (1000, "less than"),
-        (1e12, "more than"),
-        (1_536_000_000, "Right"),
-    ],
-)
-def test_the_bytes_are_checked(capsys, attempt, part):
-    assert part in said(capsys, exercises.check_index_bytes, attempt)
-
-
-@pytest.mark.parametrize(
-    ("attempt", "part"),
-    [
-        (None, "Not attempted"),
-        (10_000, "this is int: give two numbers"),
-        ((10_000,), "tuple of length 1: give two numbers"),
-        ((10_000, None), "Not attempted"),
-        ((20_000, 49_995_000), "encoder's number"),
-        ((10_000, 100_000_000), "each text with itself"),
-        ((10_000, 99_990_000), "each pair twice"),
-        ((10_000, 7), "how many pairs"),
-        ((10_000, 49_995_000), "Right"),
-        ([10_000, 49_995_000], "Right"),
-    ],
-)
-def test_the_passes_are_checked(capsys, attempt, part):
-    assert part in said(capsys, exercises.check_passes, attempt)

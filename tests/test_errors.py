@@ -5,11 +5,11 @@ import re
 
 import numpy as np
 import pytest
-from conftest import STRICT
 
 import companion
 from companion import loops
 from companion import scaled_dot_product_attention as attend
+from tests.support.homes import STRICT
 
 X = np.ones((5, 6))
 QUERY, KEY, VALUE = np.ones((2, 4, 5, 8)), np.ones((2, 2, 7, 8)), np.ones((2, 2, 7, 3))

@@ -1,17 +1,17 @@
 """The explorer's page computes with the library's own numbers, and links lead to views it has."""
 
 import base64
-import importlib.util
 import json
 import re
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
 
 import companion
+from book._extensions import explorer
 
 ROOT = Path(__file__).parent.parent
 LAYER = 2
@@ -20,17 +20,8 @@ SENTENCES = list(TRAINED.sentences.values())
 
 
 @pytest.fixture(scope="module")
-def extension() -> ModuleType:
-    path = ROOT / "book" / "_extensions" / "explorer.py"
-    spec = importlib.util.spec_from_file_location("explorer", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def data(extension: ModuleType) -> dict:
-    return json.loads(json.dumps(extension.page_data(LAYER)))
+def data() -> dict:
+    return json.loads(json.dumps(explorer.page_data(LAYER)))
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -56,11 +47,11 @@ def test_the_gram_matrices_measure_what_a_head_adds(data: dict) -> None:
     np.testing.assert_allclose(through, added, rtol=1e-5)
 
 
-def test_the_static_figure_is_the_view_that_the_page_names(extension: ModuleType) -> None:
+def test_the_static_figure_is_the_view_that_the_page_names() -> None:
     page = (ROOT / "book" / "explorer.md").read_text(encoding="utf-8")
     options = dict(re.findall(r"^:(\w+): (\d+)$", page, re.MULTILINE))
     view = {name: int(number) for name, number in options.items()}
-    figure = extension.static_figure(*(view[name] for name in extension.OPTIONS))
+    figure = explorer.static_figure(*(view[name] for name in explorer.OPTIONS))
     assert "Row 8 (she), outlined, gives 65 % to token 3 (girl)" in figure.alt
     assert SENTENCES[view["sentence"]].text in page
     script = (ROOT / "book/_static/explorer.js").read_text(encoding="utf-8")
@@ -69,14 +60,14 @@ def test_the_static_figure_is_the_view_that_the_page_names(extension: ModuleType
         assert f"{name}: {view[name]}" in start
 
 
-def test_only_the_explorers_page_loads_its_script(extension: ModuleType) -> None:
+def test_only_the_explorers_page_loads_its_script() -> None:
     loaded = []
     app = SimpleNamespace(
         add_css_file=loaded.append, add_js_file=lambda name, **_: loaded.append(name)
     )
-    extension._load(app, "book/run", "", {}, None)
+    explorer._load(app, "book/run", "", {}, None)
     assert loaded == []
-    extension._load(app, "book/explorer", "", {}, None)
+    explorer._load(app, "book/explorer", "", {}, None)
     assert loaded[0] == "explorer.css"
     assert loaded[-1] == "explorer.js"  # after what it calls
     assert all((ROOT / "book" / "_static" / name).is_file() for name in loaded)

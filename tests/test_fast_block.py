@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import companion
 from companion import BlockParameters, transformer_block
 from companion.encoder.fast_block import _gelu, even_parts, fast_block, is_plain
+from tests.support.tolerance import assert_as_exact
 
 EPS = np.finfo(np.float32).eps
 LENGTHS = st.lists(st.integers(0, 20), min_size=1, max_size=6)
@@ -44,8 +45,7 @@ def assert_as_exact_as_the_readable_block(x, lengths, block, eps=1e-5):
     wide = companion.move_parameters(block, np, dtype=np.float64)
     exact = one_by_one(x.astype(np.float64), lengths, wide, eps)
     readable = one_by_one(x, lengths, block, eps)
-    error, allowed = (np.sqrt(np.mean((y - exact) ** 2)) for y in (got, readable))
-    assert error <= 2 * allowed + 8 * EPS * np.abs(exact).max()
+    assert_as_exact(got, readable, exact)
 
 
 @given(

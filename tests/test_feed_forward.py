@@ -7,15 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
-from conftest import STRICT
 from hypothesis import given
 from hypothesis import strategies as st
 
 import companion
 from companion import FeedForwardParameters, GatedFeedForwardParameters, pitfalls
 from companion.arrays import to_numpy
-from companion.exercises import feed_forward as exercises
 from companion.figures import feed_forward as drawings
+from tests.support.homes import STRICT
 
 jax.config.update("jax_enable_x64", True)
 
@@ -349,69 +348,3 @@ def test_the_drawing_shows_the_four_rows():
     wide = FeedForwardParameters.random(np.random.default_rng(0), width=6, hidden=11)
     with pytest.raises(ValueError, match="at most 10 columns, got 11"):
         drawings.expand_and_reduce(x[2], wide)
-
-
-def maximum(w_1, w_2):
-    """Make a network without biases from lists."""
-    return FeedForwardParameters(np.asarray(w_1, float), None, np.asarray(w_2, float), None)
-
-
-def prune(p, m):
-    """Take one hidden unit out, the right way."""
-    b_1 = None if p.b_1 is None else np.delete(p.b_1, m)
-    return FeedForwardParameters(np.delete(p.w_1, m, 1), b_1, np.delete(p.w_2, m, 0), p.b_2)
-
-
-def fails(*_):
-    """Stop, as a reader's function may."""
-    raise RuntimeError("out of ideas")
-
-
-LARGER = maximum([[1, 0, 0], [-1, 1, -1]], [[1], [1], [-1]])
-EVERY = {1, 2, 3, 4, 5}
-
-
-@pytest.mark.parametrize(
-    ("check", "attempt", "said"),
-    [
-        (exercises.check_changed_rows, None, "Not attempted"),
-        (exercises.check_changed_rows, ..., "Not attempted"),
-        (exercises.check_changed_rows, {4}, "this is set: give a pair of sets"),
-        (exercises.check_changed_rows, (4, 5), "A set of row numbers"),
-        (exercises.check_changed_rows, ({0}, EVERY), "rows 1 to 5"),
-        (exercises.check_changed_rows, ({4, 5}, EVERY), "Three networks"),
-        (exercises.check_changed_rows, ({4}, {4, 5}), "With attention between"),
-        (exercises.check_changed_rows, ({4}, EVERY), "Right"),
-        (exercises.check_maximum, None, "Not attempted"),
-        (exercises.check_maximum, 3, "this is int"),
-        (exercises.check_maximum, maximum(np.eye(3), np.eye(3)), "takes 3 and gives 3"),
-        (exercises.check_maximum, maximum([[1, 0], [-1, 1]], [[1], [1]]), "both numbers are pos"),
-        (exercises.check_maximum, maximum([[1, -1], [0, 0]], [[1], [-1]]), "the first number is"),
-        (exercises.check_maximum, maximum([[0, 0], [1, -1]], [[1], [-1]]), "the second number is"),
-        (exercises.check_maximum, maximum([[1], [1]], [[1]]), "Not the larger one yet"),
-        (exercises.check_maximum, LARGER, "Right, for 200 random pairs, with 3 hidden units"),
-        (exercises.check_prune, None, "Not attempted"),
-        (exercises.check_prune, 3, "A function is asked for, and this is int"),
-        (exercises.check_prune, fails, "stops for bias=True, m=0 with RuntimeError: out of ideas"),
-        (exercises.check_prune, lambda *_: None, "returns nothing"),
-        (exercises.check_prune, lambda p, _: p.w_1, "this is ndarray"),
-        (exercises.check_prune, lambda p, _: p, "yours are (3, 5) and (5, 3)"),
-        (exercises.check_prune, lambda p, m: prune(p, (m + 1) % 5), "or another one"),
-        (
-            exercises.check_prune,
-            lambda p, m: prune(p, m) if p.b_1 is None else noisy(prune(p, m)),
-            "more than unit 0",
-        ),
-        (exercises.check_prune, prune, "Right"),
-        (exercises.check_gated_width, None, "Not attempted"),
-        (exercises.check_gated_width, 11008.0, "A whole number is asked for, and this is float"),
-        (exercises.check_gated_width, 10752, "Too narrow"),
-        (exercises.check_gated_width, 10923, "no multiple of 256"),
-        (exercises.check_gated_width, 11264, "256 fewer"),
-        (exercises.check_gated_width, 11008, "Right"),
-    ],
-)
-def test_exercise_feedback(check, attempt, said, capsys, monkeypatch):
-    monkeypatch.setenv("COMPANION_ARRAY_MODULE", "numpy")
-    check(attempt)
-    assert said in capsys.readouterr().out

@@ -1,20 +1,18 @@
 """The numbers beside a drawing become folded tables on the page, outside of the search index."""
 
-import importlib.util
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from types import ModuleType
 
 import nbformat
 import numpy as np
 import pytest
 
+from book._extensions import figure_tables
 from companion.figures import heat_map
 from companion.figures.kit.figure import TABLES
 
-EXTENSIONS = Path(__file__).parent.parent / "book" / "_extensions"
 TABLE = {
     "title": "weights of <b>",
     "rows": "query",
@@ -41,15 +39,6 @@ class Cells(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def extension() -> ModuleType:
-    path = EXTENSIONS / "figure_tables.py"
-    spec = importlib.util.spec_from_file_location("figure_tables", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build a book of one page, with a figure that has a table and a figure that has none."""
     source = tmp_path_factory.mktemp("book")
@@ -69,9 +58,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
     nbformat.write(notebook, source / "index.ipynb")
     (source / "conf.py").write_text(
-        f"import sys\nsys.path.insert(0, {str(EXTENSIONS)!r})\n"
-        "extensions = ['myst_nb', 'figure_tables']\n"
-        "nb_execution_mode = 'off'\n",
+        "extensions = ['myst_nb', 'book._extensions.figure_tables']\nnb_execution_mode = 'off'\n",
         encoding="utf-8",
     )
     command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", str(source)]
@@ -82,12 +69,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return source / "built"
 
 
-def test_the_extension_and_the_figures_use_one_name(extension: ModuleType) -> None:
-    assert extension.TABLES == TABLES
+def test_the_extension_and_the_figures_use_one_name() -> None:
+    assert figure_tables.TABLES == TABLES
 
 
-def test_rows_and_columns_have_headers(extension: ModuleType) -> None:
-    page = extension.render_table(TABLE)
+def test_rows_and_columns_have_headers() -> None:
+    page = figure_tables.render_table(TABLE)
     assert Cells(page).found == [
         *[
             ["td", "", "query\N{NO-BREAK SPACE}↓key\N{NO-BREAK SPACE}→"],
@@ -98,26 +85,28 @@ def test_rows_and_columns_have_headers(extension: ModuleType) -> None:
         *[["th", "row", "cat"], ["td", "", ""], ["td", "", "0"]],
     ]
     assert "<caption>weights of &lt;b&gt;</caption>" in page
-    assert "<caption>" not in extension.render_table(TABLE | {"title": ""})
-    assert "<td>query\N{NO-BREAK SPACE}↓</td>" in extension.render_table(TABLE | {"columns": ""})
+    assert "<caption>" not in figure_tables.render_table(TABLE | {"title": ""})
+    assert "<td>query\N{NO-BREAK SPACE}↓</td>" in figure_tables.render_table(
+        TABLE | {"columns": ""}
+    )
 
 
-def test_indices_of_letters_are_raised_and_lowered(extension: ModuleType) -> None:
-    assert extension.typeset("K^T (d_k, N^2)") == "K<sup>T</sup> (d<sub>k</sub>, N<sup>2</sup>)"
-    assert extension.typeset("soft_cap of <b>") == "soft_cap of &lt;b&gt;"
+def test_indices_of_letters_are_raised_and_lowered() -> None:
+    assert figure_tables.typeset("K^T (d_k, N^2)") == "K<sup>T</sup> (d<sub>k</sub>, N<sup>2</sup>)"
+    assert figure_tables.typeset("soft_cap of <b>") == "soft_cap of &lt;b&gt;"
 
 
-def test_tables_are_folded_in_one_box_that_the_keyboard_reaches(extension: ModuleType) -> None:
-    page = extension.render([TABLE, TABLE], 'The "sum" of a head. More of it.')
+def test_tables_are_folded_in_one_box_that_the_keyboard_reaches() -> None:
+    page = figure_tables.render([TABLE, TABLE], 'The "sum" of a head. More of it.')
     assert page.startswith('<details class="figure-numbers"><summary>The numbers</summary>')
     box = '<div role="region" tabindex="0" aria-label="The numbers: The &quot;sum&quot; of a head">'
     assert page.count(box) == page.count("tabindex") == 1
     assert page.count("<table>") == 2
 
 
-def test_every_number_of_a_figure_reaches_the_page(extension: ModuleType) -> None:
+def test_every_number_of_a_figure_reaches_the_page() -> None:
     (table,) = heat_map(np.array([[0.25, 0.75], [1.0, 0.0]]), ["a", "b"], ["c", "d"]).tables
-    cells = [text for _, _, text in Cells(extension.render_table(table.as_json())).found]
+    cells = [text for _, _, text in Cells(figure_tables.render_table(table.as_json())).found]
     assert cells == [
         "query\N{NO-BREAK SPACE}↓key\N{NO-BREAK SPACE}→",
         "c",
@@ -145,3 +134,9 @@ def test_the_numbers_are_not_searched(built: Path) -> None:
     assert "caption" in index
     assert "12345" not in index
     assert "query" not in index
+
+
+def test_a_page_that_only_names_the_tables_stays_as_it_is() -> None:
+    source = [f"The kind of its tables is `{TABLES}`."]
+    figure_tables.keep_tables(None, "book/api/kit", source)
+    assert source == [f"The kind of its tables is `{TABLES}`."]

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from test_gpu_record import RECORD, attention_row
 
 from companion.figures import arrays as drawings
+from tests.support.gpu_records import RECORD, attention_row
 
 
 def test_the_two_readings_are_told():

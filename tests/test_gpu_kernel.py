@@ -11,14 +11,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import STRICT
 from hypothesis import given
-from test_tiled import assert_as_exact_as_textbook, draw, problems
 
 from companion import scaled_dot_product_attention as attend
 from companion.arrays import to_numpy
 from companion.kernels import gpu, tiled
 from companion.kernels.textbook import masked_softmax
+from tests.support.exactness import assert_as_exact_as_textbook, draw, problems
+from tests.support.homes import STRICT
 
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 compiled = pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler: install g++")

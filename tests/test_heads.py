@@ -8,15 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import NUMPY
 from hypothesis import given
 from hypothesis import strategies as st
 
 import companion
 from companion import AttentionParameters, pitfalls
 from companion.arrays import to_numpy
-from companion.exercises import heads as exercises
 from companion.figures import heads as figures
+from tests.support.homes import NUMPY
 
 jax.config.update("jax_enable_x64", True)
 
@@ -119,9 +118,7 @@ def test_float32_is_as_exact_as_float32_is():
     wide = companion.move_parameters(parameters, NUMPY.xp, dtype=np.float64)
     exact = with_jax(x.astype(np.float64), wide)
     assert output.dtype == np.float32
-    assert (
-        np.sqrt(np.mean((output - exact) ** 2)) <= 8 * np.finfo(np.float32).eps * abs(exact).max()
-    )
+    assert abs(output - exact).max() <= 8 * np.finfo(np.float32).eps * abs(exact).max()
 
 
 @pytest.mark.claim("prop-sum-of-heads")
@@ -289,7 +286,8 @@ def one_random_head(rng, contents=2, places=4, d_k=3, d_v=5):
     """Draw a head whose output has two halves of the contents' width, and what its rows add up."""
     width = contents + places
     shapes = ((1, width, d_k), (1, width, d_k), (1, width, d_v), (d_v, 2 * contents))
-    head = AttentionParameters(*(rng.standard_normal(shape) for shape in shapes))
+    biases = ((1, d_k), (1, d_k), (1, d_v), (2 * contents,))
+    head = AttentionParameters(*(rng.standard_normal(shape) for shape in shapes + biases))
     embedding, positions = rng.standard_normal((contents, width)), rng.standard_normal((6, width))
     return head, embedding, positions
 
@@ -314,7 +312,8 @@ def test_the_next_token_enters_the_left_half_of_a_single_head(seed, i, d_v, hide
         lengths.append(np.linalg.norm(output[i, :2]))
         least.append(weights[0, i, i + 1])
     content[i + 1] = 0
-    fixed = np.linalg.norm((content @ embedding + positions) @ head.w_v[0] @ head.w_o, axis=-1)
+    rows = companion.project(content @ embedding + positions, head.w_v[0], head.b_v[0])
+    fixed = np.linalg.norm(rows @ head.w_o, axis=-1) + np.linalg.norm(head.b_o)
     grown = 1e4 * np.linalg.norm(direction @ values)
     # On the way on which its score does not fall, its weight is at least what it is at t = 0.
     rows = content @ embedding + positions
@@ -336,25 +335,27 @@ def test_with_its_values_closed_a_single_head_misses_contents_by_any_amount(seed
         head.w_v[0, :2] = 0
     positions[:, :2] = 0
     embedding = np.eye(2, 6)
-    halves = []
+    fixed = (positions @ head.w_v[0] + head.b_v[0]) @ head.w_o[:, :2]  # what the rows send
     for size in (0.0, 1e3, 1e6):
         content = np.zeros((6, 2))
         content[i - 1] = size
         x = content @ embedding + positions
-        output = companion.multi_head_attention(x, head, attn_mask=visible)
-        halves.append(output[i, :2])
-    reach = np.linalg.norm(positions @ head.w_v[0] @ head.w_o[:, :2], axis=-1).max()
-    assert np.linalg.norm(halves, axis=-1).max() <= reach * (1 + 1e-9)
-    assert np.linalg.norm(halves[-1] - 1e6) > 1e6
+        output, weights = companion.multi_head_attention(
+            x, head, attn_mask=visible, return_weights=True
+        )
+        half = output[i, :2] - head.b_o[:2]
+        np.testing.assert_allclose(half, weights[0, i] @ fixed, rtol=0, atol=1e-9)
+        assert np.linalg.norm(half) <= np.linalg.norm(fixed, axis=-1).max() * (1 + 1e-9)
+    assert np.linalg.norm(output[i, :2] - 1e6) > 1e6
 
 
 @pytest.mark.claim("prop-no-better-than-zeros")
-@given(SEEDS, st.integers(1, 4), st.booleans())
-def test_with_scores_from_positions_one_head_is_no_better_than_zeros(seed, i, hides):
+@given(SEEDS, st.integers(1, 4), st.integers(1, 3), st.booleans())
+def test_with_scores_from_positions_one_head_is_no_better_than_zeros(seed, i, m, hides):
     rng = np.random.default_rng(seed)
-    head, _, positions = one_random_head(rng)
-    head.w_q[0, :2] = head.w_k[0, :2] = 0  # scores see positions only
-    positions[:, :2] = 0
+    head, _, positions = one_random_head(rng, contents=m)
+    head.w_q[0, :m] = head.w_k[0, :m] = 0  # scores see positions only
+    positions[:, :m] = 0
     visible = np.ones((6, 6), bool)
     if hides:
         visible[i] = rng.random(6) < 0.5
@@ -362,18 +363,18 @@ def test_with_scores_from_positions_one_head_is_no_better_than_zeros(seed, i, hi
         positions, head, attn_mask=visible, return_weights=True
     )
     back, ahead = weights[0, i, i - 1], weights[0, i, i + 1]
-    other, half = (i - 1, slice(0, 2)) if ahead >= back else (i + 1, slice(2, 4))
+    other, half = (i - 1, slice(0, m)) if ahead >= back else (i + 1, slice(m, 2 * m))
     heavier = 2 * i - other
     ratio = min(back, ahead) / max(back, ahead) if max(back, ahead) > 0 else 0.0
-    unit = rng.standard_normal(2)
+    unit = rng.standard_normal(m)
     unit /= np.linalg.norm(unit)
     reported, misses = [], []
     for sign in (1, -1):
-        content = np.zeros((6, 2))
+        content = np.zeros((6, m))
         content[other], content[heavier] = sign * unit, -sign * ratio * unit
         assert (np.linalg.norm(content, axis=-1) <= 1 + 1e-12).all()
         output = companion.multi_head_attention(
-            content @ np.eye(2, 6) + positions, head, attn_mask=visible
+            content @ np.eye(m, m + 4) + positions, head, attn_mask=visible
         )
         reported.append(output[i, half])
         misses.append(np.linalg.norm(output[i, half] - content[other]))
@@ -461,23 +462,24 @@ class Counted(np.ndarray):
         return result.view(Counted) if isinstance(result, np.ndarray) else result
 
 
-def counted_attention(length, width, **sizes):
+def counted_attention(length, width, *, return_weights, **sizes):
     Counted.counts = {"multiply-adds": 0, "exponentials": 0}
     rng = np.random.default_rng(12)
     parameters = AttentionParameters.random(rng, width=width, bias=False, **sizes)
     parameters = companion.map_parameters(lambda a: a.view(Counted), parameters)
     x = rng.standard_normal((length, width)).view(Counted)
-    _, weights = companion.multi_head_attention(x, parameters, return_weights=True)
-    return Counted.counts["multiply-adds"], Counted.counts["exponentials"], weights.size
+    made = companion.multi_head_attention(x, parameters, return_weights=return_weights)
+    assert not return_weights or made[1].size == sizes["heads"] * length**2
+    return Counted.counts["multiply-adds"], Counted.counts["exponentials"]
 
 
 @pytest.mark.claim("prop-head-cost")
+@pytest.mark.parametrize("return_weights", [False, True])
 @pytest.mark.parametrize("heads", [1, 2, 8])
-def test_heads_cost_exponentials_and_no_multiplications(heads):
+def test_heads_cost_exponentials_and_no_multiplications(heads, return_weights):
     n, d = 11, 16
-    products, exponentials, scores = counted_attention(n, d, heads=heads)
-    assert products == 4 * n * d**2 + 2 * n**2 * d
-    assert exponentials == scores == heads * n**2
+    counts = counted_attention(n, d, heads=heads, return_weights=return_weights)
+    assert counts == (4 * n * d**2 + 2 * n**2 * d, heads * n**2)
 
 
 @pytest.mark.claim("eq-cache-size")
@@ -585,109 +587,6 @@ def test_head_2_4_brings_girl_to_she_and_is_not_alone(trained):
     share = np.linalg.norm(parts, axis=-1) / np.linalg.norm(out, axis=-1)
     assert share[4, 7] == pytest.approx(0.72, abs=0.005)
     assert share[4, 2] == pytest.approx(0.11, abs=0.005)
-
-
-# The exercises
-
-
-def said(capsys, check, *attempt):
-    check(*attempt)
-    lines = capsys.readouterr().out.strip()
-    assert lines
-    return lines
-
-
-@pytest.mark.parametrize(
-    ("attempt", "part"),
-    [
-        (None, "Not attempted"),
-        (..., "Not attempted"),
-        (3, "this is int: give a pair (row, column)"),
-        ((3, 4, 5), "this is tuple of length 3"),
-        ((3.0, 4), "A whole number is asked for, and this is float"),
-        ((0, 4), "rows 1 to 5 and columns 1 to 6"),
-        ((4, 4), "a reshape alone"),
-        ((2, 4), "Another token's row"),
-        ((3, 1), "another column"),
-        ((3, 4), "Right"),
-    ],
-)
-def test_the_split_entry_is_checked(capsys, attempt, part):
-    assert part in said(capsys, exercises.check_split_entry, attempt)
-
-
-def test_the_split_entries_are_where_the_splits_take_them_from():
-    names = np.asarray([[10 * i + c for c in range(1, 7)] for i in range(1, 6)])
-    assert companion.split_heads(names, 2)[1, 2, 0] == 34
-    assert pitfalls.split_heads_by_reshape(names, 2)[1, 2, 0] == 44
-
-
-def test_the_single_head_is_checked(capsys, home):
-    example = companion.running_example()
-    w_q, w_k = (np.stack([w[0]] * 2) for w in (example.w_q, example.w_k))
-    twins = AttentionParameters(w_q, w_k, example.w_v, example.block.attention.w_o)
-    wide = np.concatenate(list(example.w_v), axis=1)[None]
-    right = AttentionParameters(w_q[:1], w_k[:1], wide, twins.w_o)
-    attempts = [
-        (right, "Right"),
-        (replace(right, w_v=wide[..., ::-1].copy()), "the output differs"),
-        (replace(right, w_o=twins.w_o[:, :5]), "should be (7, 6)"),
-        (twins, "must hold one head"),
-        (
-            AttentionParameters(w_q[:1], w_k[:1], wide[..., :4], twins.w_o[:4]),
-            "How wide are your values",
-        ),
-        (
-            AttentionParameters(w_q[:1, :5], w_k[:1, :5], wide[:, :5], twins.w_o),
-            "does not take the same input",
-        ),
-    ]
-    for attempt, part in attempts:
-        answer = said(capsys, exercises.check_single_head, on(home, attempt), on(home, twins))
-        assert part in answer
-    for attempt, part in (
-        (None, "Not attempted"),
-        (3, "An AttentionParameters is asked for, and this is int"),
-    ):
-        assert part in said(capsys, exercises.check_single_head, attempt, twins)
-
-
-def test_the_unrolled_heads_are_checked(capsys, home):
-    grouped = AttentionParameters.random(
-        np.random.default_rng(7), width=8, heads=4, kv_heads=2, bias=False, dtype=np.float64
-    )
-    each = replace(grouped, w_k=grouped.w_k.repeat(2, axis=0), w_v=grouped.w_v.repeat(2, axis=0))
-    every = replace(grouped, w_k=np.tile(grouped.w_k, (2, 1, 1)), w_v=each.w_v)
-    fewer = AttentionParameters(
-        grouped.w_q[:2], grouped.w_k, grouped.w_v, grouped.w_o[: grouped.w_o.shape[0] // 2]
-    )
-    attempts = [
-        (each, "Right"),
-        (every, "Which key head did each query head share"),
-        (grouped, "a key head for each of 4 query heads"),
-        (fewer, "must stay 4; got 2"),
-    ]
-    for attempt, part in attempts:
-        answer = said(capsys, exercises.check_unrolled, on(home, attempt), on(home, grouped))
-        assert part in answer
-    assert "Not attempted" in said(capsys, exercises.check_unrolled, ..., grouped)
-
-
-@pytest.mark.parametrize(
-    ("attempt", "part"),
-    [
-        (None, "Not attempted"),
-        ("1 GiB", "A whole number is asked for, and this is str"),
-        (2**30, "Right"),
-        (2**30 // 32, "one layer"),
-        (2**29, "keys and values, and two bytes"),
-        (2**28, "A quarter"),
-        (2**32, "for every query head"),
-        (1000, "Not yet"),
-    ],
-)
-def test_the_cache_is_checked(capsys, attempt, part):
-    assert part in said(capsys, exercises.check_cache_bytes, attempt)
 
 
 # The figures

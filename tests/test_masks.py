@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import NUMPY, STRICT
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
@@ -17,8 +16,8 @@ import companion
 from companion import loops, pitfalls
 from companion import scaled_dot_product_attention as attend
 from companion.arrays import to_numpy
-from companion.exercises import masks as exercises
 from companion.figures import masks as figures
+from tests.support.homes import NUMPY, STRICT
 
 jax.config.update("jax_enable_x64", True)
 
@@ -575,132 +574,6 @@ def test_the_broken_variants_run_on_every_array_module(home, name):
     expected = getattr(pitfalls, name)(*arrays)
     output = getattr(pitfalls, name)(*(home.asarray(a) for a in arrays))
     np.testing.assert_allclose(to_numpy(output), expected, atol=1e-14)
-
-
-# The exercises
-
-
-def said(capsys, check, *attempt, **options):
-    check(*attempt, **options)
-    lines = capsys.readouterr().out.strip()
-    assert lines
-    return lines
-
-
-@pytest.mark.parametrize(
-    ("attempt", "part"),
-    [
-        (None, "Not attempted"),
-        (..., "Not attempted"),
-        (3, "A set of row numbers is asked for, and this is int"),
-        ({"cat"}, "A whole number is asked for, and this is str"),
-        ({0, 1}, "rows 1 to 5"),
-        ({1, 2, 3}, "before black"),
-        ({2, 3, 4}, "does not reach back"),
-        ({2}, "missing"),
-        (set(), "missing"),
-        ({2, 3}, "Right"),
-        ([3, 2], "Right"),
-    ],
-)
-def test_the_changed_rows_are_checked(capsys, attempt, part):
-    assert part in said(capsys, exercises.check_changed_rows, attempt)
-
-
-def test_the_changed_rows_are_those_that_change():
-    example = companion.running_example()
-    weights = [w[0] for w in (example.w_q, example.w_k, example.w_v)]
-    other = example.x.copy()
-    other[1] = example.embedding[0]
-    before, after = (
-        attend(*companion.project_qkv(x, *weights), is_causal=True, window=(1, 0))
-        for x in (example.x, other)
-    )
-    np.testing.assert_array_equal(np.flatnonzero((before != after).any(axis=-1)) + 1, [2, 3])
-
-
-def test_the_streaming_mask_is_checked(capsys, home):
-    window = to_numpy(companion.window_mask(8, window=(2, 0), xp=NUMPY.xp))
-    causal = np.tri(8, dtype=bool)
-    first = np.arange(8) == 0
-    attempts = [
-        (window | first, "Right"),
-        (window, "lost sight of the first"),
-        (causal, "neither in its window nor the first"),
-        (np.ones((8, 8), bool), "later token"),
-        (np.eye(8, dtype=bool) | first, "does not see itself and the 2 tokens"),
-        (causal[:5], "yours is (5, 8)"),
-        (causal.astype(np.float64), "boolean; got"),
-    ]
-    for attempt, part in attempts:
-        assert part in said(capsys, exercises.check_streaming_mask, home.asarray(attempt))
-    assert "Not attempted" in said(capsys, exercises.check_streaming_mask, None)
-    assert "An array is asked for" in said(capsys, exercises.check_streaming_mask, [[True]])
-
-
-def test_the_exposing_change_is_checked(capsys, home):
-    _, key, value = head_one()
-
-    def plus(array, row):
-        return array + (np.arange(5)[:, None] == row)
-
-    attempts = [
-        ((plus(key, 4), value), "Right"),
-        ((plus(key, 4), plus(value, 4)), "Right"),
-        ((key, plus(value, 4)), "keep every bit"),
-        ((plus(key, 0), value), "Only the last row may change: changed_key"),
-        ((key, plus(value, 2)), "Only the last row may change: changed_value"),
-        ((key, value.T), "should be (5, 4), that of value"),
-        ((np.where(plus(key, 4) == key, key, np.nan), value), "must be finite"),
-    ]
-    for attempt, part in attempts:
-        arrays = tuple(home.asarray(a) for a in attempt)
-        assert part in said(capsys, exercises.check_exposing_change, arrays)
-    assert "Not attempted" in said(capsys, exercises.check_exposing_change, None)
-    assert "give a pair (changed_key" in said(capsys, exercises.check_exposing_change, 3)
-    assert "An array is asked for" in said(capsys, exercises.check_exposing_change, (key, 3))
-
-
-@pytest.mark.parametrize(
-    ("attempt", "part"),
-    [
-        (None, "Not attempted"),
-        (127.5, "A whole number is asked for, and this is float"),
-        (127, "Too small"),
-        (129, "a smaller one does too"),
-        (128, "Right"),
-    ],
-)
-def test_the_smallest_window_is_checked(capsys, attempt, part):
-    assert part in said(capsys, exercises.check_smallest_left, attempt)
-
-
-@pytest.mark.parametrize(
-    ("attempt", "part"),
-    [
-        (None, "Not attempted"),
-        ("many", "A whole number is asked for, and this is str"),
-        (4096**2, "more than a causal mask"),
-        (4096 * 129, "the first rows"),
-        (4096 * 128, "count the token itself"),
-        (17, "Not yet"),
-        (520128, "Right: 6.2%"),
-    ],
-)
-def test_the_visible_pairs_are_checked(capsys, attempt, part):
-    assert part in said(capsys, exercises.check_visible_pairs, attempt, left=128)
-
-
-def test_the_visible_pairs_need_the_window_of_the_exercise_before(capsys):
-    assert "left bound first" in said(capsys, exercises.check_visible_pairs, 5, left=None)
-
-
-def test_the_visible_pairs_are_those_of_the_mask():
-    blocks = (
-        companion.window_mask(256, 4096, window=(128, 0), query_offset=first)
-        for first in range(0, 4096, 256)
-    )
-    assert sum(int(block.sum()) for block in blocks) == 520128
 
 
 # The figures

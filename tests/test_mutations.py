@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from claims import mutations
-from mutants import ROOT, mutated, survived, watchers
+
+from book.claims import mutations
+from tests.mutants import ROOT, mutated, survived, watchers
 
 MUTATIONS = mutations(ROOT)
 

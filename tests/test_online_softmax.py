@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from conftest import array_homes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +9,8 @@ import companion
 from companion import empty_state, merge_states, online_attention, softmax_state, state_output
 from companion import scaled_dot_product_attention as attend
 from companion.arrays import to_numpy
+from tests.support.homes import array_homes
+from tests.support.tolerance import assert_as_exact
 
 
 def states(rng, *sizes):
@@ -83,8 +84,4 @@ def test_lower_precision_stays_itself_and_is_as_exact_as_the_textbook_form(dtype
     exact = attend(*(a.astype(np.float64) for a in arrays))
     output, textbook = online_attention(*arrays, block_size=10), attend(*arrays)
     assert output.dtype == dtype
-
-    def error(result):
-        return np.sqrt(np.mean((result.astype(np.float64) - exact) ** 2))
-
-    assert error(output) <= 2 * error(textbook) + 8 * np.finfo(dtype).eps * np.abs(exact).max()
+    assert_as_exact(output, textbook, exact)

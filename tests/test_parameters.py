@@ -4,11 +4,11 @@ import re
 
 import numpy as np
 import pytest
-from conftest import NUMPY, STRICT
 
 import companion
 from companion import AttentionParameters, BlockParameters, FeedForwardParameters, NormParameters
 from companion.arrays import to_numpy
+from tests.support.homes import NUMPY, STRICT
 
 
 def random_block(**options):

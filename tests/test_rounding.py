@@ -6,13 +6,13 @@ import array_api_compat.numpy
 import jax.numpy
 import numpy as np
 import pytest
-from conftest import STRICT
 from hypothesis import given
 from hypothesis import strategies as st
 
 import companion
 from companion import rounding
 from companion.cost.rounding import attention_error_bound, gamma, round_significand, unit_roundoff
+from tests.support.homes import STRICT
 
 SINGLE = unit_roundoff("float32")
 seeds = st.integers(0, 2**32 - 1)

@@ -1,14 +1,12 @@
 """Softmax and weighted values: oracles, edges, every claim of the chapter, pitfalls, checkers."""
 
 import math
-import re
 
 import hypothesis
 import jax
 import numpy as np
 import pytest
 import scipy.special
-from conftest import NUMPY, array_homes
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -16,8 +14,7 @@ from hypothesis.extra import numpy as hnp
 import companion
 from companion import pitfalls
 from companion.arrays import to_numpy
-from companion.exercises import softmax as exercises
-from companion.figures import softmax as drawings
+from tests.support.homes import NUMPY, array_homes
 
 jax.config.update("jax_enable_x64", True)
 
@@ -288,6 +285,31 @@ def test_the_whole_formula_is_its_steps(head):
     np.testing.assert_allclose(steps, theirs, atol=1e-14)
 
 
+def test_attention_has_no_one_constant_for_all_x():
+    """Two tokens 0 and t, all matrices (1): the first output answers to x_1 like t²/4."""
+
+    def output(x):
+        return companion.scaled_dot_product_attention(x, x, x)[0, 0]
+
+    for t in (1.0, 10.0, 100.0):
+        h = 1e-5 / t
+        slope = (output(np.asarray([[h], [t]])) - output(np.asarray([[-h], [t]]))) / (2 * h)
+        np.testing.assert_allclose(slope, 0.5 + t**2 / 4, rtol=1e-5)
+    one = np.asarray([[3.0]])
+    assert companion.scaled_dot_product_attention(one, one, one) == one  # with N = 1 it is x W^V
+
+
+@pytest.mark.claim("prop-convex-hull")
+def test_a_best_value_inside_the_hull_is_reached_with_weight_on_all():
+    """Part 4 speaks of corners: in between, what the other values add may cancel."""
+    scores, value = np.asarray([[0.0, 5.0, 0.0]]), np.asarray([[-1.0], [0.0], [1.0]])
+    weights = companion.softmax(scores)
+    assert np.all(weights > 0.006)
+    assert companion.weighted_values(weights, value)[0, 0] == value[1, 0]
+    corner = companion.weighted_values(weights, value[[1, 0, 2]])  # the best value is an end now
+    assert -1 < corner[0, 0] < -0.9
+
+
 @pytest.mark.claim("prop-convex-hull")
 @given(
     HOMES,
@@ -548,158 +570,6 @@ def test_without_the_shift_moderate_scores_overflow(dtype, score):
     with np.errstate(over="ignore", invalid="ignore"):
         assert np.isnan(pitfalls.softmax_without_shift(scores)[0])
     assert np.isfinite(companion.softmax(scores)).all()
-
-
-# Exercises.
-
-
-def said(capsys, check, attempt):
-    check(attempt)
-    printed = capsys.readouterr().out
-    assert printed.endswith("\n")
-    assert printed.count("\n") == 1
-    return printed
-
-
-def shifted_alone(scores):
-    """Shift the scores but not the one beside them: the mistake one would make."""
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return powers / (1 + powers.sum(axis=-1, keepdims=True))
-
-
-def never_shifted(scores):
-    with np.errstate(over="ignore", invalid="ignore"):
-        powers = np.exp(scores)
-        return powers / (1 + powers.sum(axis=-1, keepdims=True))
-
-
-def shifted_downwards_only(scores):
-    """Never divide by a sum of tiny numbers: wrong where all scores are very negative."""
-    top = scores.max(axis=-1, keepdims=True)
-    powers = np.exp(scores - top)
-    return powers / (np.exp(-np.maximum(top, -5.0)) + powers.sum(axis=-1, keepdims=True))
-
-
-def quiet(scores):
-    silence = np.zeros((*scores.shape[:-1], 1))
-    return companion.softmax(np.concatenate([scores, silence], axis=-1))[..., :-1]
-
-
-def through_the_whole_jacobian(weights, gradient):
-    return (gradient[..., None, :] @ companion.softmax_jacobian(weights))[..., 0, :]
-
-
-def needed_lead(n, p):
-    return math.log((n - 1) * p / (1 - p))
-
-
-def fails(*_):
-    raise RuntimeError("out of ideas")
-
-
-@pytest.mark.parametrize(
-    ("check", "attempt", "feedback"),
-    [
-        (exercises.check_rising_tokens, None, "Not attempted"),
-        (exercises.check_rising_tokens, ..., "Not attempted"),
-        (exercises.check_rising_tokens, "black", "A set of tokens is asked for, and this is str"),
-        (exercises.check_rising_tokens, {"dog"}, "'dog' is none of the tokens"),
-        (exercises.check_rising_tokens, {"black", "quickly"}, "get less weight: 1"),
-        (exercises.check_rising_tokens, set(), "is missing"),
-        (exercises.check_rising_tokens, ["black"], "Right"),
-        (exercises.check_jacobian_product, None, "Not attempted"),
-        (exercises.check_jacobian_product, 3, "A function is asked for, and this is int"),
-        (exercises.check_jacobian_product, lambda *_: None, "returns nothing"),
-        (exercises.check_jacobian_product, fails, "stops with RuntimeError: out of ideas"),
-        (exercises.check_jacobian_product, lambda *_: 1.0, "this is float"),
-        (exercises.check_jacobian_product, lambda w, _: w[0], "yours is (7,)"),
-        (exercises.check_jacobian_product, lambda w, g: w * g, "does not sum to zero"),
-        (exercises.check_jacobian_product, lambda _, g: 0 * g, "is not the Jacobian times"),
-        (exercises.check_jacobian_product, through_the_whole_jacobian, "Right"),
-        (exercises.check_quiet_softmax, None, "Not attempted"),
-        (exercises.check_quiet_softmax, companion.softmax, "Every row sums to one"),
-        (exercises.check_quiet_softmax, lambda s: quiet(s)[0], "3 rows, each with 4 scores"),
-        (exercises.check_quiet_softmax, shifted_alone, "For small scores"),
-        (exercises.check_quiet_softmax, never_shifted, "something overflows"),
-        (exercises.check_quiet_softmax, shifted_downwards_only, "all but vanish"),
-        (exercises.check_quiet_softmax, quiet, "Right"),
-        (exercises.check_needed_lead, None, "Not attempted"),
-        (exercises.check_needed_lead, lambda *_: None, "returns nothing"),
-        (exercises.check_needed_lead, lambda *_: "far", "this is str"),
-        (exercises.check_needed_lead, lambda *_: math.inf, "A finite number"),
-        (
-            exercises.check_needed_lead,
-            lambda *_: np.ones(2),
-            "A number is asked for, and this is ndarray",
-        ),
-        (exercises.check_needed_lead, lambda n, _: math.log(n), "the weight 0.6667"),
-        (exercises.check_needed_lead, needed_lead, "Right"),
-    ],
-)
-def test_checkers_answer_in_one_line(capsys, monkeypatch, check, attempt, feedback):
-    monkeypatch.setenv("COMPANION_ARRAY_MODULE", "numpy")
-    assert feedback in said(capsys, check, attempt)
-
-
-# Drawings.
-
-
-def test_the_drawing_of_a_mixture_says_every_weight(head):
-    *_, value, scores = head
-    tokens = companion.running_example(NUMPY.xp).tokens
-    alt = drawings.mixture(tokens, scores, companion.softmax(scores), value).alt
-    assert "black: score 2.81, weight 55.3 %, value (1, 1, 0, 0.5)" in alt
-    assert alt.endswith("give (0.65, 1.03, 0.16, 0.14).")
-    with pytest.raises(ValueError, match=r"at most 4 columns, got shape \(5, 8\)"):
-        drawings.mixture(tokens, scores, companion.softmax(scores), np.hstack([value, value]))
-
-
-def test_equal_scores_share_a_curve():
-    betas = np.asarray([0.5, 1.0, 2.0])
-    drawn = drawings.sharpening(np.asarray([1.0, 2.0, 1.0]), ("a", "b", "c"), betas)
-    assert "a, c: from 0.274 at 0.5 to 0.107 at 2" in drawn.alt
-
-
-def test_the_table_of_a_sharpened_row_has_every_third_factor():
-    betas = np.asarray([2.0**k for k in range(-3, 4)])
-    (numbers,) = drawings.sharpening(np.zeros(2), ("a", "b"), betas).tables
-    assert numbers.row_labels == ("0.125", "1", "8")
-    assert numbers.rows == (("0.500",),) * 3
-
-
-def test_the_drawing_of_the_hull_names_its_corners(head):
-    *_, value, scores = head
-    tokens = companion.running_example(NUMPY.xp).tokens
-    alt = drawings.mixtures_in_hull(value[:, :2], scores, tokens).alt
-    assert "Corners of their convex hull: the, black, cat, quickly." in alt
-    assert "from (0.65, 0.65), the mean of the values, at β = 0 through (0.65, 1.03)" in alt
-    assert alt.endswith("to (1.00, 1.00) for large β.")
-
-
-def written(figure):
-    return re.findall(r"<!-- (.*?) -->", figure.svg)
-
-
-def test_the_drawing_of_the_hull_names_every_output(head):
-    *_, value, scores = head
-    tokens = companion.running_example(NUMPY.xp).tokens
-    names = written(drawings.mixtures_in_hull(value[:, :2], scores, tokens))
-    assert {name: names.count(name) for name in tokens} == dict.fromkeys(tokens, 2) | {"cat": 1}
-    assert names.count("cat, β = 1") == names.count("β = 0") == 1
-
-
-def test_the_drawing_of_gradients_tells_median_from_mean():
-    sizes = np.asarray([[1.0, 1.0, 1.6], [2.0, 2.0, 3.2]])
-    alt = drawings.gradient_sizes(np.asarray([1, 4]), sizes, sizes / 2, y_title="size").alt
-    assert "without scale, median: from 1 at 1 to 2 at 4" in alt
-    assert "with scale, mean, with a band of error: from 0.6 at 1 to 1.2 at 4" in alt
-
-
-@pytest.mark.parametrize("smallest", [2e-5, 7e-4])
-def test_both_drawings_of_gradients_write_their_sizes_alike(smallest):
-    sizes = np.asarray([[smallest, smallest], [1.5, 1.5]])
-    figure = drawings.gradient_sizes(np.asarray([1, 4]), sizes, sizes, y_title="size")
-    assert {"1", "10⁻¹", "10⁻²", "10⁻³", "10⁻⁴"} <= set(written(figure))
 
 
 @pytest.mark.parametrize("function", [companion.hardmax, companion.softmax_jacobian])

@@ -1,22 +1,20 @@
 """The audit of the source notes has a row for every item, and each row says what it must."""
 
 import ast
-import importlib.util
 import re
 from pathlib import Path
 
-import claims
 import pytest
 import yaml
+
+from book import claims
+from book._extensions import source_audit as audit
 
 ROOT = Path(__file__).parent.parent
 ROWS = {
     row["id"]: row
     for row in yaml.safe_load((ROOT / "book/source_audit.yml").read_text(encoding="utf-8"))["rows"]
 }
-SPEC = importlib.util.spec_from_file_location("audit", ROOT / "book/_extensions/source_audit.py")
-audit = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(audit)
 
 # What the five notes hold: numerical examples (E), statements (S), observations (O), drawings (F).
 COUNTS = {

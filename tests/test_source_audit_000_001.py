@@ -2,32 +2,19 @@
 
 import itertools
 import math
+import tracemalloc
 
 import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
-from test_source_audit_numbers import inputs, qkv
 
 import companion
 from companion import BlockParameters, FeedForwardParameters, NormParameters
 from companion import scaled_dot_product_attention as attend
 from companion.heads import AttentionParameters
-
-ONE = np.asarray([[1.0]])
-SMALL = st.integers(-9, 9)
-
-
-def find(strategy, refutes):
-    """Return the smallest counterexample that a property-based search comes back with."""
-    settings = hypothesis.settings(derandomize=True, database=None, max_examples=500)
-    return hypothesis.find(strategy, refutes, settings=settings)
-
-
-def matrices(*shape):
-    """Draw matrices of small whole numbers."""
-    return st_numpy.arrays(np.float64, shape, elements=SMALL.map(float))
+from tests.support.audit import ONE, SMALL, find, inputs, matrices, qkv
 
 
 def steepness(scores):
@@ -105,12 +92,31 @@ def test_001_s4(scores, value):
     assert np.linalg.norm(np.ones((1, 2)) @ np.ones((2, 1))) > 1
 
 
+def held(function):
+    """Return what a call returns, and the bytes that are held at its peak."""
+    tracemalloc.start()
+    try:
+        return function(), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def test_001_s5():
-    rng = np.random.default_rng(0)
-    query, key, value = rng.standard_normal((3, 50, 4))
-    whole = attend(query, key, value)
-    rows = [attend(query[i : i + 1], key, value) for i in range(50)]  # 50 weights at a time
-    np.testing.assert_allclose(np.concatenate(rows), whole, rtol=0, atol=1e-14)
+    for length in (512, 1024):
+        arrays = query, key, value = np.random.default_rng(0).standard_normal((3, length, 4))
+
+        def row_by_row(query=query, key=key, value=value):
+            return np.concatenate(
+                [attend(query[i : i + 1], key, value) for i in range(query.shape[0])]
+            )
+
+        (stored, weights), peak = held(
+            lambda arrays=arrays: attend(*arrays, return_weights=True, implementation="textbook")
+        )
+        output, small = held(row_by_row)
+        np.testing.assert_allclose(output, stored, rtol=0, atol=1e-13)
+        assert peak > weights.nbytes == 8 * length**2  # to store the weights takes N² numbers
+        assert small < 8 * 80 * length  # to compute the output does not
 
     def multiply_adds(length, width):
         projections, scores_and_mixture = 4 * length * width**2, 2 * length**2 * width
@@ -142,6 +148,10 @@ def weights_of(x, w_q, w_k):
 
 
 def test_001_s7():
+    w_q, w_k = np.asarray([[1.0], [0.0]]), np.asarray([[0.0], [1.0]])
+    query, key = (companion.project(np.eye(2), w) for w in (w_q, w_k))
+    np.testing.assert_array_equal(companion.scaled_scores(query, key), [[0, 1], [0, 0]])
+
     def symmetric_and_different(case):
         w_q, w_k, x = case
         weights = weights_of(x, w_q, w_k)
@@ -176,6 +186,14 @@ def test_001_s8():
     coin = (-1, 1)
     assert variance(itertools.product(coin, coin)) == 1  # independent
     assert variance(zip(coin, coin, strict=True)) == 0  # the key copies the query
+    # Enough, and not necessary: here the second entry of k is its first times the first of q.
+    cases = list(itertools.product(coin, repeat=3))
+    query, key = ([(a, b) for a, b, _ in cases], [(c, c * a) for a, _, c in cases])
+    for entries in (np.asarray(query), np.asarray(key)):
+        np.testing.assert_array_equal(entries.T @ entries / 8, np.eye(2))
+    assert np.var(np.sum(np.multiply(query, key), axis=1)) == 2  # d_k
+    keys_of = {q: {k for p, k in zip(query, key, strict=True) if p == q} for q in query}
+    assert keys_of[1, 1] != keys_of[-1, 1]  # q tells something of k
 
 
 def test_001_s9():

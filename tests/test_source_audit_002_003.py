@@ -6,12 +6,12 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
-from test_source_audit_000_001 import ONE, SMALL, find, matrices
 
 import companion
 from companion import cost
 from companion import scaled_dot_product_attention as attend
 from companion.heads import AttentionParameters
+from tests.support.audit import ONE, SMALL, find, matrices
 
 HEADS = Path(__file__).parent.parent / "notebooks/data/minilm_heads.npz"
 
@@ -156,15 +156,18 @@ def test_003_s1(length):
     assert (companion.softmax(companion.mask_scores(scores, mask))[~mask] == 0).all()
 
 
-def test_003_s2():
-    def leaks(visible):
-        scores = np.where(np.asarray(visible), 0.0, -1e9)
-        return bool(np.any(companion.softmax(scores)[~np.asarray(visible)] != 0))
-
-    assert find(st.lists(st.booleans(), min_size=1), leaks) == [False]
-    assert companion.softmax(np.asarray([-1e9]))[0] == 1
-    assert companion.softmax(np.asarray([-np.inf]))[0] == 0
-    assert companion.softmax(np.asarray([0.0, -np.inf]))[1] == 0  # exactly
+@pytest.mark.parametrize("finite", [-1.0, -1e4, -1e9, -1e300])
+def test_003_s2(finite):
+    """The lemma's own M, with zeros on and below the diagonal: no row of it is empty."""
+    shown, above = companion.causal_mask(2), np.asarray([[0.0, 1.0], [0.0, 0.0]])
+    scores = -finite * above
+    weights = companion.softmax(scores + finite * above)
+    assert weights[0, 1] == 0.5
+    exact = companion.softmax(companion.mask_scores(scores, shown))
+    assert exact[0, 1] == 0  # −∞: exactly
+    assert companion.softmax(np.asarray([finite]))[0] == 1  # another mask, and nothing to see
+    with np.errstate(over="ignore"):
+        assert np.float16(-1e9) == -np.inf
 
 
 def first_row_moves(case):
@@ -186,6 +189,7 @@ def test_003_s3():
 
 
 def test_003_s4():
+    test_002_s8()  # a model that writes word by word, each from the words before it
     output = attend(ONE, ONE, -ONE, is_causal=True)
     assert output[0, 0] == -1  # no distribution over words comes out of attention
     rng = np.random.default_rng(0)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import scipy.special
 from hypothesis import strategies as st
-from test_source_audit_000_001 import ONE, SMALL, find, matrices
 
 import companion
 from companion import FeedForwardParameters, pitfalls
 from companion import scaled_dot_product_attention as attend
 from companion.heads import AttentionParameters
+from tests.support.audit import ONE, SMALL, find, matrices
 
 
 def test_004_s1():
@@ -134,6 +134,11 @@ def test_004_s8():
     case = st.tuples(st.tuples(SMALL, SMALL), st.integers(1, 9))
     assert find(case, lambda c: abs(np.subtract(*fed(c))) > 0.01) == ((0, 1), 2)
     np.testing.assert_allclose(fed(((0, 1), 2)), (1.96, 4.0), atol=0.005)
+    x, w_q, w_v = np.ones((3, 4)), np.ones((4, 4)), np.ones((4, 2))
+    query, value = companion.project(x, w_q), companion.project(x, w_v)  # d = d_k, and d_v = 2
+    assert companion.project(query, w_q).shape == query.shape  # queries do not give it away,
+    with pytest.raises(ValueError, match=r"weight must be \(..., d=2"):
+        companion.project(value, w_v)  # values do
 
 
 def test_004_s9():

@@ -3,37 +3,19 @@
 import copy
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 import companion
 from companion import scaled_dot_product_attention as attend
-
-DATA = Path(__file__).parent.parent / "book/source_audit.yml"
-ROWS = {row["id"]: row for row in yaml.safe_load(DATA.read_text(encoding="utf-8"))["rows"]}
-
-
-def inputs(identifier):
-    """Return what the note starts from: its arrays, and what its seed draws."""
-    given = ROWS[identifier]["inputs"]
-    random = np.random.RandomState(given["seed"]) if "seed" in given else None
-    drawn = {name: random.rand(*shape) for name, *shape in given.get("draws", [])}
-    lists = {n: v for n, v in given.items() if isinstance(v, list) and n != "draws"}
-    return {name: np.asarray(values, dtype=np.float64) for name, values in lists.items()} | drawn
-
+from tests.support.audit import ROWS, inputs, qkv
 
 # The notes' examples, recomputed
 
 
 def packed(given):
     return {"X": companion.pack_rows(list(given["embeddings"]))}
-
-
-def qkv(given):
-    return companion.project_qkv(*(given[name] for name in ("X", "W_Q", "W_K", "W_V")))
 
 
 def projections(given):

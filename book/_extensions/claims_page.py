@@ -1,11 +1,10 @@
 """The page of claims, made from labels, markers and mutations, and each chapter's link to it.
 
-`tests/claims.py` reads them from the text. Here they become the end of the page `book/claims.md`;
+`book/claims.py` reads them from the text. Here they become the end of the page `book/claims.md`;
 what does not fit together becomes a warning, and a warning is an error of the build.
 """
 
 import re
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
+from book import claims
+from book._extensions import api_pages
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "tests"))
-
-import claims  # noqa: E402
-
 PAGE = "book/claims"
+ROW = re.compile(r"\b(\d{3}) s(\d+)")  # of the audit, in a test's name; its hyphen does not break
 
 
 def rendered(root: Path) -> str:
@@ -47,11 +46,9 @@ def claimed_on(root: Path) -> dict[str, list[claims.Definition]]:
 def _facts(root: Path) -> dict[str, dict[str, list[Any]]]:
     """Collect what is known of each label: the code that cites it, its tests, its breaks."""
     facts = defaultdict(lambda: {"code": [], "tests": [], "breaks": []})
-    api = (root / "book" / "api.md").read_text(encoding="utf-8")
-    public = set(re.findall(r"^\.\. auto(?:function|class):: (\S+)$", api, re.MULTILINE))
-    public |= {f"{m}.*" for m in re.findall(r"automodule:: (\S+)\n   :members:", api)}
+    shown = api_pages.shown_names()
     for name, where in claims.citations(root):
-        code = _code(where, public)
+        code = _code(where, shown)
         if where.startswith("companion/") and code not in facts[name]["code"]:
             facts[name]["code"].append(code)
     for name, where in claims.marked_tests(root):
@@ -76,7 +73,7 @@ def _entry(claim: claims.Definition, facts: dict[str, dict[str, list[Any]]], roo
     by_file = defaultdict(list)
     for file, name in (test.split("::") for test in known["tests"]):
         words = name.removeprefix("test_").replace("_", " ")
-        by_file[file].append(re.sub(r"\b(\d{3}) s(\d)", r"\1-S\2", words))
+        by_file[file].append(ROW.sub(r"{ref}`\1‑S\2 <audit-\1-s\2>`", words))
     lines += [f"`{file}`: {'; '.join(names)}" for file, names in by_file.items()]
     lines += [_break(mutation, root) for mutation in known["breaks"]]
     definitions = ["\n  ".join(line.splitlines()) for line in lines[1:]]
@@ -101,15 +98,10 @@ def _break(mutation: dict[str, Any], root: Path) -> str:
     return "\n\n".join(parts)
 
 
-def _code(where: str, public: set[str]) -> str:
-    """Name what stands at `companion/softmax.py::softmax`, with a link if the API page has it."""
-    path, _, name = where.partition("::")
-    module = path.removesuffix(".py").replace("/", ".")
-    full = f"{module}.{name}" if name else module
-    if name and f"{module}.*" in public:
-        return f"{{py:obj}}`{full}`"
-    shown = next((known for known in (f"companion.{name}", full) if known in public), None)
-    return f"{{py:obj}}`{shown}`" if shown else f"`{full}`"
+def _code(where: str, shown: dict[str, str]) -> str:
+    """Name what stands at `companion/softmax.py::softmax`, with a link if it is on an API page."""
+    full = where.replace(".py::", ".").removesuffix(".py").replace("/", ".")
+    return f"{{py:obj}}`{shown[full]}`" if full in shown else f"`{full}`"
 
 
 def _anchor(where: str) -> str:

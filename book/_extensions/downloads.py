@@ -24,7 +24,7 @@ from pathlib import Path
 if find_spec("companion") is None:
     raise ModuleNotFoundError(
         "companion is not installed: unpack {bundle}.zip and, in its folder, run "
-        "pip install {wheel}"
+        'pip install "{wheel}[encoder,figures]"'
     )
 for name in {files}:
     if not Path(name).exists():

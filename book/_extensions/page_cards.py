@@ -8,10 +8,11 @@ import re
 from html import escape
 from typing import Any
 
-import contents_page
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
+
+from book._extensions import contents_page
 
 SHORTEST, LONGEST = 80, 200
 

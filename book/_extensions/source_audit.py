@@ -198,6 +198,9 @@ class SourceAudit(Directive):
 
     def _parsed(self, paragraphs: Iterator[str], kind: str, name: str | None = None) -> nodes.Node:
         block = nodes.container(classes=[kind], ids=[name] if name else [])
+        if name:  # {ref}`words <audit-004-s7>` leads to it from any page
+            environment = self.state.document.settings.env
+            environment.get_domain("std").anonlabels[name] = (environment.docname, name)
         lines = "\n\n".join(paragraphs).splitlines()
         self.state.nested_parse(StringList(lines), self.content_offset, block)
         return block

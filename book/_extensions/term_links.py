@@ -9,10 +9,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import contents_page
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
+
+from book._extensions import contents_page
 
 GLOSSARY = "book/glossary.md"
 

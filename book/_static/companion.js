@@ -21,6 +21,11 @@ addEventListener("load", () => {
     });
     list.replaceWith(...lines);
   });
+  // The side bar's folds say what they fold.
+  every(".bd-links summary", (e) => {
+    const page = e.closest("li").querySelector("a");
+    e.setAttribute("aria-label", `Pages of ${page.textContent}`);
+  });
   every("i[class*=fa-]", (e) => e.setAttribute("aria-hidden", "true"));
 
   // Code or a formula wider than its line scrolls, so the keyboard has to reach it, at once, and

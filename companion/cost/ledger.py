@@ -38,6 +38,8 @@ SOFTMAX_FLOPS, SOFTMAX_CROSSINGS = 6, 10  # the maximum and the sum write next t
 # And of companion.gelu: two scalings, the error function, a product of two arrays.
 GELU_FLOPS, GELU_CROSSINGS, GELU_ARRAYS = 4, 9, 4
 
+LEFT_OUT: Any = None  # until a size is made: whoever reads it finds a number
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -88,10 +90,10 @@ class Sizes:
 
     width: int
     heads: int = 1
-    kv_heads: int | None = None
-    d_k: int | None = None
-    d_v: int | None = None
-    hidden: int | None = None
+    kv_heads: int = LEFT_OUT
+    d_k: int = LEFT_OUT
+    d_v: int = LEFT_OUT
+    hidden: int = LEFT_OUT
     batch: int = 1
     itemsize: int = 4
 
@@ -188,8 +190,9 @@ def weighted_values(queries: int, keys: int, sizes: Sizes) -> Cost:
 def attention(queries: int, keys: int, sizes: Sizes) -> dict[str, Cost]:
     """Count the textbook form, with all T×S weights in memory (:prf:ref:`prop-attention-cost`).
 
-    A mask changes nothing here: it hides scores that were computed. The scores stay in memory to
-    the end, so the peak is 3·H·T·S numbers where d_v is at most S.
+    The scores stay in memory to the end, so the peak is 3·H·T·S numbers where d_v is at most S. A
+    mask saves nothing: it hides scores that were computed. Mask and masked scores, one more array
+    of H·T·S numbers at the peak, are not counted.
     """
     compared = scores(queries, keys, sizes)
     return {

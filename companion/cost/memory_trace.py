@@ -5,9 +5,9 @@ numbers in the fast memory can be computed with, and more than it has room for i
 """
 
 import math
-from typing import Any
+from collections.abc import Iterable
 
-from companion.arrays import array_namespace, require_floating, require_same_dtype
+from companion.arrays import Array, Namespace, array_namespace, require_floating, require_same_dtype
 from companion.kernels.online_softmax import merge_states, softmax_state, state_output
 from companion.scores import scaled_scores
 from companion.softmax import softmax
@@ -36,34 +36,34 @@ class FastMemory:
         self.held = 0
         self.moved = 0
 
-    def hold(self, *arrays: Any) -> None:
+    def hold(self, *arrays: Array) -> None:
         """Make room for what is computed here; MemoryError where there is none."""
         self.held += _count(arrays)
         if self.held > self.capacity:
             raise MemoryError(f"{self.held} numbers held, and capacity is {self.capacity}")
 
-    def drop(self, *arrays: Any) -> None:
+    def drop(self, *arrays: Array) -> None:
         """Forget arrays."""
         self.held -= _count(arrays)
 
-    def load(self, array: Any) -> Any:
+    def load(self, array: Array) -> Array:
         """Read an array from the slow memory."""
         self.moved += _count([array])
         self.hold(array)
         return array
 
-    def store(self, array: Any) -> Any:
+    def store(self, array: Array) -> Array:
         """Write an array to the slow memory and forget it here."""
         self.moved += _count([array])
         self.drop(array)
         return array
 
 
-def _count(arrays: Any) -> int:
+def _count(arrays: Iterable[Array]) -> int:
     return sum(math.prod(array.shape) for array in arrays)
 
 
-def trace_textbook(query: Any, key: Any, value: Any, capacity: int) -> tuple[Any, int]:
+def trace_textbook(query: Array, key: Array, value: Array, capacity: int) -> tuple[Array, int]:
     """Compute :eq:`eq-attention` in three steps, each from slow memory to slow memory.
 
     Both products work on square tiles as large as fit, the softmax on as many rows as fit.
@@ -98,7 +98,7 @@ def trace_textbook(query: Any, key: Any, value: Any, capacity: int) -> tuple[Any
     some = math.isqrt(capacity + max(d_k, d_v) ** 2) - max(d_k, d_v)  # some² + 2 some d fit
     key_tiles = _tiles(length, some)
 
-    def scores_of(rows: slice) -> Any:
+    def scores_of(rows: slice) -> Array:
         tiles = []
         part = fast.load(query[rows, :])  # (some, d_k)
         for keys in key_tiles:
@@ -110,7 +110,7 @@ def trace_textbook(query: Any, key: Any, value: Any, capacity: int) -> tuple[Any
         fast.drop(part)
         return xp.concat(tiles, axis=-1)
 
-    def mixture_of(rows: slice) -> Any:
+    def mixture_of(rows: slice) -> Array:
         mixed = xp.zeros_like(value[:1, :]) + xp.zeros_like(weights[rows, :1])  # (some, d_v)
         fast.hold(mixed)
         for keys in key_tiles:
@@ -127,8 +127,8 @@ def trace_textbook(query: Any, key: Any, value: Any, capacity: int) -> tuple[Any
 
 
 def trace_tiled(
-    query: Any, key: Any, value: Any, capacity: int, *, block_size: int = 1
-) -> tuple[Any, int]:
+    query: Array, key: Array, value: Array, capacity: int, *, block_size: int = 1
+) -> tuple[Array, int]:
     """Compute :eq:`eq-attention` with all scores made, used and forgotten in the fast memory.
 
     For a tile of queries, as many as fit, all blocks of keys and values are read in turn and
@@ -181,6 +181,7 @@ def trace_tiled(
                 fast.drop(*old)
             state = seen
             fast.drop(key_block, value_block, scores)
+        assert state is not None  # there is at least one key
         output = state_output(state)
         fast.drop(part, state.maximum, state.total)
         finished.append(fast.store(output))
@@ -207,7 +208,7 @@ def _tiles(length: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, length)) for start in range(0, length, size)]
 
 
-def _check(query: Any, key: Any, value: Any) -> Any:
+def _check(query: Array, key: Array, value: Array) -> Namespace:
     xp = array_namespace(query=query, key=key, value=value)
     require_floating(xp, query=query, key=key, value=value)
     require_same_dtype(query=query, key=key, value=value)

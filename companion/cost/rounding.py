@@ -7,7 +7,7 @@ in float64; their own rounding is far below what they bound.
 import math
 from typing import Any
 
-from companion.arrays import array_namespace, require_floating
+from companion.arrays import Array, DType, array_namespace, require_floating
 from companion.attention import scaled_dot_product_attention
 from companion.scores import check_scale
 
@@ -18,7 +18,7 @@ STORED_BITS = {"float64": 52, "float32": 23, "tf32": 10, "float16": 10, "bfloat1
 EXPONENTIAL = 7
 
 
-def unit_roundoff(kind: Any) -> float:
+def unit_roundoff(kind: DType) -> float:
     """Return u: rounding to nearest changes a number by at most u times its size.
 
     Parameters
@@ -66,7 +66,7 @@ def gamma(n: int, u: float) -> float:
     return n * u / (1 - n * u)
 
 
-def round_significand(x: Any, bits: int) -> Any:
+def round_significand(x: Array, bits: int) -> Array:
     """Round every entry to the nearest number whose significand has `bits` stored bits.
 
     With 10 bits that is TF32, with 7 it is bfloat16. The range of exponents stays that of the dtype
@@ -111,14 +111,14 @@ def round_significand(x: Any, bits: int) -> Any:
 
 
 def attention_error_bound(
-    query: Any,
-    key: Any,
-    value: Any,
+    query: Array,
+    key: Array,
+    value: Array,
     *,
     unit: float,
     is_causal: bool = False,
     scale: float | None = None,
-) -> Any:
+) -> Array:
     """Bound how far attention computed with unit roundoff `unit` is from exact attention.
 
     This is :prf:ref:`thm-attention-error`. Two devices may differ by twice as much.
@@ -128,12 +128,13 @@ def attention_error_bound(
     query : array, shape (T, d_k) or (..., H, T, d_k)
     key : array, shape (S, d_k) or (..., H, S, d_k)
     value : array, shape (S, d_v) or (..., H, S, d_v)
-        float64, or widened to it, so that the bound is not rounded to nothing. As many key as
-        query heads.
+        All three are widened to float64, so that the bound is not rounded to nothing. There must
+        be as many key heads as query heads.
     unit : float
-        :func:`unit_roundoff` of the arithmetic in question.
-    is_causal, scale
-        As in :func:`companion.scaled_dot_product_attention`.
+        The unit roundoff of the arithmetic in question, as :func:`unit_roundoff` gives it.
+    is_causal : bool
+    scale : float, optional
+        Both as in :func:`companion.scaled_dot_product_attention`.
 
     Returns
     -------
@@ -148,8 +149,8 @@ def attention_error_bound(
     xp = array_namespace(query=query, key=key, value=value)
     require_floating(xp, query=query, key=key, value=value)
     query, key, value = (xp.astype(a, xp.float64, copy=False) for a in (query, key, value))
-    options = {"is_causal": is_causal, "scale": scale, "implementation": "textbook"}
-    typical = scaled_dot_product_attention(query, key, xp.abs(value), **options)
+    options: dict[str, Any] = {"is_causal": is_causal, "scale": scale, "implementation": "textbook"}
+    typical: Array = scaled_dot_product_attention(query, key, xp.abs(value), **options)
     width, length = query.shape[-1], key.shape[-2]
     sizes = abs(check_scale(scale, width)) * (xp.abs(query) @ xp.abs(key).mT)  # (..., T, S)
     largest = xp.max(sizes, axis=-1, keepdims=True)  # (..., T, 1)

@@ -1,21 +1,24 @@
 """Checkpoints: a published encoder's files, read into the parameters of earlier chapters."""
 
-import importlib
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from companion.arrays import array_module
+from companion.arrays import Array, Namespace, array_module
 from companion.block import BlockParameters
 from companion.encoder.config import EncoderConfig, existing_file, read_config
 from companion.encoder.embedding import EmbeddingParameters
+from companion.extras import import_extra
 from companion.feed_forward import FeedForwardParameters
 from companion.heads import AttentionParameters, split_heads
 from companion.norms import NormParameters
 from companion.parameters import move_parameters
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 __all__ = [
     "EncoderParameters",
@@ -94,7 +97,9 @@ def tensor_table(config: EncoderConfig) -> dict[str, tuple[str, tuple[int, ...]]
     }
 
 
-def load_checkpoint(folder: str | PathLike[str], *, xp: Any = None) -> EncoderParameters:
+def load_checkpoint(
+    folder: str | PathLike[str], *, xp: Namespace | None = None
+) -> EncoderParameters:
     """Read an encoder's weights, and check all of them before anything is handed out.
 
     Parameters
@@ -129,7 +134,7 @@ def load_checkpoint(folder: str | PathLike[str], *, xp: Any = None) -> EncoderPa
     config = read_config(folder)
     arrays = _read_tensors(folder / "model.safetensors", config)
 
-    def part(prefix: str) -> dict[str, Any]:
+    def part(prefix: str) -> dict[str, Array]:
         return {
             name.removeprefix(prefix): array
             for name, array in arrays.items()
@@ -151,7 +156,7 @@ def load_checkpoint(folder: str | PathLike[str], *, xp: Any = None) -> EncoderPa
     return move_parameters(EncoderParameters(config, embedding, blocks), xp)
 
 
-def load_tokenizer(folder: str | PathLike[str]) -> Any:
+def load_tokenizer(folder: str | PathLike[str]) -> "Tokenizer":
     """Read ``tokenizer.json``, and set it to cut at the model's own length and to fill up nothing.
 
     The file's own settings, which cut and fill up to some other length, are overridden.
@@ -174,12 +179,12 @@ def load_tokenizer(folder: str | PathLike[str]) -> Any:
     ValueError
         If a file is damaged, or the tokenizer has ids that the vocabulary has no row for.
     """
-    tokenizers = import_extra("tokenizers")
+    tokenizers = import_extra("tokenizers", "encoder", "a published model")
     folder = Path(folder)
     config = read_config(folder)
     path = existing_file(folder / "tokenizer.json")
     try:
-        tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        tokenizer: Tokenizer = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing narrower
         raise ValueError(f"{path} must describe a tokenizer: {error}") from error
     highest = max(tokenizer.get_vocab().values(), default=-1)
@@ -199,20 +204,9 @@ def load_tokenizer(folder: str | PathLike[str]) -> Any:
     return tokenizer
 
 
-def import_extra(name: str) -> Any:
-    """Import a library that only a published model needs, or say how to install it."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            f"a published model needs the library {name}, which is not installed: "
-            "pip install 'attention-companion[encoder]'"
-        ) from error
-
-
-def _read_tensors(path: Path, config: EncoderConfig) -> dict[str, np.ndarray]:
+def _read_tensors(path: Path, config: EncoderConfig) -> dict[str, Array]:
     """Read every parameter's array; all names, shapes and dtypes are checked before the first."""
-    safetensors = import_extra("safetensors")
+    safetensors = import_extra("safetensors", "encoder", "a published model")
     existing_file(path)
     table = tensor_table(config)
     try:
@@ -246,7 +240,7 @@ def _check_tensors(path: Path, file: Any, table: dict[str, tuple[str, tuple[int,
             )
 
 
-def _arrange(parameter: str, stored: np.ndarray, heads: int) -> np.ndarray:
+def _arrange(parameter: str, stored: np.ndarray, heads: int) -> Array:
     """Turn a tensor as PyTorch stores it into ours: inputs before outputs, heads first."""
     role = parameter.rpartition(".")[2]
     if role in ("w_q", "w_k", "w_v"):

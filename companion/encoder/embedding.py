@@ -1,8 +1,8 @@
 """What enters the first block: a row for each token and its place, summed and normed."""
 
 from dataclasses import dataclass
-from typing import Any
 
+from companion.arrays import Array
 from companion.norms import NormParameters, layer_norm
 from companion.packing import embed
 from companion.parameters import Parameters, check_parameters
@@ -25,9 +25,9 @@ class EmbeddingParameters(Parameters):
         Of the layer norm behind the sum of the three.
     """
 
-    word: Any
-    position: Any
-    token_type: Any
+    word: Array
+    position: Array
+    token_type: Array
     norm: NormParameters
 
     def __post_init__(self) -> None:
@@ -40,7 +40,7 @@ class EmbeddingParameters(Parameters):
         )
 
 
-def embed_tokens(ids: Any, parameters: EmbeddingParameters, *, eps: float = 1e-12) -> Any:
+def embed_tokens(ids: Array, parameters: EmbeddingParameters, *, eps: float = 1e-12) -> Array:
     """Pack token ids into X: word, position and token-type rows, summed and normed.
 
     Parameters

@@ -3,13 +3,12 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import array_api_compat
 import numpy as np
 
 from companion.block import BlockParameters
-from companion.heads import AttentionParameters
 from companion.norms import layer_norm
 
 __all__ = ["even_parts", "fast_block", "is_plain"]
@@ -75,7 +74,9 @@ def even_parts(lengths: Sequence[int], workers: int) -> list[range]:
     return [range(start, stop) for start, stop in itertools.pairwise(cuts)]
 
 
-def fast_block(x: Any, lengths: Sequence[int], parameters: BlockParameters, *, eps: float) -> Any:
+def fast_block(
+    x: np.ndarray, lengths: Sequence[int], parameters: BlockParameters, *, eps: float
+) -> np.ndarray:
     """Compute ``transformer_block(x, parameters, eps=eps)`` for sentences of any lengths.
 
     Everything but the attention works on each token by itself, so the sentences lie one below the
@@ -102,22 +103,24 @@ def fast_block(x: Any, lengths: Sequence[int], parameters: BlockParameters, *, e
     """
     if sum(lengths) != len(x):
         raise ValueError(f"lengths must add up to the {len(x)} rows of x, got {sum(lengths)}")
-    p, network = parameters, parameters.feed_forward
+    # What `is_plain` has seen, no annotation says: there is no gate, and all arrays are NumPy's.
+    p, network = parameters, cast(Any, parameters.feed_forward)
     x = _add(_attend(x, lengths, p.attention), x)
-    x = layer_norm(x, p.norm_1.weight, p.norm_1.bias, eps=eps)
+    x = cast(np.ndarray, layer_norm(x, p.norm_1.weight, p.norm_1.bias, eps=eps))
     hidden = _add(x @ network.w_1, network.b_1)
     for start in range(0, hidden.size, ENTRIES):
         _gelu(hidden.reshape(-1)[start : start + ENTRIES])
     x = _add(_add(hidden @ network.w_2, network.b_2), x)
-    return layer_norm(x, p.norm_2.weight, p.norm_2.bias, eps=eps)
+    return cast(np.ndarray, layer_norm(x, p.norm_2.weight, p.norm_2.bias, eps=eps))
 
 
-def _add(x: Any, y: Any) -> Any:
+def _add(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Add to an array that no one else needs."""
-    return np.add(x, y, out=x)
+    np.add(x, y, out=x)
+    return x
 
 
-def _attend(x: Any, lengths: Sequence[int], p: AttentionParameters) -> Any:
+def _attend(x: np.ndarray, lengths: Sequence[int], p: Any) -> np.ndarray:
     """Let the tokens of each sentence attend to one another: (N_1 + … + N_B, d)."""
     query = _heads(x, p.w_q, p.b_q)
     query *= 1 / math.sqrt(query.shape[-1])
@@ -136,14 +139,14 @@ def _attend(x: Any, lengths: Sequence[int], p: AttentionParameters) -> Any:
     return _add(mixed.reshape(len(x), len(p.w_o)) @ p.w_o, p.b_o)
 
 
-def _heads(x: Any, weight: Any, bias: Any) -> Any:
+def _heads(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """Project to all heads in one product: (H, N_1 + … + N_B, d_k), a view."""
     heads, width, columns = weight.shape
     projected = x @ np.moveaxis(weight, 0, 1).reshape(width, heads * columns)
     return np.moveaxis(_add(projected, bias.reshape(-1)).reshape(-1, heads, columns), 1, 0)
 
 
-def _gelu(x: Any) -> None:
+def _gelu(x: np.ndarray) -> None:
     """Replace float32 numbers by their GELU: x Φ(x) = max(x, 0) − |x| Φ(−|x|)."""
     size = np.abs(x)
     np.clip(size, 0, FAR, out=size)

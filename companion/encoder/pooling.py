@@ -1,13 +1,11 @@
 """Pooling: the rows of a sentence's tokens, made one unit vector."""
 
-from typing import Any
-
-from companion.arrays import array_namespace, cast, require_floating, widen
+from companion.arrays import Array, Namespace, array_namespace, cast, require_floating, widen
 
 __all__ = ["mean_pool", "unit_rows"]
 
 
-def mean_pool(states: Any, token_mask: Any = None) -> Any:
+def mean_pool(states: Array, token_mask: Array | None = None) -> Array:
     """Average the rows of each sentence, its padding left out.
 
     Parameters
@@ -48,7 +46,7 @@ def mean_pool(states: Any, token_mask: Any = None) -> Any:
     return unchecked_mean_pool(xp, states, token_mask)
 
 
-def unchecked_mean_pool(xp: Any, states: Any, token_mask: Any) -> Any:
+def unchecked_mean_pool(xp: Namespace, states: Array, token_mask: Array) -> Array:
     """Do what :func:`mean_pool` does, without its checks."""
     wide = widen(xp, states)
     kept = xp.where(token_mask[..., None], wide, xp.zeros_like(wide))
@@ -57,7 +55,7 @@ def unchecked_mean_pool(xp: Any, states: Any, token_mask: Any) -> Any:
     return cast(xp, mean, states.dtype)
 
 
-def unit_rows(x: Any) -> Any:
+def unit_rows(x: Array) -> Array:
     """Scale each row to length 1, so that a dot product of two is the cosine between them.
 
     Parameters
@@ -83,7 +81,7 @@ def unit_rows(x: Any) -> Any:
     return unchecked_unit_rows(xp, x)
 
 
-def unchecked_unit_rows(xp: Any, x: Any) -> Any:
+def unchecked_unit_rows(xp: Namespace, x: Array) -> Array:
     """Do what :func:`unit_rows` does, without its checks."""
     wide = widen(xp, x)
     if wide.shape[-1] == 0:

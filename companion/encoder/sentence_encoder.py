@@ -4,39 +4,60 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from companion.arrays import array_namespace
+from companion.arrays import Array, Namespace, array_namespace
 from companion.block import transformer_stack
 from companion.encoder.checkpoint import (
     EncoderParameters,
-    import_extra,
     load_checkpoint,
     load_tokenizer,
 )
 from companion.encoder.embedding import embed_tokens
 from companion.encoder.fast_block import even_parts, fast_block, is_plain
 from companion.encoder.pooling import mean_pool, unit_rows
+from companion.extras import import_extra
 from companion.heads import multi_head_attention
 from companion.kernels.threads import parallel_map, thread_count
 from companion.libraries import dtype_named
 from companion.masks import padding_mask
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
 
 __all__ = ["SentenceEncoder", "token_states"]
 
 LONG_LIST = 32  # batches from which a progress bar is shown
 
 
+@overload
 def token_states(
-    ids: Any,
+    ids: Array,
     parameters: EncoderParameters,
     *,
-    token_mask: Any = None,
+    token_mask: Array | None = None,
+    return_all: Literal[False] = False,
+    **options: Any,
+) -> Array: ...
+@overload
+def token_states(
+    ids: Array,
+    parameters: EncoderParameters,
+    *,
+    token_mask: Array | None = None,
+    return_all: Literal[True],
+    **options: Any,
+) -> list[Array]: ...
+def token_states(
+    ids: Array,
+    parameters: EncoderParameters,
+    *,
+    token_mask: Array | None = None,
     return_all: bool = False,
     **options: Any,
-) -> Any:
+) -> Array | list[Array]:
     """Send token ids through the embedding and every block.
 
     Parameters
@@ -81,10 +102,12 @@ class SentenceEncoder:
     """
 
     parameters: EncoderParameters
-    tokenizer: Any
+    tokenizer: "Tokenizer"
 
     @classmethod
-    def from_pretrained(cls, folder: str | PathLike[str], xp: Any = None) -> "SentenceEncoder":
+    def from_pretrained(
+        cls, folder: str | PathLike[str], xp: Namespace | None = None
+    ) -> "SentenceEncoder":
         """Read an encoder from a folder; nothing is downloaded.
 
         Parameters
@@ -104,7 +127,7 @@ class SentenceEncoder:
         tokenizer = load_tokenizer(folder)
         return cls(load_checkpoint(folder, xp=xp), tokenizer)
 
-    def encode(self, texts: Sequence[str], batch_size: int = 32) -> Any:
+    def encode(self, texts: Sequence[str], batch_size: int = 32) -> Array:
         """Turn each text into one unit vector; alike texts get vectors with a large dot product.
 
         The token rows of the last block are averaged (:func:`mean_pool`) and the mean is scaled to
@@ -143,35 +166,37 @@ class SentenceEncoder:
         back = xp.asarray(np.argsort(order))
         return xp.take(xp.concat(vectors), back, axis=0)
 
-    def _encode_batch(self, ids: list[list[int]]) -> list[Any]:
+    def _encode_batch(self, ids: list[list[int]]) -> list[Array]:
         """Encode a batch, in parts side by side where its blocks have a fast form."""
         if not all(map(is_plain, self.parameters.blocks)):
             return [self._encode_padded(ids)]
         parts = even_parts([len(row) for row in ids], thread_count())
         return parallel_map(self._encode_rows, [[ids[i] for i in part] for part in parts])
 
-    def _encode_padded(self, ids: list[list[int]]) -> Any:
+    def _encode_padded(self, ids: list[list[int]]) -> Array:
         """Send sentences through the blocks, filled up to one length: (B, d)."""
         xp = array_namespace(word=self.parameters.embedding.word)
         lengths = np.asarray([len(row) for row in ids])
-        token_mask = np.arange(lengths.max()) < lengths[:, None]  # (B, N)
-        packed = np.zeros(token_mask.shape, dtype=np.int64)  # any id will do where no token is
-        packed[token_mask] = np.concatenate(ids)
-        token_mask = xp.asarray(token_mask)
+        held = np.arange(lengths.max()) < lengths[:, None]  # (B, N)
+        packed = np.zeros(held.shape, dtype=np.int64)  # any id will do where no token is
+        packed[held] = np.concatenate(ids)
+        token_mask = xp.asarray(held)
         states = token_states(xp.asarray(packed), self.parameters, token_mask=token_mask)
         return unit_rows(mean_pool(states, token_mask))
 
-    def _encode_rows(self, ids: list[list[int]]) -> Any:
+    def _encode_rows(self, ids: list[list[int]]) -> Array:
         """Send sentences through the blocks one below the other, without padding: (B, d)."""
         p, eps = self.parameters, self.parameters.config.eps
         lengths = [len(row) for row in ids]
-        x = np.concatenate(
-            [embed_tokens(np.asarray(row, np.int64), p.embedding, eps=eps) for row in ids]
-        )  # (N_1 + … + N_B, d)
+        embedded: list[Any] = [  # NumPy's arrays, as all of plain blocks
+            embed_tokens(np.asarray(row, np.int64), p.embedding, eps=eps) for row in ids
+        ]
+        x = np.concatenate(embedded)  # (N_1 + … + N_B, d)
         for block in p.blocks:
             x = fast_block(x, lengths, block, eps=eps)
         sentences = np.split(x, np.cumsum(lengths)[:-1])
-        return unit_rows(np.stack([mean_pool(rows) for rows in sentences]))
+        pooled: list[Any] = [mean_pool(rows) for rows in sentences]
+        return unit_rows(np.stack(pooled))
 
     def tokens(self, text: str) -> list[str]:
         """Return the N tokens of a text, ``[CLS]`` and ``[SEP]`` among them.
@@ -183,7 +208,7 @@ class SentenceEncoder:
         """
         return self._encoding(text).tokens
 
-    def token_ids(self, text: str) -> Any:
+    def token_ids(self, text: str) -> Array:
         """Return the ids of the N tokens of a text: an integer array, shape (N,).
 
         Raises
@@ -194,7 +219,7 @@ class SentenceEncoder:
         xp = array_namespace(word=self.parameters.embedding.word)
         return xp.asarray(self._encoding(text).ids, dtype=dtype_named(xp, "int64"))
 
-    def hidden_states(self, text: str) -> Any:
+    def hidden_states(self, text: str) -> Array:
         """Return the embeddings of a text and what leaves each block.
 
         Parameters
@@ -213,7 +238,7 @@ class SentenceEncoder:
         states = token_states(self.token_ids(text), self.parameters, return_all=True)
         return array_namespace(states=states[0]).stack(states)
 
-    def attention_weights(self, text: str) -> tuple[list[str], Any]:
+    def attention_weights(self, text: str) -> tuple[list[str], Array]:
         """Return the tokens of a text and the attention weights of every head.
 
         Parameters
@@ -239,7 +264,7 @@ class SentenceEncoder:
         ]
         return self.tokens(text), xp.stack(weights)
 
-    def _encoding(self, text: str) -> Any:
+    def _encoding(self, text: str) -> "Encoding":
         _check_text(text, "text")
         return self.tokenizer.encode(text)
 
@@ -247,10 +272,12 @@ class SentenceEncoder:
 def _with_progress(batches: Sequence[int]) -> Iterable[int]:
     if len(batches) < LONG_LIST:
         return batches
-    return import_extra("tqdm").tqdm(batches, desc="encode", unit="batch")
+    tqdm = import_extra("tqdm", "encoder", "a published model").tqdm
+    shown: Iterable[int] = tqdm(batches, desc="encode", unit="batch")
+    return shown
 
 
-def _check_texts(texts: Any) -> None:
+def _check_texts(texts: object) -> None:
     if isinstance(texts, str):
         raise TypeError(f"texts must be a sequence of strings, got the one string {texts!r}")
     if not isinstance(texts, Sequence):
@@ -259,7 +286,7 @@ def _check_texts(texts: Any) -> None:
         _check_text(text, f"texts[{i}]")
 
 
-def _check_text(text: Any, name: str) -> None:
+def _check_text(text: object, name: str) -> None:
     if not isinstance(text, str):
         raise TypeError(f"{name} must be a string, got {type(text).__name__}")
     try:
@@ -268,7 +295,7 @@ def _check_text(text: Any, name: str) -> None:
         raise ValueError(f"{name} must be valid Unicode, got {error.reason}: {text!r}") from None
 
 
-def _check_batch_size(size: Any) -> None:
+def _check_batch_size(size: object) -> None:
     if isinstance(size, bool) or not isinstance(size, Integral):
         raise TypeError(f"batch_size must be an integer, got {size!r}")
     if size < 1:

@@ -6,9 +6,8 @@ its own side; head 2 lets a word look for the thing that the sentence is about.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
-from companion.arrays import array_module
+from companion.arrays import Array, DType, Namespace, array_module
 from companion.block import BlockParameters
 from companion.feed_forward import FeedForwardParameters
 from companion.heads import AttentionParameters
@@ -92,14 +91,14 @@ class RunningExample:
     Attributes
     ----------
     tokens : tuple of str
-        The five tokens. Row 3, *cat*, is the one to follow.
+        The five tokens. The third row, that of *cat*, is the one to follow.
     features : tuple of str
         What the six columns of an embedding stand for.
     vocabulary : dict
         Token to id.
     embedding : array, shape (V, d) = (5, 6)
     positions : array, shape (M, d) = (8, 6)
-        A table of learned positions, as if it had been learned.
+        A table of positions, as if it had been learned.
     x : array, shape (N, d) = (5, 6)
         The packed sentence: embeddings plus positions.
     w_q, w_k : array, shape (H, d, d_k) = (2, 6, 3)
@@ -112,16 +111,16 @@ class RunningExample:
     tokens: tuple[str, ...]
     features: tuple[str, ...]
     vocabulary: dict[str, int]
-    embedding: Any
-    positions: Any
-    x: Any
-    w_q: Any
-    w_k: Any
-    w_v: Any
+    embedding: Array
+    positions: Array
+    x: Array
+    w_q: Array
+    w_k: Array
+    w_v: Array
     block: BlockParameters
 
 
-def running_example(xp: Any = None, dtype: Any = None) -> RunningExample:
+def running_example(xp: Namespace | None = None, dtype: DType = None) -> RunningExample:
     """Make the running example on an array module.
 
     Parameters

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from companion.arrays import array_module
+from companion.arrays import Array, DType, Namespace, array_module
 from companion.encoder.embedding import EmbeddingParameters
 from companion.heads import AttentionParameters
 from companion.norms import NormParameters
@@ -35,7 +34,7 @@ class TrainedSentence:
     ----------
     text : str
     tokens : tuple of N str
-        The sentence's tokens, from ``[CLS]`` to ``[SEP]``.
+        The sentence's tokens, from ``[CLS]`` to ``[SEP]``, both included.
     token_ids : tuple of N int
         Their numbers in the encoder's own vocabulary.
     inputs : mapping of int to array, shape (N, d)
@@ -45,12 +44,12 @@ class TrainedSentence:
     text: str
     tokens: tuple[str, ...]
     token_ids: tuple[int, ...]
-    inputs: Mapping[int, Any]
+    inputs: Mapping[int, Array]
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedHeads:
-    """The content of the file; `layer` and `sentence` pick from it.
+    """The content of the file; :meth:`layer` and :meth:`sentence` pick from it.
 
     Attributes
     ----------
@@ -88,14 +87,14 @@ class TrainedHeads:
 
 
 def load_trained_heads(
-    path: str | PathLike[str], *, xp: Any = None, dtype: Any = None
+    path: str | PathLike[str], *, xp: Namespace | None = None, dtype: DType = None
 ) -> TrainedHeads:
     """Read the trained heads, and check the whole file before anything is handed out.
 
     Parameters
     ----------
     path : str or path
-        The file ``minilm_heads.npz``. Its weights are kept in float16.
+        The file ``minilm_heads.npz``, which stores its weights in float16.
     xp : module, optional
         The array module of the result; :func:`companion.array_module` chooses where it is left out.
     dtype : dtype, optional
@@ -134,7 +133,7 @@ def load_trained_heads(
 
 
 def _read_layer(file: "_File", index: int) -> AttentionParameters:
-    shapes = {f"w_{role}": (HEADS, WIDTH, HEAD_WIDTH) for role in "qkv"}
+    shapes: dict[str, tuple[int, ...]] = {f"w_{role}": (HEADS, WIDTH, HEAD_WIDTH) for role in "qkv"}
     shapes |= {f"b_{role}": (HEADS, HEAD_WIDTH) for role in "qkv"}
     shapes |= {"w_o": (HEADS * HEAD_WIDTH, WIDTH), "b_o": (WIDTH,)}
     arrays = {name: file.numbers(f"layer_{index}/{name}", *shape) for name, shape in shapes.items()}
@@ -169,7 +168,7 @@ def _read_embedding(file: "_File") -> EmbeddingParameters:
 class _File:
     """The arrays of an .npz file, each handed out once its shape and kind are as expected."""
 
-    def __init__(self, path: Path, xp: Any, dtype: Any):
+    def __init__(self, path: Path, xp: Namespace, dtype: DType):
         self.path, self.xp, self.dtype = path, xp, dtype
         try:
             content = path.read_bytes()
@@ -177,7 +176,7 @@ class _File:
             raise FileNotFoundError(f"there is no file of trained heads at {path}") from error
         try:
             with np.load(BytesIO(content), allow_pickle=False) as archive:
-                self.arrays = {name: archive[name] for name in archive.files}
+                self.arrays: dict[str, np.ndarray] = {name: archive[name] for name in archive.files}
         except Exception as error:  # damage meets the readers of zip and npy in many ways
             raise ValueError(
                 f"{path} must be an undamaged .npz file of plain arrays: {error}"
@@ -202,11 +201,13 @@ class _File:
             raise ValueError(f"{self.path}: {name} must be finite, got a value that is not")
         return array
 
-    def numbers(self, name: str, *shape: int | str) -> Any:
+    def numbers(self, name: str, *shape: int | str) -> Array:
         return self.xp.asarray(self.get(name, "f", *shape), dtype=self.dtype)
 
     def integers(self, name: str, *shape: int | str) -> list[int]:
-        return self.get(name, "i", *shape).tolist()
+        numbers: list[int] = self.get(name, "i", *shape).tolist()
+        return numbers
 
     def strings(self, name: str, *shape: int | str) -> list[str]:
-        return self.get(name, "U", *shape).tolist()
+        texts: list[str] = self.get(name, "U", *shape).tolist()
+        return texts

@@ -5,12 +5,23 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import array_module, to_numpy
+from companion.arrays import array_module, random_normal, to_numpy
 from companion.block import BlockParameters, transformer_block
-from companion.exercises.feedback import Feedback, floats, function, number, numbers, result, say
+from companion.exercises.feedback import (
+    Feedback,
+    agrees,
+    floats,
+    function,
+    number,
+    numbers,
+    result,
+    say,
+    whole_number,
+)
 from companion.feed_forward import feed_forward
 from companion.heads import multi_head_attention
 from companion.norms import layer_norm
+from companion.parameters import map_parameters
 
 __all__ = [
     "check_branch_scale",
@@ -37,7 +48,7 @@ def _normed_row(attempt: Any) -> str:
     if not abs(square - 1) < 1e-3:
         raise Feedback(f"The mean square of your row should be 1, and it is {square:.4f}.")
     given = np.asarray(ROW) - np.mean(ROW)
-    if not np.allclose(row, given / math.sqrt((given**2).mean()), atol=1e-3):
+    if not np.allclose(row, given / math.sqrt((given**2).mean()), rtol=0, atol=1e-3):
         raise Feedback("Mean and mean square are right, but the entries changed their shape.")
     return "Right: mean 0, mean square 1, and a positive multiple of the centred row."
 
@@ -51,23 +62,39 @@ def _parallel_block(attempt: Any) -> str:
     block = function(attempt)
     xp = array_module()
     rng = np.random.default_rng(6)
-    p = BlockParameters.random(rng, width=6, heads=2, hidden=10, xp=xp, dtype=xp.float64)
-    x = xp.asarray(rng.standard_normal((5, 6)) + 1, dtype=xp.float64)
-    got = floats(result(block, x, p), (5, 6), "tokens by width")
-    normed = layer_norm(x, p.norm_1.weight, p.norm_1.bias)
-    brought = multi_head_attention(normed, p.attention) + feed_forward(normed, p.feed_forward)
+    for tokens, scale, sizes in (
+        (5, 1.0, {"width": 6, "heads": 2, "hidden": 10, "d_k": 4, "d_v": 7}),
+        (3, 10.0, {"width": 8, "heads": 1, "hidden": 5, "d_k": 2, "d_v": 6}),
+    ):
+        drawn = BlockParameters.random(rng, **sizes, xp=xp, dtype=xp.float64)
+        # As drawn, norms and biases are neutral, and it would not show whether they were used.
+        p = map_parameters(lambda w: w + 0.5 * random_normal(w.shape, rng, xp=xp), drawn)
+        x = xp.asarray(scale * (1 + rng.standard_normal((tokens, sizes["width"]))))
+        got = floats(result(block, x, p), tuple(x.shape), "tokens by width")
+        _check_parallel(got, x, p)
+    return "Right: one norm, two readers, one sum. Neither part waits for the other."
+
+
+def _check_parallel(got: np.ndarray, x: Any, p: BlockParameters) -> None:
+    normed, other = (layer_norm(x, norm.weight, norm.bias) for norm in (p.norm_1, p.norm_2))
+    attended = multi_head_attention(normed, p.attention)
+    brought = attended + feed_forward(normed, p.feed_forward)
     raw = multi_head_attention(x, p.attention) + feed_forward(x, p.feed_forward)
+    right = to_numpy(x + brought)
     for wrong, feedback in (
         (transformer_block(x, p, norm="pre"), "the network still waits for the attention."),
         (brought, "what the parts bring is there, but the residual is missing."),
         (normed + brought, "the residual must start at x, not after the norm."),
         (x + raw, "the parts read x itself; they should read the normed rows."),
+        (
+            x + attended + feed_forward(other, p.feed_forward),
+            "the network reads the second norm, which goes unused here.",
+        ),
     ):
-        if _close(got, wrong):
+        if _close(got, to_numpy(wrong)):
             raise Feedback(f"The shape is right, but {feedback}")
-    if not _close(got, x + brought):
+    if not _close(got, right):
         raise Feedback("The shape is right, but result − x is not the sum of both parts.")
-    return "Right: one norm, two readers, one sum. Neither part waits for the other."
 
 
 def check_break_even_length(attempt: Any) -> None:
@@ -76,12 +103,14 @@ def check_break_even_length(attempt: Any) -> None:
 
 
 def _break_even_length(attempt: Any) -> str:
-    length = number(attempt, "give a number of tokens")
+    length = whole_number(attempt, "give a number of tokens")
+    if length < 1:
+        raise Feedback(f"A number of tokens is at least 1, got {length}.")
     per_token, weights = 2 * length * 768, 12 * 768**2
     if per_token != weights:
         side = "less" if per_token < weights else "more"
         raise Feedback(
-            f"With {length:,.0f} tokens, scores and mixtures take {per_token / weights:.2f} times "
+            f"With {length:,} tokens, scores and mixtures take {per_token / weights:.4g} times "
             f"what the weights take: {side} than as much."
         )
     return "Right: N = 6 d. Below it the weights dominate, above it the pairs."
@@ -96,11 +125,11 @@ def _branch_scale(attempt: Any) -> str:
     scale = number(attempt, "give the factor")
     if not scale > 0:
         raise Feedback(f"A positive factor is asked for, got {scale:g}.")
-    variance = 1 + 48 * scale**2
-    if abs(variance - 2) > 0.01:
-        raise Feedback(f"With {scale:.4f} the variance goes from 1 to {variance:.2f}, not to 2.")
+    if not abs(scale - 48**-0.5) < 0.0005:  # three decimals
+        variance = 1 + 48 * scale**2
+        raise Feedback(f"With {scale:.4g} the variance goes from 1 to {variance:.4g}, not to 2.")
     return "Right: the factor falls with the root of the number of contributions."
 
 
-def _close(got: np.ndarray, wanted: Any) -> bool:
-    return np.allclose(got, to_numpy(wanted), rtol=0, atol=1e-6)
+def _close(got: np.ndarray, wanted: np.ndarray) -> bool:
+    return agrees(got, wanted, size=np.abs(wanted).max(), roundings=512)

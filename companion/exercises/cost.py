@@ -3,7 +3,14 @@
 import math
 from typing import Any
 
-from companion.exercises.feedback import Feedback, function, number, result, say
+from companion.exercises.feedback import (
+    Feedback,
+    function,
+    number,
+    result,
+    say,
+    whole_number,
+)
 
 __all__ = [
     "check_cache_heads",
@@ -26,10 +33,11 @@ def _weights_bytes(attempt: Any) -> str:
         (right / 2, "that counts numbers as bytes; float16 takes two."),
         (right * 2, "that is float32; float16 takes two bytes."),
         (right * 2**30, "that is bytes; divide by 2**30."),
+        (right * 2**30 / 1e9, "those are gigabytes of 10⁹ bytes; a gibibyte has 2**30."),
     ):
         if math.isclose(size, wrong, rel_tol=0.01):
             raise Feedback(f"Close: {why}")
-    if not math.isclose(size, right, rel_tol=0.01):
+    if size != right:
         raise Feedback("Count the numbers first: a square for every head. Then bytes a number.")
     return "Right: for one layer, and for numbers that are used once."
 
@@ -41,7 +49,7 @@ def check_window_pairs(attempt: Any) -> None:
 
 def _window_pairs(attempt: Any) -> str:
     count = function(attempt, "hand over your function of length and left")
-    for length, left in ((1, 0), (9, 0), (9, 3), (9, 8), (3, 9), (1000, 64)):
+    for length, left in ((1, 0), (9, 0), (9, 3), (9, 8), (3, 9), (6, 6), (1000, 64)):
         case = f" for N = {length} and {left} tokens back"
         got = number(result(count, length, left, case=case), "return the number of pairs")
         pairs = sum(min(i, left) + 1 for i in range(length))
@@ -59,14 +67,14 @@ def check_decoding_batch(attempt: Any) -> None:
 
 
 def _decoding_batch(attempt: Any) -> str:
-    rows = number(attempt, "give a number of sequences")
+    rows = whole_number(attempt, "give a number of sequences")
     if rows <= 0:
-        raise Feedback(f"A positive number of sequences is asked for, got {rows:g}.")
-    intensity = 2 * rows / 2
-    if not math.isclose(rows, 300, rel_tol=0.01):
-        side = "too few" if rows < 300 else "more than it takes"
+        raise Feedback(f"A positive number of sequences is asked for, got {rows}.")
+    flops, size = 2 * rows, 2
+    if flops != 300 * size:
+        side = "too few" if flops < 300 * size else "more than it takes"
         raise Feedback(
-            f"With {rows:g} rows a weight of two bytes gives {intensity:g} FLOPs: {side}."
+            f"With {rows:,} rows a weight of two bytes takes part in {flops:,} FLOPs: {side}."
         )
     return "Right: as many rows as the machine does FLOPs a byte, because 2 FLOPs meet 2 bytes."
 
@@ -77,12 +85,12 @@ def check_cache_heads(attempt: Any) -> None:
 
 
 def _cache_heads(attempt: Any) -> str:
-    heads = number(attempt, "give a number of key/value heads")
-    if heads != int(heads) or heads < 1:
-        raise Feedback(f"A whole number of heads is asked for, got {heads:g}.")
+    heads = whole_number(attempt, "give a number of key/value heads")
+    if heads < 1:
+        raise Feedback(f"A whole number of heads, at least 1, is asked for, got {heads}.")
     size = 32 * 32768 * heads * (128 + 128) * 2 / 2**30
     if size > 4:
-        raise Feedback(f"{heads:g} heads take {size:g} GiB.")
+        raise Feedback(f"{heads:,} heads take {size:g} GiB.")
     if size < 4:
-        raise Feedback(f"{heads:g} heads take {size:g} GiB; there is room for more.")
+        raise Feedback(f"{heads:,} heads take {size:g} GiB; there is room for more.")
     return "Right: 4 GiB to the byte. With 32 query heads, four of them share each."

@@ -11,9 +11,10 @@ from companion.exercises.feedback import (
     Feedback,
     attempted,
     function,
-    mismatch,
+    instance,
     number,
     numbers,
+    reads_attempts,
     result,
     say,
     whole_numbers,
@@ -44,15 +45,18 @@ def check_tensor_names(attempt: Any) -> None:
 
 
 def _tensor_names(attempt: Any) -> str:
-    attempted(attempt, "predict three names")
-    if not isinstance(attempt, Mapping):
-        raise mismatch("A dict", attempt)
-    missing = [parameter for parameter in NAMES if attempt.get(parameter) in (None, ...)]
-    if missing:
-        raise Feedback(f"Not attempted yet: the tensor of {missing[0]}.")
+    predicted = _predicted(attempt)
+    for parameter, name in predicted.items():
+        attempted(name, f"the tensor of {parameter}")
     for parameter, (layer, tensor) in NAMES.items():
-        _tensor_name(parameter, attempt[parameter], f"encoder.layer.{layer}.", tensor)
+        _tensor_name(parameter, predicted[parameter], f"encoder.layer.{layer}.", tensor)
     return "Right: layer, part, and what it is. The whole file is named like this."
+
+
+@reads_attempts
+def _predicted(attempt: Any) -> dict[str, Any]:
+    names = instance(attempt, Mapping, "A dict", "predict three names")
+    return {parameter: names.get(parameter) for parameter in NAMES}
 
 
 def _tensor_name(parameter: str, name: Any, layer: str, tensor: str) -> None:
@@ -90,7 +94,7 @@ def _squared_distance(attempt: Any) -> str:
         raise Feedback("Multiply out |u − v|²: both squares count, and the product counts twice.")
     if not 0 <= value <= 4:
         raise Feedback("Two unit vectors are at most 2 apart: the square lies from 0 to 4.")
-    if abs(value - right) > 1e-3:
+    if not abs(value - right) < 1e-6:
         raise Feedback("For equal vectors your rule should give 0, for opposite ones 4. Does it?")
     return "Right: the two squares are 1 each, and the product is taken off twice."
 
@@ -102,28 +106,37 @@ def check_nearest(attempt: Any) -> None:
 
 def _nearest(attempt: Any) -> str:
     search = function(attempt)
-    xp = array_module()
     rng = np.random.default_rng(SEED)
-    vectors = rng.standard_normal((20, 5)) * rng.uniform(0.2, 5, (20, 1))
-    query = 3 * rng.standard_normal(5)
-    found = result(search, xp.asarray(query), xp.asarray(vectors), 4)
-    places = np.asarray(whole_numbers(found, 4, "return k places"))
+    for n, d, k in ((20, 5, 4), (6, 9, 6), (30, 7, 1), (11, 3, 2)):
+        vectors = rng.standard_normal((n, d)) * rng.uniform(0.2, 5, (n, 1))
+        query = 3 * rng.standard_normal(d)
+        vectors[0] = 0.1 * rng.standard_normal(d) - 2 * query  # least like it, and long
+        _check_places(search, query, vectors, k)
+    return "Right: for unit rows it is one product and one sort."
+
+
+def _check_places(search: Any, query: np.ndarray, vectors: np.ndarray, k: int) -> None:
+    xp = array_module()
+    case = f" for {len(vectors)} vectors and k = {k}"
+    found = result(search, xp.asarray(query), xp.asarray(vectors), k, case=case)
+    places = np.asarray(whole_numbers(found, k, f"return k places, here {k}"))
     products = vectors @ query
     cosines = products / np.linalg.norm(vectors, axis=1)
     distances = ((vectors - query) ** 2).sum(axis=1)
+    best = np.argsort(-cosines)[:k]
+    if np.array_equal(places, best):
+        return
     for wrong, feedback in (
         (cosines, "these are the rows least like the query."),
         (-products, "long rows win by their length alone; a cosine forgets the length."),
         (distances, "these are the nearest points; their directions may differ."),
+        (-np.abs(cosines), "a row that points away from the query is not like it."),
     ):
-        if np.array_equal(places, np.argsort(wrong)[:4]):
+        if np.array_equal(places, np.argsort(wrong)[:k]):
             raise Feedback(f"The shape is right, but {feedback}")
-    best = np.argsort(-cosines)[:4]
-    if set(places.tolist()) == set(best.tolist()) and not np.array_equal(places, best):
-        raise Feedback("The right four; the most alike should come first.")
-    if not np.array_equal(places, best):
-        raise Feedback("The shape is right, but another row has a larger cosine.")
-    return "Right: for unit rows it is one product and one sort."
+    if set(places.tolist()) == set(best.tolist()):
+        raise Feedback("Those rows it is; the most alike should come first.")
+    raise Feedback("The shape is right, but another row has a larger cosine.")
 
 
 def check_index_bytes(attempt: Any) -> None:

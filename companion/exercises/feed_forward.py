@@ -1,28 +1,33 @@
 """Checkers for the exercises of the chapter on the feed-forward network."""
 
+import functools
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from companion.arrays import array_namespace, random_normal, to_numpy
+from companion.arrays import array_module, random_normal
 from companion.exercises.feedback import (
     Feedback,
-    attempted,
     entries,
+    floats,
     function,
-    mismatch,
+    instance,
+    on_the_host,
     result,
+    rounding,
     rows,
+    run,
     say,
     whole_number,
 )
 from companion.feed_forward import FeedForwardParameters, feed_forward, relu
-from companion.parameters import map_parameters
 
 __all__ = ["check_changed_rows", "check_gated_width", "check_maximum", "check_prune"]
 
 TOKENS, CHANGED = 5, 4
+CLOSE = 1e-2  # a network whose error is mostly smaller is told to be close
+STOPS = "The network stops with"
 WIDTH, STEP = 4096, 256
 
 
@@ -47,19 +52,22 @@ def check_maximum(attempt: Any) -> None:
 
 
 def _maximum(attempt: Any) -> str:
-    attempted(attempt, "give FeedForwardParameters with w_1 of (2, m), w_2 of (m, 1)")
-    if not isinstance(attempt, FeedForwardParameters):
-        raise mismatch("FeedForwardParameters", attempt)
+    what_to_do = "give FeedForwardParameters with w_1 of (2, m), w_2 of (m, 1)"
+    instance(attempt, FeedForwardParameters, "FeedForwardParameters", what_to_do)
     takes, gives = attempt.w_1.shape[0], attempt.w_2.shape[1]
     if (takes, gives) != (2, 1):
         raise Feedback(
             f"Two numbers go in and one comes out; yours takes {takes} and gives {gives}."
         )
-    xp = array_namespace(w_1=attempt.w_1)
-    drawn = random_normal((200, 2), np.random.default_rng(0), xp=xp, dtype=attempt.w_1.dtype)
-    got = to_numpy(feed_forward(drawn, attempt, activation=relu))[:, 0]
-    pairs = to_numpy(drawn)
-    wrong = np.abs(got - pairs.max(axis=1)) > 1e-4
+    rng = np.random.default_rng(0)
+    # From tiny pairs to huge ones: no constant is small beside all of them, or large.
+    pairs = rng.standard_normal((200, 2)) * 2.0 ** rng.uniform(-30, 30, (200, 1))
+    network = on_the_host(attempt, trouble=STOPS)
+    forward = functools.partial(feed_forward, activation=relu)
+    got = run(forward, pairs, network, trouble=STOPS)[:, 0]
+    largest = np.abs(pairs).max(axis=1)
+    error = np.abs(got - pairs.max(axis=1))
+    wrong = ~(error <= rounding(floats(attempt.w_1), roundings=8) * largest)
     if not wrong.any():
         return f"Right, for 200 random pairs, with {attempt.w_1.shape[1]} hidden units."
     for where, feedback in (
@@ -69,6 +77,10 @@ def _maximum(attempt: Any) -> str:
     ):
         if not wrong[where].any():
             raise Feedback(f"It is right where {feedback}")
+    if np.median(error / largest) < CLOSE:
+        row = int(np.argmax(error / largest))
+        s, t = pairs[row]
+        raise Feedback(f"Mostly close, but not exact: for ({s:.3g}, {t:.3g}) it is {got[row]:.3g}.")
     raise Feedback("Not the larger one yet. It is t, plus s − t where that is positive.")
 
 
@@ -80,36 +92,51 @@ def check_prune(attempt: Any) -> None:
 def _prune(attempt: Any) -> str:
     prune = function(attempt, "write a function (parameters, m) → parameters")
     rng = np.random.default_rng(5)
-    for bias in (True, False):
-        drawn = FeedForwardParameters.random(rng, width=3, hidden=5, bias=bias)
-        network = map_parameters(lambda array: array + random_normal(array.shape, rng), drawn)
-        for m in (0, 2, 4):
+    for sizes, bias in (((3, 5, 2), True), ((3, 5, 2), False), ((2, 8, 7), True)):
+        network = _drawn_network(rng, sizes, bias)
+        for m in (0, 2, sizes[1] - 1):
             case, unfinished = f" for bias={bias}, m={m}", "your function returns nothing"
             pruned = result(prune, network, m, case=case, unfinished=unfinished)
             _check_pruned(pruned, network, m)
     return "Right: a column, an entry of the first bias and a row belong to each unit."
 
 
+def _drawn_network(
+    rng: np.random.Generator, sizes: tuple[int, int, int], bias: bool
+) -> FeedForwardParameters:
+    """Draw a network in which nothing is zero and no two sizes are equal."""
+    width, hidden, gives = sizes
+    shapes = ((width, hidden), (hidden,), (hidden, gives), (gives,))
+    w_1, b_1, w_2, b_2 = (random_normal(shape, rng, xp=array_module()) for shape in shapes)
+    return FeedForwardParameters(w_1, b_1 if bias else None, w_2, b_2 if bias else None)
+
+
 def _check_pruned(pruned: Any, network: FeedForwardParameters, m: int) -> None:
-    """Say what is wrong with a network of 5 units that should have lost unit m."""
-    if not isinstance(pruned, FeedForwardParameters):
-        raise mismatch("FeedForwardParameters", pruned)
-    if pruned.w_1.shape != (3, 4) or pruned.w_2.shape != (4, 3):
+    """Say what is wrong with a network that should have lost unit m and no other."""
+    instance(pruned, FeedForwardParameters, "FeedForwardParameters", "return the parameters")
+    (width, hidden), gives = network.w_1.shape, network.w_2.shape[1]
+    fitting = (width, hidden - 1), (hidden - 1, gives)
+    shapes = tuple(pruned.w_1.shape), tuple(pruned.w_2.shape)
+    if shapes != fitting:
         raise Feedback(
-            f"Of 5 hidden units 4 must be left: w_1 (3, 4) and w_2 (4, 3); "
-            f"yours are {pruned.w_1.shape} and {pruned.w_2.shape}."
+            f"Of {hidden} hidden units {hidden - 1} must be left: w_1 {fitting[0]} and w_2 "
+            f"{fitting[1]}; yours are {shapes[0]} and {shapes[1]}."
         )
-    xp = array_namespace(w_1=network.w_1)
-    keep = xp.asarray([[float(unit != m)] for unit in range(5)], dtype=network.w_2.dtype)
-    silent = replace(network, w_2=network.w_2 * keep)
-    x = random_normal((4, 3), np.random.default_rng(6), xp=xp, dtype=network.w_1.dtype)
-    gap = feed_forward(x, pruned) - feed_forward(x, silent)
-    if float(xp.max(xp.abs(gap))) > 1e-9:
-        raise Feedback(f"The shapes fit, but more than unit {m} of 5 is missing, or another one.")
+    kept, whole = (on_the_host(p, trouble=STOPS) for p in (pruned, network))
+    silent = replace(whole, w_2=np.where(np.arange(hidden)[:, None] == m, 0.0, whole.w_2))
+    coarseness = rounding(floats(pruned.w_1))
+    for scale in (0.1, 1.0, 10.0):
+        x = scale * np.random.default_rng(6).standard_normal((9, width))
+        right = feed_forward(x, silent)
+        gap = np.abs(run(feed_forward, x, kept, trouble=STOPS) - right)
+        if not (gap <= coarseness * np.abs(right).max()).all():
+            raise Feedback(
+                f"The shapes fit, but more than unit {m} of {hidden} is missing, or another one."
+            )
 
 
 def check_gated_width(attempt: Any) -> None:
-    """Check the smallest fitting width of the gated network."""
+    """Check the least multiple of 256 that gives a gated network the weights of a plain one."""
     say(_gated_width, attempt)
 
 

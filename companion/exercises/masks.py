@@ -6,14 +6,15 @@ import numpy as np
 
 from companion.examples.running_example import running_example
 from companion.exercises.feedback import (
+    LARGEST,
     Feedback,
     array,
-    attempted,
     entries,
     floats,
     rows,
     say,
     whole_number,
+    written_out,
 )
 from companion.pitfalls import attention_masked_after_softmax
 from companion.projections import project_qkv
@@ -55,8 +56,8 @@ def check_streaming_mask(attempt: Any) -> None:
 
 
 def _streaming_mask(attempt: Any) -> str:
-    attempted(attempt, f"give a boolean array of shape ({STREAM}, {STREAM})")
-    visible = array(attempt, (STREAM, STREAM), "a row for each query and a column for each key")
+    given = written_out(attempt, f"give a boolean array of shape ({STREAM}, {STREAM})")
+    visible = array(given, (STREAM, STREAM), "a row for each query and a column for each key")
     if visible.dtype.kind != "b":
         raise Feedback(
             f"A mask that says True where a query may attend is boolean; got {visible.dtype}."
@@ -80,21 +81,23 @@ def check_exposing_change(attempt: Any) -> None:
 
 
 def _exposing_change(attempt: Any) -> str:
-    pair = entries(attempt, 2, "give a pair (changed_key, changed_value)")
+    what_to_do = "give a pair (changed_key, changed_value)"
+    pair = entries(attempt, 2, what_to_do)
     example = running_example(np)
     query, *own = project_qkv(example.x, example.w_q[0], example.w_k[0], example.w_v[0])
     changed = []
     for name, given, unchanged in zip(("key", "value"), pair, own, strict=True):
-        host = floats(given, unchanged.shape, f"that of {name}")
-        if not np.isfinite(host).all():
+        host = floats(written_out(given, what_to_do), unchanged.shape, f"that of {name}")
+        if not (np.abs(host) <= LARGEST).all():
             raise Feedback(
-                f"changed_{name} must be finite: NaN gives every variant away, also the right."
+                f"changed_{name} must be finite and of ordinary size: NaN gives every variant "
+                "away, also the right."
             )
-        if np.any(host[:-1] != unchanged[:-1]):
+        if np.any(host[:-1] != unchanged[:-1].astype(host.dtype)):
             raise Feedback(
                 f"Only the last row may change: changed_{name} differs from {name} before it."
             )
-        changed.append(host)
+        changed.append(np.concatenate([unchanged[:-1], host[-1:]]))
     before = attention_masked_after_softmax(query, *own)
     after = attention_masked_after_softmax(query, *changed)
     if np.array_equal(before[:-1], after[:-1]):
@@ -123,13 +126,19 @@ def _smallest_left(attempt: Any) -> str:
 
 
 def check_visible_pairs(attempt: Any, left: int) -> None:
-    """Check how many pairs a causal window, so many tokens to the left, shows among 4096 tokens."""
+    """Check how many pairs a window of the smallest left bound shows among 4096 tokens."""
     say(_visible_pairs, attempt, left)
 
 
 def _visible_pairs(attempt: Any, left: int) -> str:
     pairs = whole_number(attempt, "give the number of visible pairs, a whole number")
     left = whole_number(left, "give the window's left bound first, a whole number")
+    try:
+        _smallest_left(left)
+    except Feedback:
+        raise Feedback(
+            f"First the window: {left:,} is not the left bound that is asked for."
+        ) from None
     every = LENGTH * (LENGTH + 1) // 2
     # Row i of N sees min(i, left + 1) keys.
     right = sum(min(i, left + 1) for i in range(1, LENGTH + 1))

@@ -1,5 +1,6 @@
 """Checkers for the exercises of the chapter on packing."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from companion.arrays import array_module
 from companion.examples.running_example import running_example
 from companion.exercises.feedback import (
     Feedback,
+    agrees,
     array,
     floats,
     function,
@@ -73,24 +75,44 @@ def check_ids_from_rows(attempt: Any, *, xp: Any = None) -> None:
 def _ids_from_rows(attempt: Any, xp: Any) -> str:
     unpack = function(attempt, "write a function of x, table and positions")
     rng = np.random.default_rng(0)
-    # Rows of growing length, so that the largest inner product is not the nearest row, and
-    # positions large enough that they cannot be left in.
-    table = xp.asarray(rng.standard_normal((11, 7)) * np.arange(1, 12)[:, None])
-    positions = xp.asarray(20 * rng.standard_normal((9, 7)))
-    ids = rng.integers(0, 11, size=9)
-    x = add_positions(embed(xp.asarray(ids), table), positions)
-    found = array(result(unpack, x, table, positions), (9,), "one id a row")
+    # The sizes are those of the table's rows, of x and of P, which may be longer than x.
+    for width, length, places, scale in ((7, 16, 20, 1.0), (3, 1, 6, 1e3), (4, 9, 12, 1e-3)):
+        table = scale * _table_of_look_alikes(rng, width)
+        ids = rng.permutation(np.arange(max(length, len(table))) % len(table))[:length]
+        positions = 20 * scale * rng.standard_normal((places, width))
+        given = [xp.asarray(part) for part in (ids, table, positions)]
+        x = add_positions(embed(given[0], given[1]), given[2])
+        sizes = f" for x {tuple(x.shape)}, table {table.shape} and positions {positions.shape}"
+        found = array(result(unpack, x, *given[1:], case=sizes), (length,), "one id a row")
+        _check_ids(found, ids, table)
+    return "Right: packed again, your ids give x. Packing lost nothing, since P is known."
+
+
+def _table_of_look_alikes(rng: np.random.Generator, width: int) -> np.ndarray:
+    """Make rows that only all their columns tell apart: no direction, length, sum or product."""
+    row, other = rng.standard_normal((2, width))
+    one_column_off = other + (1 + rng.random(width)) * np.eye(width)
+    alike = [2 * row, 5 * row, -row, row + 1, np.roll(row, 1)]
+    return np.stack([row, *alike, other, *one_column_off])
+
+
+def _check_ids(found: np.ndarray, ids: np.ndarray, table: np.ndarray) -> None:
     if found.dtype.kind not in "iu":
         raise Feedback(f"Ids are whole numbers; yours have dtype {found.dtype}.")
-    if found.min() < 0 or found.max() > 10:
-        raise Feedback("An id lies in 0 … V − 1, here 0 … 10; not all of yours do.")
+    if found.min() < 0 or found.max() >= len(table):
+        raise Feedback(f"An id lies in 0 … V − 1, here 0 … {len(table) - 1}; not all of yours do.")
     wrong = np.flatnonzero(found != ids)
-    if len(wrong):
-        raise Feedback(
-            f"Pack your ids again: row {wrong[0] + 1} does not come back. (The sums in x are "
-            "rounded, so look for the nearest row, not for an equal one.)"
-        )
-    return "Right: packed again, your ids give x. Packing lost nothing, since P is known."
+    if not len(wrong):
+        return
+    took, right = table[found[wrong[0]]], table[ids[wrong[0]]]
+    again = f"Pack your ids again: row {wrong[0] + 1} does not come back."
+    if np.count_nonzero(took != right) == 1:
+        raise Feedback(f"{again} The row you took differs in one column: compare all of them.")
+    if np.linalg.matrix_rank(np.stack([took, right])) == 1:
+        raise Feedback(f"{again} The row you took lies along the right one, and is another.")
+    raise Feedback(
+        f"{again} (The sums in x are rounded, so look for the nearest row, not for an equal one.)"
+    )
 
 
 def check_token_mean(attempt: Any, *, xp: Any = None) -> None:
@@ -101,22 +123,29 @@ def check_token_mean(attempt: Any, *, xp: Any = None) -> None:
 def _token_mean(attempt: Any, xp: Any) -> str:
     mean = function(attempt, "write a function of x and token_mask")
     rng = np.random.default_rng(0)
-    sentences = [rng.standard_normal((length, 4)) for length in (5, 2, 3)]
-    right = np.stack([sentence.mean(axis=0) for sentence in sentences])
-    x, token_mask = pack_batch([xp.asarray(sentence) for sentence in sentences])
-    shape = ((3, 4), "one mean a sentence")
+    for lengths, width, scale in (((5, 2, 3), 4, 1.0), ((6,), 2, 1e3), ((1, 7), 3, 1e-3)):
+        sentences = [scale * (1 + rng.standard_normal((n, width))) for n in lengths]
+        x, token_mask = pack_batch([xp.asarray(sentence) for sentence in sentences])
+        _check_means(mean, xp, x, token_mask, np.stack([s.mean(axis=0) for s in sentences]))
+    return "Right: a sentence's mean does not depend on the company it keeps in the batch."
+
+
+def _check_means(mean: Any, xp: Any, x: Any, token_mask: Any, right: np.ndarray) -> None:
+    shape = (right.shape, "one mean a sentence")
     found = floats(result(mean, x, token_mask), *shape)
     if not np.isfinite(found).all():
         raise Feedback("Your means are not all finite, and the batch is.")
-    junk = xp.where(token_mask[:, :, None], x, xp.full_like(x, 1e6))
-    again = floats(result(mean, junk, token_mask), *shape)
-    if not np.allclose(again, found, rtol=0, atol=1e-6):
-        raise Feedback("Your means change when the rows of padding hold other numbers than zero.")
-    if not np.allclose(found, right, rtol=0, atol=1e-12):
-        whole = np.allclose(found[0], right[0], rtol=0, atol=1e-12)
+    for junk, trouble in (
+        (1e6, "Your means change when the rows of padding hold other numbers than zero."),
+        (math.nan, "A NaN in a row of padding reaches your means, for 0 · NaN is NaN: select."),
+    ):
+        filled = xp.where(token_mask[:, :, None], x, xp.full_like(x, junk))
+        if not agrees(floats(result(mean, filled, token_mask), *shape), found):
+            raise Feedback(trouble)
+    if not agrees(found, right):
+        whole = agrees(found[:1], right[:1])
         which = "sentences with padding" if whole else "a sentence without padding, too,"
         raise Feedback(f"The sums may be right, but {which} are divided by the wrong number.")
-    return "Right: a sentence's mean does not depend on the company it keeps in the batch."
 
 
 def check_padding_cost(attempt: Any) -> None:

@@ -6,7 +6,15 @@ import numpy as np
 
 from companion.arrays import to_numpy
 from companion.examples.running_example import running_example
-from companion.exercises.feedback import Feedback, attempted, entries, floats, say, whole_number
+from companion.exercises.feedback import (
+    Feedback,
+    entries,
+    finite,
+    rounding,
+    say,
+    whole_number,
+    written_out,
+)
 from companion.projections import bilinear_form
 
 __all__ = [
@@ -16,8 +24,8 @@ __all__ = [
     "check_symmetric_partner",
 ]
 
-#: Relative size below which a number of this chapter's small products is rounding.
-ROUNDING = 1e-9
+#: A matrix that differs from a multiple of another by less than this, relatively, is a multiple.
+BARELY = 1e-4
 WIDTH, HEAD_WIDTH = 512, 64
 
 
@@ -27,12 +35,12 @@ def check_lost_direction(attempt: Any) -> None:
 
 
 def _lost_direction(attempt: Any) -> str:
-    attempted(attempt, "set n to an array of six numbers, one for each feature")
-    n = _finite(attempt, (6,), "one number for each feature")
+    what_to_do = "set n to an array of six numbers, one for each feature"
+    n = finite(written_out(attempt, what_to_do), (6,), "one number for each feature")
     if not np.any(n):
         raise Feedback("n is zero: adding nothing changes nothing. Some entry must differ from 0.")
     change = n @ running_example(np).w_q[1]
-    if np.max(np.abs(change)) > ROUNDING * np.max(np.abs(n)):
+    if not np.max(np.abs(change)) <= rounding(n) * np.max(np.abs(n)):
         entry = int(np.argmax(np.abs(change)))
         raise Feedback(
             f"Adding n moves entry {entry + 1} of every query by {change[entry]:g}: the rows of "
@@ -47,17 +55,18 @@ def check_symmetric_partner(attempt: Any) -> None:
 
 
 def _symmetric_partner(attempt: Any) -> str:
-    attempted(attempt, "set partner to an array of shape (6, 3)")
-    partner = _finite(attempt, (6, 3), "that of W^Q")
+    given = written_out(attempt, "set partner to an array of shape (6, 3)")
+    partner = finite(given, (6, 3), "that of W^Q")
     w_q = running_example(np).w_q[0]
-    form = bilinear_form(w_q, partner)
+    form = bilinear_form(w_q, partner.astype(w_q.dtype))
     i, j = np.unravel_index(np.argmax(np.abs(form - form.T)), form.shape)
-    if abs(form[i, j] - form[j, i]) > ROUNDING * np.max(np.abs(form)):
+    if not abs(form[i, j] - form[j, i]) <= rounding(partner) * np.max(np.abs(form)):
         raise Feedback(
             f"Not symmetric: entry ({i + 1}, {j + 1}) of W^Q (W^K)ᵀ is {form[i, j]:g}, entry "
             f"({j + 1}, {i + 1}) is {form[j, i]:g}. Which factor M makes W^Q M (W^Q)ᵀ symmetric?"
         )
-    if np.linalg.matrix_rank(np.stack([w_q.ravel(), partner.ravel()])) < 2:
+    multiple = np.sum(partner * w_q) / np.sum(w_q * w_q) * w_q
+    if not np.max(np.abs(partner - multiple)) > BARELY * np.max(np.abs(partner)):
         raise Feedback("The scores are symmetric, but this is a multiple of W^Q: find another.")
     return "Right: W^Q (W^K)ᵀ is symmetric, and W^K is no multiple of W^Q."
 
@@ -90,16 +99,21 @@ def check_narrow_head(attempt: Any, form: Any) -> None:
 
 
 def _narrow_head(attempt: Any, form: np.ndarray) -> str:
-    pair = entries(attempt, 2, "set narrow to a pair of arrays (w_q, w_k), both (6, m)")
-    w_q, w_k = (_finite(part) for part in pair)
+    what_to_do = "set narrow to a pair of arrays (w_q, w_k), both (6, m)"
+    pair = entries(attempt, 2, what_to_do)
+    w_q, w_k = (finite(written_out(part, what_to_do)) for part in pair)
     width = len(form)
     if w_q.ndim != 2 or w_q.shape != w_k.shape or len(w_q) != width:
         raise Feedback(
             f"Both must be (d={width}, m) with the same m: a row for each feature and a column for "
             f"each entry of a query or key. Got {w_q.shape} and {w_k.shape}."
         )
-    difference = np.max(np.abs(bilinear_form(w_q, w_k) - form))
-    if difference > ROUNDING * np.max(np.abs(form)):
+    made = w_q.astype(np.float64) @ w_k.T.astype(np.float64)
+    tolerance = rounding(w_q, w_k) * np.max(np.abs(form))
+    difference = np.max(np.abs(made - form))
+    if np.max(np.abs(made.T - form)) <= tolerance < difference:
+        raise Feedback("The form is transposed: queries and keys have changed places.")
+    if not difference <= tolerance:
         raise Feedback(
             f"Another head: an entry of W^Q (W^K)ᵀ differs by {difference:g}, so the score of "
             "some pair of tokens does too."
@@ -110,10 +124,3 @@ def _narrow_head(attempt: Any, form: np.ndarray) -> str:
             "their number from below?"
         )
     return "Right: the same scores, in as many columns as the form has rank. Fewer cannot do it."
-
-
-def _finite(attempt: Any, *shape: Any) -> np.ndarray:
-    host = floats(attempt, *shape)
-    if not np.isfinite(host).all():
-        raise Feedback("Finite numbers are asked for; not all of yours are.")
-    return host

@@ -1,7 +1,7 @@
 """The book's drawings: one look, made from the data on the page, each with its alt text.
 
-The modules here hold the few kinds of drawing the book knows; every chapter has a module of its own
-that puts them to use. matplotlib is imported when something is drawn, not before.
+`kit` holds the few kinds of drawing the book knows; every chapter has a room beside it that
+puts them to use. matplotlib is imported when something is drawn, not before.
 """
 
 from companion.figures.kit.batches import batch

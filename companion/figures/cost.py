@@ -2,24 +2,24 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from companion.figures.kit.axis import choose_axis, tick_texts
-from companion.figures.kit.canvas import Canvas, text_size
+from companion.figures.kit.axis import Axis, choose_axis, tick_texts
+from companion.figures.kit.canvas import Canvas, Point, text_size
 from companion.figures.kit.figure import Figure, Table, style
 from companion.figures.kit.palette import FAINT, INK, LINES, MUTED
 from companion.figures.kit.plots import curves
 from companion.figures.kit.tables import table
+from companion.figures.kit.titles import draw_title
 from companion.figures.kit.wording import plain, three_digits
 
 __all__ = ["growth", "machine_name", "roofline"]
 
-Point = tuple[float, float]
-
-WIDTH, HEIGHT = 290.0, 250.0
+LEFT, WIDTH, HEIGHT = -44.0, 290.0, 250.0
 MARK, RIM = 2.8, 0.7
 ROW = 16.0
 # The instructions that decide how many numbers one of them takes, the widest first.
@@ -123,37 +123,15 @@ def roofline(record: Mapping[str, Any]) -> Figure:
         for step in steps
     ]
     ridge = limits["flop_rate"] / limits["bandwidth"]
-    across = np.asarray([p[0] for p in points] + [ridge])
-    ends = (float(across.min()) / 1.6, float(across.max()) * 1.8)
-    x_axis = choose_axis(across, logarithmic=True, limits=ends)
-    up = np.asarray([p[1] for p in points] + [1.0])
-    y_axis = choose_axis(up, logarithmic=True, limits=(up.min() / 2.2, up.max() * 1.3))
-    canvas = Canvas()
-
-    def place(x: float, y: float) -> Point:
-        return x_axis.fraction(x) * WIDTH, (1.0 - y_axis.fraction(y)) * HEIGHT
-
-    canvas.text(-44.0, -40.0, f"On {machine_name(record)}", align="left", bold=True)
-    canvas.text(
-        -44.0, -20.0, "share of the highest FLOP rate, logarithmic", align="left", colour=MUTED
-    )
-    lines = []
-    for tick, text in zip(y_axis.ticks, tick_texts(y_axis), strict=True):
-        y = place(x_axis.low, tick)[1]
-        lines.append(((0.0, y), (WIDTH, y)))
-        canvas.line(lines[-1], colour=FAINT, width=0.6, order=0.5)
-        canvas.text(-7.0, y, text, size=10.5, align="right")
-    canvas.line([(0.0, HEIGHT), (WIDTH, HEIGHT)], colour=MUTED, width=1.0)
-    for tick, text in zip(x_axis.ticks, tick_texts(x_axis), strict=True):
-        x = place(tick, y_axis.low)[0]
-        canvas.line([(x, HEIGHT), (x, HEIGHT + 4.0)], colour=MUTED, width=1.0)
-        canvas.text(x, HEIGHT + 13.0, text, size=10.5)
-    canvas.text(WIDTH / 2, HEIGHT + 31.0, "FLOPs a byte, logarithmic", colour=MUTED)
-    lowest = max(x_axis.low, y_axis.low * ridge)
-    roof = [place(lowest, lowest / ridge), place(ridge, 1.0), place(x_axis.high, 1.0)]
+    area = _Area.of(points, ridge)
+    canvas, machine = Canvas(), machine_name(record)
+    draw_title(canvas, LEFT, -40.0, f"On {machine}", size=11.0)
+    lines = _draw_axes(canvas, area)
+    lowest = max(area.x.low, area.y.low * ridge)
+    corners = [(lowest, lowest / ridge), (ridge, 1.0), (area.x.high, 1.0)]
+    roof = [area.place(*corner) for corner in corners]
     canvas.line(roof, colour=INK, width=1.6)
-    lines += pairwise(roof)
-    _mark_steps(canvas, [place(*point) for point in points], steps, lines)
+    _mark_steps(canvas, [area.place(*point) for point in points], steps, [*lines, *pairwise(roof)])
     _list_steps(canvas, steps, HEIGHT + 56.0)
     names = [f"{step['phase']}, {step['name']}" for step in steps]
     said = "; ".join(
@@ -161,10 +139,51 @@ def roofline(record: Mapping[str, Any]) -> Figure:
         for name, (x, y) in zip(names, points, strict=True)
     )
     return canvas.finish(
-        f"A roofline, measured on {machine_name(record)}. The roof rises in proportion to the "
+        f"A roofline, measured on {machine}. The roof rises in proportion to the "
         f"FLOPs a byte and is flat from {_three(ridge)} on. {said}.",
         [_step_table(names, points, ridge)],
     )
+
+
+@dataclass(frozen=True)
+class _Area:
+    """The plotting area of a roofline: FLOPs a byte against a share of the highest rate."""
+
+    x: Axis
+    y: Axis
+
+    @classmethod
+    def of(cls, points: Sequence[Point], ridge: float) -> "_Area":
+        across = np.asarray([*(x for x, _ in points), ridge])
+        up = np.asarray([*(y for _, y in points), 1.0])
+        ends = (float(across.min()) / 1.6, float(across.max()) * 1.8)
+        x_axis = choose_axis(across, logarithmic=True, limits=ends)
+        return cls(
+            x_axis, choose_axis(up, logarithmic=True, limits=(up.min() / 2.2, up.max() * 1.3))
+        )
+
+    def place(self, x: float, y: float) -> Point:
+        """Return where a point lies on the canvas."""
+        return self.x.fraction(x) * WIDTH, (1.0 - self.y.fraction(y)) * HEIGHT
+
+
+def _draw_axes(canvas: Canvas, area: _Area) -> list[tuple[Point, Point]]:
+    """Draw both axes, and return the lines that go through the plotting area."""
+    title = "share of the highest FLOP rate, logarithmic"
+    canvas.text(LEFT, -20.0, title, align="left", colour=MUTED)
+    lines = []
+    for tick, text in zip(area.y.ticks, tick_texts(area.y), strict=True):
+        y = area.place(area.x.low, tick)[1]
+        lines.append(((0.0, y), (WIDTH, y)))
+        canvas.line(lines[-1], colour=FAINT, width=0.6, order=0.5)
+        canvas.text(-7.0, y, text, size=10.5, align="right")
+    canvas.line([(0.0, HEIGHT), (WIDTH, HEIGHT)], colour=MUTED, width=1.0)
+    for tick, text in zip(area.x.ticks, tick_texts(area.x), strict=True):
+        x = area.place(tick, area.y.low)[0]
+        canvas.line([(x, HEIGHT), (x, HEIGHT + 4.0)], colour=MUTED, width=1.0)
+        canvas.text(x, HEIGHT + 13.0, text, size=10.5)
+    canvas.text(WIDTH / 2, HEIGHT + 31.0, "FLOPs a byte, logarithmic", colour=MUTED)
+    return lines
 
 
 def _three(value: float) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 from companion.arrays import array_namespace, to_numpy
 from companion.feed_forward import FeedForwardParameters, feed_forward, gelu
 from companion.figures.kit.canvas import Canvas
+from companion.figures.kit.cells import NUMBER, draw_number
 from companion.figures.kit.figure import Figure, style
-from companion.figures.kit.palette import FAINT, HIGHLIGHT, INK, MUTED, map_colour, number_colour
+from companion.figures.kit.palette import HIGHLIGHT, INK, MUTED
 from companion.figures.kit.wording import signed
 from companion.projections import project
 
@@ -85,11 +86,8 @@ def expand_and_reduce(
 
 def _cells(canvas: Canvas, left: float, top: float, row: np.ndarray, *, outlined: bool) -> None:
     for c, number in enumerate(row):
-        t = round(float(np.clip(number / LARGEST, -1.0, 1.0)), 4)
         x = left + c * CELL
-        canvas.text(x + CELL / 2, top - 8.0, str(c + 1), size=10.0, colour=MUTED)
-        canvas.rectangle(x, top, CELL, HEIGHT, fill=map_colour(t), edge=FAINT)
-        colour = number_colour(t)
-        canvas.text(x + CELL / 2, top + HEIGHT / 2, signed(number), size=10.0, colour=colour)
+        canvas.text(x + CELL / 2, top - 8.0, str(c + 1), size=NUMBER, colour=MUTED)
+        draw_number(canvas, (x, top, CELL, HEIGHT), number, largest=LARGEST)
     edge, line = (HIGHLIGHT, 2.4) if outlined else (INK, 0.8)
     canvas.rectangle(left, top, len(row) * CELL, HEIGHT, edge=edge, line=line, order=3)

@@ -8,9 +8,10 @@ import numpy as np
 
 from companion.arrays import to_numpy
 from companion.figures.kit.canvas import Canvas
+from companion.figures.kit.cells import draw_cell
 from companion.figures.kit.figure import Figure, style
 from companion.figures.kit.heatmaps import heat_map, heat_maps
-from companion.figures.kit.palette import FAINT, HIGHLIGHT, MUTED, map_colour
+from companion.figures.kit.palette import HIGHLIGHT, MUTED, map_colour
 
 __all__ = ["contribution_sizes", "head_gallery", "split_and_merge"]
 
@@ -100,7 +101,7 @@ def _rows(
                 for c in range(columns):
                     x = left + (p * columns + c) * CELL_WIDTH
                     y = top + i * CELL_HEIGHT
-                    canvas.rectangle(x, y, CELL_WIDTH, CELL_HEIGHT, fill=fill, edge=FAINT)
+                    draw_cell(canvas, (x, y, CELL_WIDTH, CELL_HEIGHT), fill=fill)
         size = (parts * columns * CELL_WIDTH, CELL_HEIGHT)
         place = (left, top + follow * CELL_HEIGHT)
         canvas.rectangle(*place, *size, edge=HIGHLIGHT, line=2.2, order=3.0)

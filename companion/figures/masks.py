@@ -8,15 +8,15 @@ import numpy as np
 
 from companion.arrays import to_numpy
 from companion.figures.kit.canvas import Canvas
+from companion.figures.kit.cells import draw_cell
 from companion.figures.kit.figure import MAX_WIDTH, Figure, style
 from companion.figures.kit.grid import PaintCell, checked_frame, draw_grids, draw_key, lay_out
 from companion.figures.kit.heatmaps import heat_map, heat_maps
-from companion.figures.kit.palette import FAINT, INK, LINES, MUTED, map_colour
+from companion.figures.kit.palette import FILLED, INK, LINES, MUTED
 from companion.figures.kit.tables import by_head, mask_tables
 
 __all__ = ["causal_beside_bidirectional", "mask_gallery", "score_triangle", "weight_on_the_future"]
 
-VISIBLE = map_colour(0.45)
 ACROSS = 3
 BAR, BAR_GAP, BETWEEN_PANELS, HEAD_ROOM, NUMBER_ROOM = 12.0, 4.0, 20.0, 30.0, 30.0
 
@@ -132,7 +132,7 @@ def mask_gallery(masks: Mapping[str, Any], *, highlight_row: int) -> Figure:
     painters = [_mask_painter(mask) for mask in seen.values()]
     bottom = draw_grids(canvas, frame, layout, painters, list(seen), ACROSS)
     draw_key(
-        canvas, layout.left, bottom, swatches=[(VISIBLE, "may attend")], hatched="may not attend"
+        canvas, layout.left, bottom, swatches=[(FILLED, "may attend")], hatched="may not attend"
     )
     said = [
         f"{title}: {mask.sum()} pairs, row {highlight_row + 1} sees "
@@ -149,10 +149,10 @@ def mask_gallery(masks: Mapping[str, Any], *, highlight_row: int) -> Figure:
 
 def _mask_painter(visible: np.ndarray) -> PaintCell:
     def paint(canvas: Canvas, x: float, y: float, side: float, i: int, j: int) -> None:
-        fill = VISIBLE if visible[i, j] else "none"
-        canvas.rectangle(x, y, side, side, fill=fill, edge=FAINT)
+        box = (x, y, side, side)
+        draw_cell(canvas, box, fill=FILLED if visible[i, j] else "none")
         if not visible[i, j]:
-            canvas.hatch(x, y, side, side)
+            canvas.hatch(*box)
 
     return paint
 

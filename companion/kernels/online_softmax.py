@@ -1,9 +1,11 @@
 """The softmax in one pass: a small state for each query, and how two of them become one."""
 
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from companion.arrays import (
+    Array,
+    Namespace,
     array_namespace,
     broadcast_shape,
     cast,
@@ -38,12 +40,12 @@ class SoftmaxState(NamedTuple):
         The sum of ``exp(score - maximum) * value``.
     """
 
-    maximum: Any
-    total: Any
-    weighted: Any
+    maximum: Array
+    total: Array
+    weighted: Array
 
 
-def softmax_state(scores: Any, value: Any) -> SoftmaxState:
+def softmax_state(scores: Array, value: Array) -> SoftmaxState:
     """Sum up one block of keys (:eq:`eq-softmax-state`).
 
     Parameters
@@ -77,7 +79,7 @@ def softmax_state(scores: Any, value: Any) -> SoftmaxState:
     return unchecked_softmax_state(xp, scores, value)
 
 
-def unchecked_softmax_state(xp: Any, scores: Any, value: Any) -> SoftmaxState:
+def unchecked_softmax_state(xp: Namespace, scores: Array, value: Array) -> SoftmaxState:
     """Do what :func:`softmax_state` does, without its checks."""
     maximum = xp.max(scores, axis=-1, keepdims=True)
     powers = xp.exp(scores - _finite(xp, maximum))  # (..., T, S)
@@ -128,7 +130,9 @@ def merge_states(first: SoftmaxState, second: SoftmaxState) -> SoftmaxState:
     return unchecked_merge_states(xp, first, second)
 
 
-def unchecked_merge_states(xp: Any, first: SoftmaxState, second: SoftmaxState) -> SoftmaxState:
+def unchecked_merge_states(
+    xp: Namespace, first: SoftmaxState, second: SoftmaxState
+) -> SoftmaxState:
     """Do what :func:`merge_states` does, without its checks."""
     maximum = xp.maximum(first.maximum, second.maximum)
     shrink_first = xp.exp(first.maximum - _finite(xp, maximum))
@@ -140,38 +144,38 @@ def unchecked_merge_states(xp: Any, first: SoftmaxState, second: SoftmaxState) -
     )
 
 
-def _check_states(**states: Any) -> None:
+def _check_states(**states: object) -> None:
     for name, state in states.items():
         if not isinstance(state, SoftmaxState):
             raise TypeError(f"{name} must be a SoftmaxState, got {type(state).__name__}")
 
 
-def _finite(xp: Any, maximum: Any) -> Any:
+def _finite(xp: Namespace, maximum: Array) -> Array:
     """Put 0 for −∞, so that no ∞ − ∞ arises where no key was seen."""
     return xp.where(maximum == -xp.inf, xp.zeros_like(maximum), maximum)
 
 
-def state_output(state: SoftmaxState) -> Any:
+def state_output(state: SoftmaxState) -> Array:
     """Divide the weighted values by the total: attention's output (..., T, d_v), 0 for no key."""
     _check_states(state=state)
     xp = array_namespace(total=state.total)
     return unchecked_state_output(xp, state)
 
 
-def unchecked_state_output(xp: Any, state: SoftmaxState) -> Any:
+def unchecked_state_output(xp: Namespace, state: SoftmaxState) -> Array:
     """Do what :func:`state_output` does, without its checks."""
     return state.weighted / xp.where(state.total == 0, xp.ones_like(state.total), state.total)
 
 
 def online_attention(
-    query: Any,
-    key: Any,
-    value: Any,
-    attn_mask: Any = None,
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None = None,
     *,
     block_size: int = 128,
     scale: float | None = None,
-) -> Any:
+) -> Array:
     """Compute attention block of keys by block of keys, with no row of weights ever complete.
 
     Parameters

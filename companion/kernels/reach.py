@@ -5,13 +5,14 @@ from typing import Any, NamedTuple
 
 import array_api_compat
 
+from companion.arrays import Array, Namespace
 from companion.masks import is_offset_array, unchecked_position_mask
 
 
 class Reach(NamedTuple):
     """Which keys a query sees: row i those with i + offset − left ≤ j ≤ i + offset + right."""
 
-    offset: Any
+    offset: int | Array
     left: int
     right: int
 
@@ -36,7 +37,7 @@ class Reach(NamedTuple):
         xp = array_api_compat.array_namespace(self.offset)
         return int(xp.min(self.offset)), int(xp.max(self.offset))
 
-    def masks(self, xp: Any, device: Any, rows: range, keys: range) -> list[Any]:
+    def masks(self, xp: Namespace, device: Any, rows: range, keys: range) -> list[Array]:
         """Return the mask of these rows and keys, in a list that is empty without a bound."""
         if not self.is_bounded:
             return []
@@ -50,7 +51,7 @@ def as_slice(span: range) -> slice:
     return slice(span.start, span.stop)
 
 
-def mask_part(mask: Any, rows: range, keys: range) -> Any:
+def mask_part(mask: Array, rows: range, keys: range) -> Array:
     """Cut rows and keys out of a mask that broadcasts to the scores."""
     if mask.ndim >= 1 and mask.shape[-1] > 1:
         mask = mask[..., as_slice(keys)]

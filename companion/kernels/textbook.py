@@ -3,18 +3,22 @@
 from collections.abc import Callable
 from typing import Any
 
-from companion.arrays import array_namespace, cast, widen
+from companion.arrays import Array, Namespace, array_namespace, cast, widen
 from companion.masks import unchecked_mask_scores
 from companion.scores import unchecked_scaled_scores, unchecked_soft_cap
 from companion.softmax import unchecked_softmax, unchecked_weighted_values
 
+__all__ = ["textbook_attention"]
 
-def masked_softmax(scores: Any, masks: list[Any], softcap: float | None) -> Any:
+
+def masked_softmax(scores: Array, masks: list[Array], softcap: float | None) -> Array:
     """Turn scaled scores into weights: the cap, then the masks, then the softmax."""
     return unchecked_masked_softmax(array_namespace(scores=scores), scores, masks, softcap)
 
 
-def unchecked_masked_softmax(xp: Any, scores: Any, masks: list[Any], softcap: float | None) -> Any:
+def unchecked_masked_softmax(
+    xp: Namespace, scores: Array, masks: list[Array], softcap: float | None
+) -> Array:
     """Do what :func:`masked_softmax` does, without its checks."""
     scores = unchecked_soft_cap(xp, scores, softcap)
     for mask in masks:
@@ -23,11 +27,11 @@ def unchecked_masked_softmax(xp: Any, scores: Any, masks: list[Any], softcap: fl
 
 
 def textbook_attention(
-    xp: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    masks: list[Any],
+    xp: Namespace,
+    query: Array,
+    key: Array,
+    value: Array,
+    masks: list[Array],
     scale: float,
     softcap: float | None,
     *,
@@ -56,7 +60,7 @@ def textbook_attention(
     return cast(xp, output, dtype), cast(xp, weights, dtype)
 
 
-def _group(xp: Any, rows: Any, shared: Any) -> Any:
+def _group(xp: Namespace, rows: Array, shared: Array) -> Array:
     """Stack the rows of all heads that share a key/value head: (..., H_kv, H/H_kv · T, n)."""
     if rows.ndim == 2 or rows.shape[-3] == shared.shape[-3]:
         return rows
@@ -65,7 +69,7 @@ def _group(xp: Any, rows: Any, shared: Any) -> Any:
     return xp.reshape(rows, (*batch, groups, heads // max(groups, 1) * length, width))
 
 
-def _ungroup(xp: Any, rows: Any, heads_and_length: tuple[int, ...]) -> Any:
+def _ungroup(xp: Namespace, rows: Array, heads_and_length: tuple[int, ...]) -> Array:
     """Undo :func:`_group`: (..., H, T, n)."""
     if rows.shape[-len(heads_and_length) - 1 : -1] == heads_and_length:
         return rows

@@ -110,8 +110,8 @@ def _begin_worker() -> None:
 def _results(futures: list[Future[Result]]) -> list[Result]:
     """Return the results in order, or raise what was raised and not that others were left out."""
     for future in futures:
-        if future.done() and not future.cancelled() and future.exception() is not None:
-            raise future.exception()
+        if future.done() and not future.cancelled() and (error := future.exception()) is not None:
+            raise error
     return [future.result() for future in futures]
 
 

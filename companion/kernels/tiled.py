@@ -12,6 +12,8 @@ from companion.kernels.reach import Reach, as_slice, mask_part
 from companion.kernels.textbook import masked_softmax, textbook_attention
 from companion.kernels.threads import parallel_map, thread_count
 
+__all__ = ["tiled_attention"]
+
 SCORES = 2**24
 """Scores held at once where a tile is some rows of all heads."""
 
@@ -29,8 +31,10 @@ def tiled_attention(
 ) -> Any:
     """Compute :eq:`eq-attention` in memory that grows with the length, not with its square.
 
-    The arguments are those of :func:`companion.scaled_dot_product_attention`, checked there. On
-    NumPy the tiles are shared between the cores and lean on :prf:ref:`prop-softmax-bound`; on
+    The arguments are those of :func:`companion.scaled_dot_product_attention`, checked there, but
+    for two: `xp` is the array module of the arrays, and `reach` says which keys a query may see by
+    its place alone, and so stands for `is_causal`, `query_offset` and `window` together. On NumPy
+    the tiles are shared between the cores and lean on :prf:ref:`prop-softmax-bound`; on
     other array modules a tile is some rows of all heads, computed as the equation reads, and on
     CuPy all that lies between its two products is fused.
     """

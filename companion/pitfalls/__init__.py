@@ -1,4 +1,4 @@
-"""Broken on purpose: each function looks right, has the right shape, and is wrong in one place.
+"""Broken on purpose: each function looks right, gives what looks right, and is wrong somewhere.
 
 A chapter shows what gives each one away, and a test asserts that it does. Nothing else in the
 library uses them.

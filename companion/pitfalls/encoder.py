@@ -1,9 +1,9 @@
 """Broken variants of the part on a trained transformer."""
 
 from dataclasses import replace
-from typing import Any
 
-from companion.encoder.checkpoint import EmbeddingParameters
+from companion.arrays import Array
+from companion.encoder.embedding import EmbeddingParameters
 from companion.heads import AttentionParameters, merge_heads, split_heads
 from companion.packing import embed
 from companion.positions import add_positions
@@ -18,13 +18,13 @@ def attention_as_stored(parameters: AttentionParameters) -> AttentionParameters:
     """
     p = parameters
 
-    def turned(weight: Any) -> Any:
+    def turned(weight: Array) -> Array:
         return split_heads(merge_heads(weight).mT, p.heads)  # (H, d, d_k), by way of (d, H·d_k)
 
     return replace(p, w_q=turned(p.w_q), w_k=turned(p.w_k), w_v=turned(p.w_v), w_o=p.w_o.mT)
 
 
-def embed_tokens_without_norm(ids: Any, parameters: EmbeddingParameters) -> Any:
+def embed_tokens_without_norm(ids: Array, parameters: EmbeddingParameters) -> Array:
     """Add up word, position and token-type rows, and forget the norm behind the sum.
 
     Right: :func:`companion.embed_tokens`.

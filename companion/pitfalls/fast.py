@@ -1,11 +1,11 @@
 """Broken variants of the part on speed: costs, devices and tiles."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from companion.arrays import array_namespace, to_numpy
+from companion.arrays import Array, array_namespace, to_numpy
 from companion.attention import scaled_dot_product_attention
 from companion.cost import Cost
 from companion.kernels.online_softmax import SoftmaxState, softmax_state, state_output
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-def embed_with_wrapped_ids(ids: Any, table: Any) -> Any:
+def embed_with_wrapped_ids(ids: Array, table: Array) -> Array:
     """Look up rows as CuPy does, which wraps an id that is out of range around without a word.
 
     Right: :func:`companion.embed`.
@@ -35,16 +35,17 @@ def embed_with_wrapped_ids(ids: Any, table: Any) -> Any:
     return xp.take(table, ids % table.shape[0], axis=0)
 
 
-def scores_scaled_by_numpy(query: Any, key: Any) -> Any:
+def scores_scaled_by_numpy(query: Array, key: Array) -> Array:
     """Divide by NumPy's √d_k, a float64 number that turns float32 scores into float64 ones.
 
     Right: :func:`companion.scaled_scores`.
     """
     array_namespace(query=query, key=key)
-    return query @ key.mT / np.sqrt(query.shape[-1])
+    scores: Array = query @ key.mT / np.sqrt(query.shape[-1])
+    return scores
 
 
-def softmax_through_the_host(scores: Any) -> Any:
+def softmax_through_the_host(scores: Array) -> Array:
     """Compute on the host and send the result to whichever device is the default one.
 
     Right: :func:`companion.softmax`, which stays where its scores are.
@@ -53,7 +54,7 @@ def softmax_through_the_host(scores: Any) -> Any:
     return xp.asarray(softmax(to_numpy(scores)))
 
 
-def attention_windowed_by_mask(query: Any, key: Any, value: Any, *, left: int) -> Any:
+def attention_windowed_by_mask(query: Array, key: Array, value: Array, *, left: int) -> Array:
     """Compute every score of a causal window's attention, then hide those outside the window.
 
     The numbers are right and the price is that of no window. Right: compare no query with keys
@@ -93,7 +94,9 @@ def merge_without_rescaling(first: SoftmaxState, second: SoftmaxState) -> Softma
     return SoftmaxState(maximum, first.total + second.total, first.weighted + second.weighted)
 
 
-def attention_averaged_over_blocks(query: Any, key: Any, value: Any, *, block_size: int) -> Any:
+def attention_averaged_over_blocks(
+    query: Array, key: Array, value: Array, *, block_size: int
+) -> Array:
     """Compute attention within each block of keys, and average the outputs.
 
     Every block then has the same say, however well its keys fit. Right:
@@ -105,10 +108,10 @@ def attention_averaged_over_blocks(query: Any, key: Any, value: Any, *, block_si
         keys = slice(start, min(start + block_size, key.shape[-2]))
         scores = scaled_scores(query, key[..., keys, :])
         outputs.append(state_output(softmax_state(scores, value[..., keys, :])))
-    return sum(outputs) / len(outputs)
+    return cast(Array, sum(outputs) / len(outputs))  # not the 0 that an empty sum is
 
 
-def attention_bounded_by_all_keys(query: Any, key: Any, value: Any) -> Any:
+def attention_bounded_by_all_keys(query: Array, key: Array, value: Array) -> Array:
     """Shift the scores of causal attention by a bound over all keys, and trust it.
 
     Later keys thus change the last bits of earlier rows, or take all their exponentials to 0, and

@@ -1,11 +1,10 @@
 """Broken variants of the part on one head: packing, projections, scores, softmax and masks."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import array_api_compat
 
-from companion.arrays import array_namespace
+from companion.arrays import Array, DType, Namespace, array_namespace
 from companion.masks import causal_mask
 from companion.scores import scaled_scores
 from companion.softmax import softmax, weighted_values
@@ -30,7 +29,7 @@ __all__ = [
 ]
 
 
-def embed_without_check(ids: Any, table: Any) -> Any:
+def embed_without_check(ids: Array, table: Array) -> Array:
     """Look up rows without looking at the ids: −1 quietly means the last row.
 
     Right: :func:`companion.embed`.
@@ -39,7 +38,7 @@ def embed_without_check(ids: Any, table: Any) -> Any:
     return table[ids]
 
 
-def mean_over_padding(x: Any) -> Any:
+def mean_over_padding(x: Array) -> Array:
     """Average a padded batch (B, N, d) over all N rows, padding included.
 
     Right: divide by the number of tokens, not of rows.
@@ -48,7 +47,7 @@ def mean_over_padding(x: Any) -> Any:
     return xp.mean(x, axis=1)
 
 
-def pack_rows_as_columns(rows: Sequence[Any]) -> Any:
+def pack_rows_as_columns(rows: Sequence[Array]) -> Array:
     """Stack token vectors side by side, a token a column: no shape complains where N = d.
 
     Right: :func:`companion.pack_rows`.
@@ -57,7 +56,7 @@ def pack_rows_as_columns(rows: Sequence[Any]) -> Any:
     return xp.stack(list(rows), axis=1)
 
 
-def project_with_transposed_weight(x: Any, weight: Any) -> Any:
+def project_with_transposed_weight(x: Array, weight: Array) -> Array:
     """Multiply by Wᵀ where W is meant, as if tokens were columns: square weights never complain.
 
     Right: :func:`companion.project`.
@@ -66,7 +65,7 @@ def project_with_transposed_weight(x: Any, weight: Any) -> Any:
     return x @ weight.mT
 
 
-def split_qkv_in_wrong_order(packed: Any, d_k: int, d_v: int) -> tuple[Any, Any, Any]:
+def split_qkv_in_wrong_order(packed: Array, d_k: int, d_v: int) -> tuple[Array, Array, Array]:
     """Take one packed product (..., N, d_k + d_k + d_v) apart as Q, V, K where it holds Q, K, V.
 
     Right: cut at d_k and at 2 d_k.
@@ -76,7 +75,7 @@ def split_qkv_in_wrong_order(packed: Any, d_k: int, d_v: int) -> tuple[Any, Any,
     return query, packed[..., d_k + d_v :], value
 
 
-def scores_with_one_shared_matrix(x: Any, weight: Any) -> Any:
+def scores_with_one_shared_matrix(x: Array, weight: Array) -> Array:
     """Use one matrix for queries and keys: whoever looks for a thing then also offers it.
 
     Right: :func:`companion.project_qkv` with two matrices.
@@ -85,17 +84,18 @@ def scores_with_one_shared_matrix(x: Any, weight: Any) -> Any:
     return scaled_scores(x @ weight, x @ weight)
 
 
-def scores_by_reshape(query: Any, key: Any) -> Any:
+def scores_by_reshape(query: Array, key: Array) -> Array:
     """Turn the keys on their side by reshape where a transpose is meant.
 
     Right: :func:`companion.scaled_scores`.
     """
     xp = array_namespace(query=query, key=key)
     sideways = xp.reshape(key, (key.shape[1], key.shape[0]))
-    return query @ sideways * query.shape[1] ** -0.5
+    scale: float = query.shape[1] ** -0.5
+    return query @ sideways * scale
 
 
-def scores_divided_by_d_k(query: Any, key: Any) -> Any:
+def scores_divided_by_d_k(query: Array, key: Array) -> Array:
     """Divide by d_k where √d_k is meant.
 
     Right: :func:`companion.scaled_scores`.
@@ -103,7 +103,7 @@ def scores_divided_by_d_k(query: Any, key: Any) -> Any:
     return scaled_scores(query, key, scale=1 / query.shape[-1])
 
 
-def scores_scaled_by_model_width(query: Any, key: Any, width: int) -> Any:
+def scores_scaled_by_model_width(query: Array, key: Array, width: int) -> Array:
     """Divide by √d, the width of x, where √d_k, the width of a key, is meant.
 
     Right: :func:`companion.scaled_scores`.
@@ -111,7 +111,7 @@ def scores_scaled_by_model_width(query: Any, key: Any, width: int) -> Any:
     return scaled_scores(query, key, scale=width**-0.5)
 
 
-def softmax_without_shift(scores: Any) -> Any:
+def softmax_without_shift(scores: Array) -> Array:
     """Exponentiate the scores as they come: right for small ones, NaN for large ones.
 
     Right: :func:`companion.softmax`.
@@ -121,7 +121,7 @@ def softmax_without_shift(scores: Any) -> Any:
     return powers / xp.sum(powers, axis=-1, keepdims=True)
 
 
-def softmax_over_queries(scores: Any) -> Any:
+def softmax_over_queries(scores: Array) -> Array:
     """Let the columns sum to one where the rows should.
 
     Right: :func:`companion.softmax` along the last axis.
@@ -129,7 +129,7 @@ def softmax_over_queries(scores: Any) -> Any:
     return softmax(scores, axis=-2)
 
 
-def softmax_shifted_by_global_maximum(scores: Any) -> Any:
+def softmax_shifted_by_global_maximum(scores: Array) -> Array:
     """Subtract one maximum from all rows: a row far below it vanishes into 0 / 0.
 
     Right: :func:`companion.softmax`, which shifts each row by its own.
@@ -139,7 +139,7 @@ def softmax_shifted_by_global_maximum(scores: Any) -> Any:
     return powers / xp.sum(powers, axis=-1, keepdims=True)
 
 
-def attention_with_leaking_zeros(query: Any, key: Any, value: Any) -> Any:
+def attention_with_leaking_zeros(query: Array, key: Array, value: Array) -> Array:
     """Set the scores of future tokens to 0 before the softmax, where −∞ belongs.
 
     Right: :func:`companion.scaled_dot_product_attention` with ``is_causal=True``.
@@ -151,7 +151,7 @@ def attention_with_leaking_zeros(query: Any, key: Any, value: Any) -> Any:
     return weighted_values(softmax(scores), value)
 
 
-def attention_masked_after_softmax(query: Any, key: Any, value: Any) -> Any:
+def attention_masked_after_softmax(query: Array, key: Array, value: Array) -> Array:
     """Zero the weights of future tokens after the softmax, without sharing them out again.
 
     Right: :func:`companion.scaled_dot_product_attention` with ``is_causal=True``.
@@ -162,7 +162,7 @@ def attention_masked_after_softmax(query: Any, key: Any, value: Any) -> Any:
     return weighted_values(weights, value)
 
 
-def attention_with_off_by_one_mask(query: Any, key: Any, value: Any) -> Any:
+def attention_with_off_by_one_mask(query: Array, key: Array, value: Array) -> Array:
     """Let every token see one position too far.
 
     Right: :func:`companion.scaled_dot_product_attention` with ``is_causal=True``.
@@ -174,7 +174,7 @@ def attention_with_off_by_one_mask(query: Any, key: Any, value: Any) -> Any:
     return weighted_values(softmax(scores), value)
 
 
-def additive_mask_times_infinity(mask: Any, dtype: Any) -> Any:
+def additive_mask_times_infinity(mask: Array, dtype: DType) -> Array:
     """Turn a mask into an additive one by multiplying with −∞: 0 · −∞ is NaN.
 
     Right: :func:`companion.additive_mask`.
@@ -183,7 +183,8 @@ def additive_mask_times_infinity(mask: Any, dtype: Any) -> Any:
     return (1 - xp.astype(mask, dtype)) * -xp.inf
 
 
-def causal_like(xp: Any, scores: Any, offset: int = 0) -> Any:
+def causal_like(xp: Namespace, scores: Array, offset: int = 0) -> Array:
     """Return the causal mask of the scores, on their device."""
     mask = causal_mask(*scores.shape[-2:], query_offset=offset, xp=xp)
-    return array_api_compat.to_device(mask, array_api_compat.device(scores))
+    moved: Array = array_api_compat.to_device(mask, array_api_compat.device(scores))
+    return moved

@@ -20,11 +20,9 @@ from urllib.parse import urljoin
 import pytest
 from playwright.sync_api import sync_playwright
 
+from book import pdf
+
 ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "book"))
-
-import pdf  # noqa: E402
-
 JUPYTER_BOOK = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
 ALONE = ["--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 ARRIVED = "!document.querySelector('meta[http-equiv=refresh]')"  # the root leads to the cover

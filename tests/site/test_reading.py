@@ -9,11 +9,12 @@ import pytest
 CHAPTER = "notebooks/07_feed_forward.html"
 
 # The stop of the tab key, and whether a ring or a shadow, there or around its label or its form, as
-# around the search, shows it.
+# around the search, or around the sign of a fold, shows it.
 STOP = """() => {
     const stop = document.activeElement;
     if (stop === document.body) return null;
-    const around = [...(stop.labels ?? []), stop.form ?? stop];
+    const sign = stop.matches("summary") ? [...stop.children] : [];
+    const around = [...(stop.labels ?? []), ...sign, stop.form ?? stop];
     const seen = [stop, ...around].map((e) => [e, getComputedStyle(e)]);
     const looks = () => seen.map(([e, { outlineStyle, outlineWidth, boxShadow }]) =>
         e.checkVisibility() && e.getBoundingClientRect().width > 1

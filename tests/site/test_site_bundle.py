@@ -187,7 +187,7 @@ def test_a_notebook_alone_says_what_it_needs(home: Path, wheel: Path, tmp_path: 
     bare = make_environment(tmp_path / "bare")
     said = last_error(bare, code, home / "notebooks")
     assert said.startswith("ModuleNotFoundError: companion is not installed: ")
-    assert said.endswith(f"pip install {wheel.name}")
+    assert said.endswith(f'pip install "{wheel.name}[encoder,figures]"')
     assert last_error(bare, "import numpy, companion", home).endswith("'companion'")
     said = last_error(Path(sys.executable), code, tmp_path)
     assert said.startswith("FileNotFoundError: data/minilm_heads.npz is not here: ")

@@ -60,7 +60,7 @@ def test_sentences_that_a_cell_prints_wrap_and_numbers_do_not(
     assert any("  " in text or text.startswith("[") for text in others)
 
 
-@pytest.mark.parametrize("name", ["source_audit", "claims", "run", "api"])
+@pytest.mark.parametrize("name", ["source_audit", "claims", "run", "api", "api/encoder"])
 def test_a_long_name_breaks_after_an_underline_a_short_one_nowhere(
     name: str, open_page: Callable[..., Any]
 ) -> None:
@@ -68,8 +68,9 @@ def test_a_long_name_breaks_after_an_underline_a_short_one_nowhere(
     assert page.evaluate(BROKEN, ".bd-content :not(pre) > code .pre") == []
 
 
-def test_signatures_and_contents_keep_their_lines(open_page: Callable[..., Any]) -> None:
-    page = open_page("book/api.html", width=390)
+@pytest.mark.parametrize("name", ["one_head", "block", "kernels", "figures"])
+def test_signatures_and_contents_keep_their_lines(name: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"book/api/{name}.html", width=390)
     assert page.evaluate(BADLY_BEGUN) == []
     page.set_viewport_size({"width": 1280, "height": 800})
     ends = page.locator(".page-toc code").evaluate_all(

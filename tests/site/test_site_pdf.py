@@ -44,7 +44,9 @@ def squeezed(text: str) -> str:
 def pages() -> list[str]:
     """List the pages of the table of contents, in its order."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    return [toc["root"], *(page["file"] for part in toc["parts"] for page in part["chapters"])]
+    pages = [page for part in toc["parts"] for page in part["chapters"]]
+    below = [[page, *page.get("sections", ())] for page in pages]
+    return [toc["root"], *(page["file"] for listed in below for page in listed)]
 
 
 def article(book: Path, page: str) -> str:

@@ -1,11 +1,11 @@
 """What a page weighs over the wire, and that the book carries nothing else."""
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+
+from book._extensions import static_files
 
 ROOT = Path(__file__).parents[2]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
@@ -13,15 +13,6 @@ CHAPTERS = [page["file"] for part in TOC["parts"] for page in part["chapters"]]
 CHAPTERS = [file for file in CHAPTERS if file.startswith("notebooks/")]
 
 FIRST, NEXT = 1_500_000, 300_000  # bytes
-
-
-@pytest.fixture(scope="module")
-def extension() -> Any:
-    path = ROOT / "book" / "_extensions" / "static_files.py"
-    spec = importlib.util.spec_from_file_location("static_files", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def transferred(browser: Any, address: str, names: list[str]) -> list[int]:
@@ -78,7 +69,7 @@ def test_static_files_are_named_by_something(book: Path) -> None:
     assert licences == ["LICENSE", "bootstrap.js.LICENSE.txt"]
 
 
-def test_what_nothing_names_goes(extension: Any, tmp_path: Path) -> None:
+def test_what_nothing_names_goes(tmp_path: Path) -> None:
     contents = {
         "index.html": '<script src="_static/a.js?v=1"></script><link href="_static/css/b.css">'
         '<script defer src="_static/scripts/fontawesome.js?digest=1"></script>',
@@ -102,7 +93,7 @@ def test_what_nothing_names_goes(extension: Any, tmp_path: Path) -> None:
     for name, text in contents.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
-    extension.prune(tmp_path)
+    static_files.prune(tmp_path)
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     gone = set(contents) - left
     assert gone == {

@@ -11,7 +11,7 @@ from typing import Any
 from companion.figures.kit.figure import FONT, MATH_FONT, Figure, Table
 from companion.figures.kit.palette import FAINT, HATCH, INK, MUTED
 
-__all__ = ["Canvas", "literal", "text_size"]
+__all__ = ["MARGIN", "Canvas", "Point", "literal", "text_size"]
 
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
@@ -27,17 +27,23 @@ _HATCH_SPACING = 5.0
 def text_size(text: str, size: float, *, bold: bool = False) -> tuple[float, float]:
     """Return the width and the height in points of one line of text."""
     from matplotlib.cbook import is_math_text
-    from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
     line = _typeset(text)
     is_math = bool(is_math_text(line))
     if not is_math:
         line = line.replace(r"\$", "$")
-    weight = "bold" if bold else "normal"
-    font = FontProperties(family=FONT, weight=weight, size=size, math_fontfamily=MATH_FONT)
+    font = _font(size, bold)
     width, height, _ = text_to_path.get_text_width_height_descent(line, font, is_math)
     return float(width), max(float(height), size)
+
+
+def _font(size: float, bold: bool) -> Any:
+    """Return the font in which a text is measured and drawn."""
+    from matplotlib.font_manager import FontProperties
+
+    weight = "bold" if bold else "normal"
+    return FontProperties(family=FONT, weight=weight, size=size, math_fontfamily=MATH_FONT)
 
 
 def literal(text: str) -> str:
@@ -161,9 +167,8 @@ class Canvas:
         self._axes.text(
             *origin,
             _typeset(text),
-            fontsize=size,
+            fontproperties=_font(size, bold),
             color=colour,
-            weight="bold" if bold else "normal",
             rotation=angle,
             rotation_mode="anchor",
             ha="left",

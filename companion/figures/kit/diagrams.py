@@ -7,8 +7,9 @@ import numpy as np
 from companion.arrays import to_numpy
 from companion.figures.kit import wording
 from companion.figures.kit.canvas import MARGIN, Canvas, text_size
+from companion.figures.kit.cells import NUMBER
 from companion.figures.kit.figure import MAX_WIDTH, Figure, style
-from companion.figures.kit.matrices import NUMBER, Matrix, above, draw_matrix, labels_width, numbers
+from companion.figures.kit.matrices import Matrix, above, draw_matrix, labels_width, numbers
 from companion.figures.kit.palette import MUTED
 
 __all__ = ["Matrix", "equation", "equations"]

@@ -1,14 +1,14 @@
 """A figure: its drawing as SVG, and words and numbers that say the same to who cannot see it."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from companion.figures.kit.palette import FAINT, INK, MUTED
+from companion.extras import import_extra
 
 __all__ = ["FONT", "MATH_FONT", "MAX_WIDTH", "TABLES", "Figure", "Table", "style"]
 
@@ -21,48 +21,23 @@ FONT, MATH_FONT = "DejaVu Sans", "dejavusans"
 #: Points: 5.2 inches, which a phone 390 pixels wide shows at seven tenths of its size.
 MAX_WIDTH = 374.4
 
-_STYLE: Mapping[str, Any] = {
-    "svg.fonttype": "path",
-    "svg.hashsalt": "companion",
-    "font.family": FONT,
-    "font.size": 11.0,
-    "mathtext.fontset": MATH_FONT,
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.labelsize": 11.0,
-    "axes.linewidth": 0.9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.unicode_minus": True,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.labelsize": 10.5,
-    "ytick.labelsize": 10.5,
-    "lines.linewidth": 2.0,
-    "lines.markersize": 5.5,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-}
-
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the book's style, whatever the session's own matplotlib settings are.
+    """Draw with matplotlib's defaults on no background, whatever the session's own settings are.
 
     Use it around drawing code or, as ``@style()``, on a function; the session's settings are back
     when it is left.
-    """
-    import matplotlib
 
+    Raises
+    ------
+    ModuleNotFoundError
+        If matplotlib is missing; the message says what to install.
+    """
+    matplotlib = import_extra("matplotlib", "figures", "a figure")
     keep = {"backend", "backend_fallback", "interactive", "toolbar", "timezone"}
     defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if key not in keep}
-    with matplotlib.rc_context({**defaults, **_STYLE}):
+    with matplotlib.rc_context({**defaults, "figure.facecolor": "none"}):
         yield
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from companion.figures.kit import wording
-from companion.figures.kit.canvas import MARGIN, Canvas, text_size
+from companion.figures.kit.canvas import MARGIN, Canvas, Point, text_size
 from companion.figures.kit.figure import MAX_WIDTH, Figure, style
 from companion.figures.kit.palette import FAINT, HIGHLIGHT, HIGHLIGHT_FILL, INK, MUTED, PANEL
 
@@ -13,8 +13,6 @@ __all__ = ["Box", "flow"]
 
 TEXT, SHAPE, ARROW, TITLE = 11.0, 10.5, 12.0, 12.0
 ROW_GAP, COLUMN_GAP, PADDING = 36.0, 22.0, 10.0
-
-Point = tuple[float, float]
 
 
 @dataclass(frozen=True)

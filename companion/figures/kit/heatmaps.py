@@ -11,15 +11,14 @@ import numpy as np
 
 from companion.figures.kit import wording
 from companion.figures.kit.canvas import Canvas, text_size
+from companion.figures.kit.cells import NUMBER
 from companion.figures.kit.figure import Figure, style
 from companion.figures.kit.grid import PaintCell, checked_frame, draw_grids, draw_key, lay_out
 from companion.figures.kit.map_data import Maps, checked_maps, checked_matrix
-from companion.figures.kit.palette import map_colour, number_colour
+from companion.figures.kit.palette import FILLED, map_colour, number_colour
 from companion.figures.kit.tables import map_tables, mask_tables
 
 __all__ = ["heat_map", "heat_maps", "mask_map"]
-
-NUMBER = 10.0
 
 
 def heat_map(
@@ -169,8 +168,7 @@ def mask_map(
     )
 
     def paint(canvas: Canvas, x: float, y: float, side: float, i: int, j: int) -> None:
-        fill = map_colour(0.45) if seen[i, j] else "none"
-        canvas.cell(x, y, side, fill)
+        canvas.cell(x, y, side, FILLED if seen[i, j] else "none")
         if not seen[i, j]:
             canvas.hatch(x, y, side, side)
 
@@ -178,7 +176,7 @@ def mask_map(
     layout = lay_out(frame, 1)
     titles = None if title is None else [title]
     bottom = draw_grids(canvas, frame, layout, [paint], titles, columns=1)
-    filled = [(map_colour(0.45), "may attend")]
+    filled = [(FILLED, "may attend")]
     draw_key(canvas, layout.left, bottom, swatches=filled, hatched="may not")
     numbers = mask_tables(
         {title or "mask": seen},

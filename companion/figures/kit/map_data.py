@@ -9,7 +9,7 @@ import numpy as np
 from companion.arrays import to_numpy
 from companion.figures.kit.grid import Frame, checked_frame
 
-__all__ = ["Maps", "checked_maps", "checked_matrix"]
+__all__ = ["Maps", "checked_maps", "checked_matrix", "checked_vectors"]
 
 
 ROUNDING = 1e-6  # how far a weight of one may miss it and still be drawn as one
@@ -76,6 +76,15 @@ def checked_matrix(matrix: Any, name: str) -> np.ndarray:
     if host.ndim != 2 or 0 in host.shape:
         raise ValueError(f"{name} must be (R, C) with at least one cell, got shape {host.shape}")
     return host
+
+
+def checked_vectors(**vectors: Any) -> dict[str, np.ndarray]:
+    """Return vectors on the host by name, or raise ValueError where one is none."""
+    hosts = {name: to_numpy(vector).astype(np.float64) for name, vector in vectors.items()}
+    for name, host in hosts.items():
+        if host.ndim != 1 or len(host) == 0:
+            raise ValueError(f"{name} must be a vector that is not empty, got shape {host.shape}")
+    return hosts
 
 
 def _checked_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:

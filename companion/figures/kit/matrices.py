@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,22 +11,21 @@ import numpy as np
 from companion.arrays import to_numpy
 from companion.figures.kit import wording
 from companion.figures.kit.canvas import Canvas, literal, text_size
+from companion.figures.kit.cells import draw_cell, draw_numbers
 from companion.figures.kit.figure import Table
 from companion.figures.kit.palette import (
-    FAINT,
     HIGHLIGHT,
     HIGHLIGHT_FILL,
     INK,
     MUTED,
     PANEL,
-    map_colour,
-    number_colour,
 )
 from companion.figures.kit.tables import table
 
-__all__ = ["NUMBER", "Matrix", "above", "draw_matrix", "labels_width", "numbers"]
+__all__ = ["Matrix", "above", "draw_matrix", "labels_width", "numbers"]
 
-NAME, LABEL, LETTERS, NUMBER, SHAPE = 15.0, 11.0, 11.5, 10.0, 10.0
+NAME, LABEL, LETTERS, SHAPE = 15.0, 11.0, 11.5, 10.0
+DARKEST = 0.6  # the shade of the largest number
 MOST_CELLS = 12  # a longer side is drawn shortened and without its cells
 
 
@@ -140,18 +140,16 @@ def _draw_cells(
         canvas.rectangle(x, y, columns * side, rows * side, fill=PANEL)
         return
     host = None if matrix.values is None else to_numpy(matrix.values).astype(np.float64)
-    largest = 1.0 if host is None else max(float(np.abs(host).max()), 1e-12)
+    if host is not None:
+        largest = max(float(np.abs(host).max()), 1e-12) / DARKEST
+        write_number = partial(wording.signed, decimals=matrix.decimals) if write else None
+        draw_numbers(canvas, (x, y), host, (side, side), largest=largest, write=write_number)
+        return
     for i in range(rows):
         for j in range(columns):
-            t = 0.0 if host is None else round(0.6 * float(host[i, j]) / largest, 4)
             follow = i == matrix.highlight_row or j == matrix.highlight_column
-            plain = HIGHLIGHT_FILL if follow else PANEL
-            fill = plain if host is None else map_colour(t)
-            canvas.rectangle(x + j * side, y + i * side, side, side, fill=fill, edge=FAINT)
-            if write and host is not None:
-                number = wording.signed(float(host[i, j]), matrix.decimals)
-                middle = (x + (j + 0.5) * side, y + (i + 0.5) * side)
-                canvas.text(*middle, number, size=NUMBER, colour=number_colour(t))
+            box = (x + j * side, y + i * side, side, side)
+            draw_cell(canvas, box, fill=HIGHLIGHT_FILL if follow else PANEL)
 
 
 def _outline(canvas: Canvas, x: float, y: float, width: float, height: float) -> None:

@@ -7,6 +7,7 @@ turns light into dark. Every colour here keeps its contrast on both sides of tha
 __all__ = [
     "BACKGROUND_DARK",
     "FAINT",
+    "FILLED",
     "HATCH",
     "HIGHLIGHT",
     "HIGHLIGHT_FILL",
@@ -80,3 +81,7 @@ def _rgb(colour: str) -> tuple[float, ...]:
 
 def _hex(rgb: tuple[float, ...]) -> str:
     return "#" + "".join(f"{round(255 * channel):02x}" for channel in rgb)
+
+
+#: What is filled where cells are filled or not: what may be attended to, or is computed now.
+FILLED = map_colour(0.45)

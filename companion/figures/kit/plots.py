@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import to_numpy
 from companion.figures.kit import wording
 from companion.figures.kit.axis import Axis, choose_axis, tick_texts
 from companion.figures.kit.canvas import Canvas, text_size
+from companion.figures.kit.curve_data import checked_bands, checked_lines
 from companion.figures.kit.figure import Figure, style
 from companion.figures.kit.palette import FAINT, LINES, MUTED
 from companion.figures.kit.tables import curve_table
+from companion.figures.kit.titles import draw_title, wrapped
 
 __all__ = ["curves"]
 
@@ -91,8 +92,8 @@ def curves(
     ValueError
         If a shape, a name, a limit or a value on a logarithmic axis does not fit.
     """
-    x, drawn = _checked_lines(x, lines, x_log, y_log)
-    edges = _checked_bands(bands or {}, drawn)
+    x, drawn = checked_lines(x, lines, x_log, y_log)
+    edges = checked_bands(bands or {}, drawn)
     for name in references:
         if name not in drawn:
             raise ValueError(f"references must name curves out of {list(drawn)}, got {name!r}")
@@ -118,7 +119,7 @@ class _Plot:
     def __init__(self, x_axis: Axis, y_axis: Axis, height: float, names: list[str]) -> None:
         self.canvas = Canvas()
         self.x_axis, self.y_axis, self.height = x_axis, y_axis, height
-        self._lines = {name: _wrapped(name) for name in names}
+        self._lines = {name: wrapped(name.split(), NAME, NAME_ROOM) for name in names}
         every_line = [line for wrapped in self._lines.values() for line in wrapped]
         names_width = max(text_size(line, NAME, bold=True)[0] for line in every_line)
         self._ticks_width = max((text_size(t, TICK)[0] for t in tick_texts(y_axis)), default=0.0)
@@ -149,7 +150,7 @@ class _Plot:
         canvas.text(self.width / 2, self.height + 31.0, x_title, size=AXIS_TITLE, colour=MUTED)
         canvas.text(left, -18.0, y_title, size=AXIS_TITLE, align="left", colour=MUTED)
         if title is not None:
-            canvas.text(left, -40.0, title, size=TITLE, align="left", bold=True)
+            draw_title(canvas, left, -40.0, title, size=TITLE)
 
     def band(self, x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str) -> None:
         known = np.isfinite(low) & np.isfinite(high)
@@ -230,18 +231,6 @@ def _mark(canvas: Canvas, x: float, y: float, marker: str, colour: str) -> None:
         canvas.polygon([(x + r * a, y + r * b) for a, b in _CORNERS[marker]], fill=colour)
 
 
-def _wrapped(name: str) -> list[str]:
-    """Break a name into lines that fit beside the plot."""
-    lines: list[str] = []
-    for word in name.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and text_size(longer, NAME, bold=True)[0] <= NAME_ROOM:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
-
-
 def _line_height(line: str) -> float:
     """Return the room a line of a name takes: a root reaches into the line above."""
     return NAME_LINE - NAME + text_size(line, NAME, bold=True)[1]
@@ -267,45 +256,3 @@ def _apart(middles: list[float], heights: list[float], lowest: float) -> list[fl
             placed.append(y + heights[m] / 2)
             y += heights[m]
     return placed
-
-
-def _checked_lines(
-    x: Any, lines: Mapping[str, Any], x_log: bool, y_log: bool
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    x = to_numpy(x).astype(np.float64)
-    if x.ndim != 1 or len(x) < 2 or not np.all(np.diff(x) > 0):
-        raise ValueError(f"x must be (n,), n at least 2, and increasing, got shape {x.shape}")
-    if x_log and x[0] <= 0:
-        raise ValueError(f"x must be positive on a logarithmic axis, got {x[0]:g}")
-    if not 1 <= len(lines) <= len(LINES):
-        raise ValueError(f"lines must hold from 1 to {len(LINES)} curves, got {len(lines)}")
-    drawn = {name: _checked_y(f"lines[{name!r}]", y, x) for name, y in lines.items()}
-    for name, y in drawn.items():
-        if not np.isfinite(y).any():
-            raise ValueError(f"lines[{name!r}] must have a finite value, got none")
-        if y_log and np.nanmin(y) <= 0:
-            raise ValueError(
-                f"lines[{name!r}] must be positive on a logarithmic axis, got {np.nanmin(y):g}"
-            )
-    return x, drawn
-
-
-def _checked_y(name: str, y: Any, x: np.ndarray) -> np.ndarray:
-    host = to_numpy(y).astype(np.float64)
-    if host.shape != x.shape:
-        raise ValueError(f"{name} must have the shape of x, {x.shape}, got {host.shape}")
-    return host
-
-
-def _checked_bands(
-    bands: Mapping[str, tuple[Any, Any]], drawn: Mapping[str, np.ndarray]
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    edges = {}
-    for name, band in bands.items():
-        if name not in drawn:
-            raise ValueError(f"bands must name curves out of {list(drawn)}, got {name!r}")
-        low, high = (_checked_y(f"bands[{name!r}]", edge, drawn[name]) for edge in band)
-        if np.any(low > high):
-            raise ValueError(f"bands[{name!r}] must be (low, high), got low above high")
-        edges[name] = (low, high)
-    return edges

@@ -1,0 +1,190 @@
+"""The exercises of the chapter on a trained encoder: what their checkers take for right."""
+
+from collections import OrderedDict, UserDict
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+
+import companion
+from companion.exercises import encoder as exercises
+from tests.support.attempts import Attempts, tried_on
+
+NAMES = {
+    "blocks[3].attention.w_o": "encoder.layer.3.attention.output.dense.weight",
+    "blocks[0].feed_forward.w_1": "encoder.layer.0.intermediate.dense.weight",
+    "blocks[5].norm_2.bias": "encoder.layer.5.output.LayerNorm.bias",
+}
+W_O, W_1, BIAS = NAMES
+
+
+def by(measure):
+    return lambda query, vectors, k: np.argsort(measure(query, vectors))[:k]
+
+
+def cosine(query, vectors):
+    return vectors @ query / np.linalg.norm(vectors, axis=1)
+
+
+def nearest(query, vectors, k):
+    return by(lambda q, v: -cosine(q, v))(query, vectors, k)
+
+
+def nearest_in_place(q, v, k):
+    v /= np.linalg.norm(v, axis=1, keepdims=True)
+    q /= -np.linalg.norm(q)
+    return np.argsort(v @ q)[:k]
+
+
+def nearest_by_distance(query, vectors, k):
+    """Rank unit rows by their distance: the same order."""
+    rows = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.argsort(((rows - query / np.linalg.norm(query)) ** 2).sum(axis=1))[:k]
+
+
+def columns_of_length_one(query, vectors, k):
+    return np.argsort(-(vectors / np.linalg.norm(vectors, axis=0)) @ query)[:k]
+
+
+def partitioned(query, vectors, k):
+    return np.sort(nearest(query, vectors, k))
+
+
+ATTEMPTS = {
+    exercises.check_tensor_names: Attempts(
+        wrong=[
+            (NAMES | {W_O: "encoder.layer.3.attention.self.output.weight"}, "which comes first"),
+            (
+                NAMES | {W_O: "encoder.layer.4.attention.output.dense.weight"},
+                "blocks[3].attention.w_o leads to another layer",
+            ),
+            (NAMES | {W_O: "encoder.layer.30.attention.output.dense.weight"}, "another layer"),
+            (NAMES | {BIAS: "encoder.layer.5.output.LayerNorm.weight"}, "weight or bias"),
+            (NAMES | {W_O: "encoder.layer.3.output.dense.weight"}, "a part of the attention"),
+            (NAMES | {BIAS: "encoder.layer.5.attention.output.LayerNorm.bias"}, "a part of the"),
+            (NAMES | {BIAS: "encoder.layer.5.output.dense.bias"}, "of a norm or of a dense layer"),
+            (NAMES | {W_1: "encoder.layer.0.output.dense.weight"}, "which comes first"),
+        ],
+        odd=[OrderedDict(NAMES), UserDict(NAMES), {k: np.str_(v) for k, v in NAMES.items()}],
+        other=[
+            (None, "Not attempted"),
+            (..., "Not attempted"),
+            ("encoder.layer", "A dict is asked for"),
+            (dict, "A dict is asked for, and this is the class dict"),
+            ({}, "Not attempted yet: the tensor of blocks[3]"),
+            (NAMES | {BIAS: None}, "the tensor of blocks[5].norm_2.bias"),
+            (NAMES | {W_O: np.ones(2)}, "should be a text, not ndarray"),
+            (NAMES | {W_O: 3}, "should be a text, not int"),
+            (NAMES | {W_O: "w_o"}, "begin as the three do"),
+            (NAMES, "Right"),
+        ],
+    ),
+    exercises.check_squared_distance: Attempts(
+        wrong=[
+            (0.8, "That is the distance"),
+            (0.32, "Multiply out"),
+            (1.36, "Does it?"),
+            (0.6405, "Does it?"),
+            (1 - 0.68**2, "Does it?"),
+            (2 + 2 * 0.68, "Does it?"),
+        ],
+        odd=[Fraction(16, 25), Decimal("0.64"), np.float32(0.64), np.asarray(0.64)],
+        other=[
+            (None, "Not attempted"),
+            ("0.64", "A number is asked for"),
+            (True, "A number is asked for"),
+            (float("nan"), "finite"),
+            (-1, "at most 2 apart"),
+            (0.64, "Right"),
+            (2 - 2 * 0.68, "Right"),
+        ],
+    ),
+    exercises.check_nearest: Attempts(
+        wrong=[
+            (by(cosine), "least like"),
+            (by(lambda q, v: -(v @ q)), "by their length"),
+            (by(lambda q, v: ((v - q) ** 2).sum(axis=1)), "nearest points"),
+            (by(lambda q, v: -np.abs(cosine(q, v))), "points away from the query"),
+            (lambda q, v, k: nearest(q, v, k)[::-1], "most alike should come first"),
+            (partitioned, "most alike should come first"),
+            (columns_of_length_one, "The shape is right, but"),
+            (lambda q, v, _: nearest(q, v, 4), "return k places, here 6"),
+            (lambda *_: np.arange(4), "another row"),
+        ],
+        odd=[
+            nearest_in_place,
+            nearest_by_distance,
+            lambda q, v, k: iter(nearest(q.astype(np.float32), v, k).tolist()),
+            lambda a, b, c: nearest(a, b, c).astype(np.float32),
+        ],
+        other=[
+            (None, "Not attempted"),
+            (3, "A function is asked for"),
+            (lambda *_: None, "returns nothing"),
+            (lambda _, v, k: v[k, 7], "for 20 vectors and k = 4 with IndexError"),
+            (lambda q, v, k: cosine(q, v)[:k], "A whole number is asked for, got"),
+            (
+                lambda q, v, k: nearest(q, v, k + 1),
+                "A list of 4 is asked for, and this is list of length 5",
+            ),
+            (nearest, "Right"),
+        ],
+    ),
+    exercises.check_index_bytes: Attempts(
+        wrong=[
+            (384_000_000, "several bytes"),
+            (3_072_000_000, "float64"),
+            (768_000_000, "less than"),
+            (1.5e9, "less than"),
+            (1_000_000 * 4, "less than"),
+            (1_536_000_000 * 8, "more than"),
+        ],
+        odd=[1.536e9, np.float32(1.536e9), Decimal("1536e6")],
+        other=[
+            (None, "Not attempted"),
+            ([1], "A number is asked for"),
+            (1e12, "more than"),
+            (1_536_000_000, "Right"),
+        ],
+    ),
+    exercises.check_passes: Attempts(
+        wrong=[
+            ((10_000, 100_000_000), "each text with itself"),
+            ((10_000, 99_990_000), "each pair twice"),
+            ((10_000, 50_005_000), "how many pairs"),
+            ((20_000, 49_995_000), "encoder's number"),
+            ((49_995_000, 10_000), "encoder's number"),
+        ],
+        odd=[
+            np.asarray([1e4, 49_995_000.0]),
+            iter([10_000, 49_995_000]),
+            [Decimal(10_000), np.float64(49_995_000)],
+        ],
+        other=[
+            (None, "Not attempted"),
+            (10_000, "this is int: give two numbers"),
+            ((10_000,), "tuple of length 1: give two numbers"),
+            ((10_000, None), "Not attempted"),
+            ((10_000, 7), "how many pairs"),
+            ((10_000, 49_995_000), "Right"),
+        ],
+    ),
+}
+
+test_attempts = tried_on(ATTEMPTS)
+
+
+def test_the_checkers_names_are_the_tables():
+    config = companion.EncoderConfig(
+        layers=6,
+        heads=12,
+        width=384,
+        hidden=1536,
+        vocabulary=30522,
+        positions=512,
+        token_types=2,
+        eps=1e-12,
+        max_length=256,
+    )
+    table = companion.tensor_table(config)
+    assert {parameter: table[parameter][0] for parameter in NAMES} == NAMES

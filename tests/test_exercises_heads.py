@@ -1,0 +1,164 @@
+"""The exercises of the chapter on many heads: what their checkers take for right, and what not."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import numpy as np
+
+import companion
+from companion import AttentionParameters, move_parameters, pitfalls
+from companion.exercises import heads as exercises
+from tests.support.attempts import Attempts, tried_on
+from tests.support.homes import NUMPY, STRICT
+
+EXAMPLE = companion.running_example(NUMPY.xp)
+W_Q, W_K = (np.stack([w[0]] * 2) for w in (EXAMPLE.w_q, EXAMPLE.w_k))
+TWINS = AttentionParameters(W_Q, W_K, EXAMPLE.w_v, EXAMPLE.block.attention.w_o)
+WIDE = np.concatenate(list(EXAMPLE.w_v), axis=1)[None]
+SINGLE = AttentionParameters(W_Q[:1], W_K[:1], WIDE, TWINS.w_o)
+TURN = np.asarray([[0.0, 2, 0], [1, 0, 0], [0, 0, 5]])
+GROUPED = AttentionParameters.random(
+    np.random.default_rng(7), width=8, heads=4, kv_heads=2, bias=False, dtype=np.float64
+)
+EACH = replace(GROUPED, w_k=GROUPED.w_k.repeat(2, axis=0), w_v=GROUPED.w_v.repeat(2, axis=0))
+ORDER = np.asarray([2, 3, 0, 1])
+
+
+class Named(AttentionParameters):
+    """The same thing by another name."""
+
+
+def like(parameters, kind):
+    return kind(parameters.w_q, parameters.w_k, parameters.w_v, parameters.w_o)
+
+
+ATTEMPTS = {
+    exercises.check_split_entry: Attempts(
+        wrong=[
+            ((4, 4), "a reshape alone"),
+            ((3, 1), "another column"),
+            ((3, 3), "another column"),
+            ((2, 3), "Another token's row"),
+            ((2, 4), "Another token's row"),
+        ],
+        odd=[(3.0, 4), np.asarray([3, 4]), iter([3, 4])],
+        other=[
+            (None, "Not attempted"),
+            (..., "Not attempted"),
+            (3, "this is int: give a pair (row, column)"),
+            ((3, 4, 5), "this is tuple of length 3"),
+            ((0, 4), "rows 1 to 5 and columns 1 to 6"),
+            ((3, 4), "Right"),
+        ],
+    ),
+    exercises.check_single_head: Attempts(
+        wrong=[
+            (replace(SINGLE, w_v=WIDE[..., ::-1].copy()), "the output differs"),
+            (replace(SINGLE, w_v=WIDE / 2), "the output differs"),
+            (replace(SINGLE, w_q=2 * SINGLE.w_q), "the output differs"),
+            (replace(SINGLE, w_q=SINGLE.w_k, w_k=SINGLE.w_q), "the output differs"),
+            (replace(SINGLE, w_o=TWINS.w_o + 1e-9), "the output differs"),
+            (replace(SINGLE, w_v=WIDE * np.nan), "the output differs"),
+            (replace(SINGLE, w_q=SINGLE.w_q * 1e200), "the output differs"),
+            (TWINS, "must hold one head"),
+            (
+                AttentionParameters(W_Q[:1], W_K[:1], WIDE[..., :4] + WIDE[..., 4:], TWINS.w_o[:4]),
+                "How wide are your values",
+            ),
+        ],
+        odd=[
+            replace(SINGLE, w_q=W_Q[:1] @ TURN, w_k=W_K[:1] @ np.linalg.inv(TURN).T),
+            move_parameters(SINGLE, NUMPY.xp, dtype=np.float32),
+            move_parameters(SINGLE, STRICT.xp),
+            like(SINGLE, Named),
+        ],
+        other=[
+            (None, "Not attempted"),
+            (3, "An AttentionParameters is asked for, and this is int"),
+            (AttentionParameters, "and this is the class AttentionParameters"),
+            ((W_Q, W_K), "An AttentionParameters is asked for, and this is tuple"),
+            (move_parameters(SINGLE, NUMPY.xp, dtype=np.float16), "float16 is too coarse"),
+            (replace(SINGLE, w_o=TWINS.w_o[:, :5]), "should be (7, 6)"),
+            (
+                AttentionParameters(W_Q[:1, :5], W_K[:1, :5], WIDE[:, :5], TWINS.w_o),
+                "does not take the same input",
+            ),
+            (SINGLE, "Right"),
+        ],
+        needs={"twins": TWINS},
+    ),
+    exercises.check_unrolled: Attempts(
+        wrong=[
+            (replace(EACH, w_k=np.tile(GROUPED.w_k, (2, 1, 1))), "Which key head did each query"),
+            (
+                replace(
+                    EACH,
+                    w_k=np.tile(GROUPED.w_k, (2, 1, 1)),
+                    w_v=np.tile(GROUPED.w_v, (2, 1, 1)),
+                ),
+                "Which key head did each query head share",
+            ),
+            (replace(EACH, w_v=EACH.w_v[::-1].copy()), "Which key head did each query head share"),
+            (replace(EACH, w_v=0 * EACH.w_v), "the output differs"),
+            (GROUPED, "a key head for each of 4 query heads"),
+            (
+                AttentionParameters(
+                    GROUPED.w_q[:2], GROUPED.w_k, GROUPED.w_v, GROUPED.w_o[: len(GROUPED.w_o) // 2]
+                ),
+                "must stay 4; got 2",
+            ),
+        ],
+        odd=[
+            # The heads in another order, and the rows of W^O with them.
+            AttentionParameters(
+                EACH.w_q[ORDER],
+                EACH.w_k[ORDER],
+                EACH.w_v[ORDER],
+                EACH.w_o.reshape(4, -1, 8)[ORDER].reshape(-1, 8),
+            ),
+            move_parameters(EACH, NUMPY.xp, dtype=np.float32),
+            like(EACH, Named),
+        ],
+        other=[(..., "Not attempted"), (3, "and this is int"), (EACH, "Right")],
+        needs={"grouped": GROUPED},
+    ),
+    exercises.check_cache_bytes: Attempts(
+        wrong=[
+            (2**30 // 32, "one layer"),
+            (2**29, "keys and values, and two bytes"),
+            (2**28, "A quarter"),
+            (2**32, "for every query head"),
+            (10**9, "Not yet"),
+        ],
+        odd=[float(2**30), np.float32(2**30), np.asarray(2**30), Decimal(2**30)],
+        other=[
+            (None, "Not attempted"),
+            ("1 GiB", "A whole number is asked for, and this is str"),
+            (1000, "Not yet"),
+            (2**30, "Right"),
+        ],
+    ),
+}
+
+test_attempts = tried_on(ATTEMPTS)
+
+
+def on(home, parameters):
+    return (
+        move_parameters(parameters, home.xp)
+        if home is NUMPY
+        else companion.map_parameters(home.asarray, parameters)
+    )
+
+
+def test_parameters_may_be_on_any_device(capsys, home):
+    exercises.check_single_head(on(home, SINGLE), on(home, TWINS))
+    exercises.check_unrolled(on(home, EACH), on(home, GROUPED))
+    exercises.check_unrolled(on(home, replace(EACH, w_v=0 * EACH.w_v)), on(home, GROUPED))
+    assert capsys.readouterr().out.count("Right") == 2
+
+
+def test_the_split_entries_are_where_the_splits_take_them_from():
+    names = np.asarray([[10 * i + c for c in range(1, 7)] for i in range(1, 6)])
+    assert companion.split_heads(names, 2)[1, 2, 0] == 34
+    assert pitfalls.split_heads_by_reshape(names, 2)[1, 2, 0] == 44

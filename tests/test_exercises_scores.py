@@ -1,0 +1,138 @@
+"""The exercises of the chapter on scaled scores: what their checkers take for right."""
+
+import math
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+
+from companion import pitfalls, scaled_scores
+from companion.exercises import scores as exercises
+from tests.support.attempts import Attempts, tried_on
+from tests.support.homes import NUMPY
+
+STILL = [[1, -1, 0, 0], [-1, 1, 0, 0], [0, 0, 1, -1], [0, 0, -1, 1]]
+
+
+def one_head_only(query, key):
+    if query.ndim > 2:
+        raise RuntimeError("one head only")
+    return scaled_scores(query, key)
+
+
+def scores_in_place(query, key):
+    query /= math.sqrt(query.shape[-1])
+    return query @ key.mT
+
+
+def row_by_row(a, b):
+    rows = (a[..., [i], :] @ b.mT / a.shape[-1] ** 0.5 for i in range(a.shape[-2]))
+    return np.concatenate(list(rows), axis=-2)
+
+
+ATTEMPTS = {
+    exercises.check_variances: Attempts(
+        wrong=[
+            ((2560, 256), "unscaled"),
+            ((40, 40), "The first is right"),
+            ((4, 4), "The first is too small"),
+            ((4, 40), "in the other order"),
+            ((6, 4), "The second is right"),
+            ((40.02, 4), "The second is right"),
+            ((math.sqrt(40), 2), "Neither yet"),
+        ],
+        odd=[iter([40, 4]), np.asarray([40, 4], np.float32), (Decimal(40), np.asarray(4.0))],
+        other=[
+            (None, "Not attempted yet"),
+            (..., "Not attempted yet"),
+            ((40, 4), "Right"),
+            ([40.0, 4.0], "Right"),
+            ((1, 2), "Neither yet"),
+            ((math.nan, 1), "A finite number is asked for, got nan"),
+            ((40,), "tuple of length 1: write down two numbers"),
+            ((40, "4"), "A number is asked for, and this is str"),
+            ((True, 4), "A number is asked for, and this is bool"),
+            (40, "this is int: write down two numbers"),
+        ],
+    ),
+    exercises.check_scores_function: Attempts(
+        wrong=[
+            (lambda q, k: q @ k.mT, "times one factor"),
+            (lambda q, k: q @ k.mT / q.shape[-1], "times one factor"),
+            (lambda q, k: q @ k.mT / math.sqrt(3), "factor for query (6, 7) and key (2, 7)"),
+            (lambda q, k: q @ k.mT / math.sqrt(q.shape[-2] - 1), "times one factor"),
+            (lambda q, k: q @ k.mT / math.sqrt(k.shape[-2] - 2), "key (2, 7)"),
+            (lambda q, k: q @ k.mT / math.sqrt(q.shape[1]), "factor for query (2, 3, 5, 10)"),
+            (pitfalls.scores_by_reshape, "not the product of query i and key j"),
+            (lambda q, k: q @ k.mT / np.sqrt(q.shape[-1]), "float32 came in and float64 went out"),
+            (lambda q, k: scaled_scores(q, k).astype(np.float32), "float64 came in and float32"),
+            (one_head_only, "stops for query (2, 3, 5, 10) and key (2, 3, 6, 10) with"),
+        ],
+        odd=[scores_in_place, row_by_row, lambda a, b: scaled_scores(b, a).swapaxes(-1, -2)],
+        other=[
+            (None, "Not attempted yet"),
+            (scaled_scores, "Right"),
+            (lambda q, k: (q / math.sqrt(q.shape[-1])) @ k.mT, "Right"),
+            (lambda q, k: scaled_scores(k, q), "a row a query and a column a key"),
+            (lambda q, k: scaled_scores(q, k)[..., 0], "should be (4, 5)"),
+            (lambda q, k: q @ k, "key (5, 3) with ValueError"),
+            (lambda *_: ..., "Not attempted"),
+            (lambda *_: [[0.0]], "An array is asked for, and this is list"),
+            (lambda *_: np.full((4, 5), np.nan), "not the product"),
+            (lambda *_: np.full((4, 5), 1e308), "not the product"),
+            (0.5, "A function is asked for, and this is float"),
+        ],
+        needs={"xp": NUMPY.xp},
+    ),
+    exercises.check_covariance: Attempts(
+        wrong=[
+            (np.eye(4), "variance 4, not 0"),
+            (np.ones((4, 4)), "variance 16, not 0"),
+            (np.round((4 * np.eye(4) - 1) / 3, 3), "variance 0.004, not 0"),
+            (np.eye(4) + np.eye(4, k=1), "symmetric"),
+            (2 * np.eye(4), "diagonal"),
+            (np.zeros((4, 4)), "diagonal"),
+            (2 * np.eye(4) - 1, "No random vector"),
+        ],
+        odd=[
+            ((4 * np.eye(4) - 1) / 3).astype(np.float32),
+            iter(STILL),
+            [[Fraction(4 * (i == j) - 1, 3) for j in range(4)] for i in range(4)],
+            [np.asarray(row) for row in STILL],
+        ],
+        other=[
+            (..., "Not attempted yet"),
+            (STILL, "Right"),
+            (np.eye(3), "A list of 4 is asked for, and this is list of length 3"),
+            (np.full((4, 4), np.nan), "Finite"),
+            ("a matrix", "this is str: write down a 4 × 4 matrix"),
+            ([[1, 2], [3]], "A list of 4"),
+            ([[1], [2], [3], [4]], "The shape should be (4,), a row of the matrix; yours is (1,)"),
+            ([1, 2, 3, 4], "An array is asked for, and this is int"),
+        ],
+    ),
+    exercises.check_cosine_scale: Attempts(
+        wrong=[
+            (math.log(99), "weight 0.0902"),
+            (math.log(999), "weight 0.5000"),
+            (math.log10(99 * 999), "weight 0.1288"),
+            (99 * 999, "a smaller scale is too"),
+            (11.35, "weight 0.9884, which is not enough"),
+            (11.65, "a smaller scale is too"),
+        ],
+        odd=[11.4, 11.5, 11.6, Decimal("11.5"), np.float32(11.502)],
+        other=[
+            (None, "Not attempted yet"),
+            (math.log(99 * 999), "Right"),
+            (11.5026, "Right"),
+            (0.125, "weight 0.0011"),
+            (-1e9, "weight 0.0000"),
+            (20, "a smaller scale is too"),
+            (math.inf, "A finite number"),
+            ("12", "A number is asked for, and this is str"),
+            (True, "A number is asked for, and this is bool"),
+        ],
+    ),
+}
+
+test_attempts = tried_on(ATTEMPTS)

@@ -1,0 +1,89 @@
+"""What comes with an extra is imported when it is first used, and what is missing says so."""
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from companion import __main__ as report
+from companion.extras import import_extra
+from companion.figures import heat_map
+
+EVERYTHING_BUT_DRAWING = """
+import sys
+
+sys.modules["matplotlib"] = None  # importing it is now an error
+
+import pkgutil
+import runpy
+import companion
+
+modules = [module.name for module in pkgutil.walk_packages(companion.__path__, "companion.")]
+for name in modules:
+    if not name.endswith("__main__"):
+        __import__(name)
+assert "companion.figures.kit.canvas" in modules
+runpy.run_module("companion", run_name="__main__")
+"""
+
+
+def test_a_missing_library_is_named_with_its_purpose_and_its_extra():
+    with pytest.raises(ModuleNotFoundError) as error:
+        import_extra("no_such_library", "speed", "a fast run")
+    assert str(error.value) == (
+        "a fast run needs the library no_such_library, which is not installed: "
+        "pip install 'attention-companion[speed]'"
+    )
+
+
+def test_without_matplotlib_everything_but_drawing_works():
+    run = subprocess.run(
+        [sys.executable, "-c", EVERYTHING_BUT_DRAWING], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "ok  tiles against textbook" in run.stdout
+
+
+def test_without_matplotlib_a_figure_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ModuleNotFoundError, match=r"^a figure needs the library matplotlib, .*"):
+        heat_map(np.eye(2))
+
+
+def test_without_matplotlib_the_self_check_is_good(monkeypatch, capsys):
+    version = importlib.metadata.version
+
+    def without(package):
+        if package == "matplotlib":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", without)
+    assert report.main() == 0
+    assert "'attention-companion[figures]'" in capsys.readouterr().out
+
+
+def test_every_library_that_is_imported_late_is_in_the_extra_that_is_named():
+    requirements = [
+        line.replace("'", '"') for line in importlib.metadata.requires("attention-companion")
+    ]
+    named = {"figures": "matplotlib", "encoder": "safetensors tokenizers tqdm"}
+    for extra, libraries in named.items():
+        for library in libraries.split():
+            lines = [line for line in requirements if line.startswith(library)]
+            assert lines
+            assert all(f'extra == "{extra}"' in line for line in lines)
+
+
+def test_only_the_drawings_draw():
+    package = Path(report.__file__).parent
+    named = {
+        path.relative_to(package).parts[0]
+        for path in package.rglob("*.py")
+        if "import matplotlib" in (text := path.read_text(encoding="utf-8"))
+        or "from matplotlib" in text
+    }
+    assert named == {"figures"}
