@@ -66,6 +66,13 @@ def array_module(name: ModuleName | None = None) -> Namespace:
         If the library is not installed; the message says what to install.
     RuntimeError
         If CuPy is asked for and no CUDA device answers.
+
+    Notes
+    -----
+    On PyTorch and JAX automatic gradients go through every function of chapters 1 to 8, and on JAX
+    ``jax.jit`` too. Where JAX traces a function its arrays have no values yet: checks of values,
+    such as whether token ids are in the table, are left out there, and checks of shapes and kinds
+    stay. Parameter classes are pytrees to JAX.
     """
     source = "name"
     wanted: str | None = name

@@ -66,9 +66,10 @@ def scaled_dot_product_attention(
         Return the weights beside the output.
     implementation : {"textbook", "tiled"}, optional
         ``"textbook"`` forms all weights; ``"tiled"`` never holds more than a tile of them, and
-        its memory grows with T and S but not with T·S. None takes the tiled form on NumPy from
-        a number of scores on where it is the faster one, and on CuPy where the scores would not
-        fit a block of it, unless the weights are asked for.
+        its memory grows with T and S but not with T·S, and it looks at values, so it is not for
+        ``jax.jit``. None takes the tiled form on NumPy from a number of scores on where it is the
+        faster one, and on CuPy where the scores would not fit a block of it, unless the weights
+        are asked for.
     threads : int, optional
         How many threads the tiled form may use on NumPy; see :func:`companion.thread_count`.
 
@@ -95,20 +96,8 @@ def scaled_dot_product_attention(
     Vaswani et al., *Attention is all you need*, 2017, equation 1. Grouped heads: Ainslie et al.,
     *GQA*, 2023.
     """
-    xp, call = check_attention(
-        query,
-        key,
-        value,
-        attn_mask,
-        is_causal=is_causal,
-        query_offset=query_offset,
-        window=window,
-        scale=scale,
-        softcap=softcap,
-        return_weights=return_weights,
-        implementation=implementation,
-        threads=threads,
-    )
+    options = (window, scale, softcap, return_weights, implementation, threads)
+    xp, call = check_attention(query, key, value, attn_mask, is_causal, query_offset, *options)
     return unchecked_scaled_dot_product_attention(xp, query, key, value, call)
 
 
@@ -130,8 +119,9 @@ def check_attention(
     key: Any,
     value: Any,
     attn_mask: Any = None,
-    *,
+    is_causal: bool = False,
     query_offset: Any = 0,
+    *others: Any,
     **options: Any,
 ) -> tuple[Any, Call]:
     """Be the door of :func:`scaled_dot_product_attention`: the namespace and the checked call."""
@@ -142,14 +132,13 @@ def check_attention(
     require_floating(xp, query=query, key=key, value=value)
     require_same_dtype(query=query, key=key, value=value)
     shapes = (query.shape, key.shape, value.shape)
-    return xp, check_call(xp, shapes, attn_mask, query_offset=query_offset, **options)
+    return xp, check_call(xp, shapes, attn_mask, is_causal, query_offset, *others, **options)
 
 
 def check_call(
     xp: Any,
     shapes: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]],
     attn_mask: Any = None,
-    *,
     is_causal: bool = False,
     query_offset: Any = 0,
     window: tuple[int, int] | None = None,

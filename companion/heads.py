@@ -1,5 +1,6 @@
 """Many heads: split, attend side by side, merge."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,7 @@ __all__ = [
     "split_packed_projection",
 ]
 
-OPTIONS = {"attn_mask", *check_call.__kwdefaults__}
+OPTIONS = {*inspect.signature(scaled_dot_product_attention).parameters} - {"query", "key", "value"}
 
 
 @dataclass(frozen=True, eq=False)
