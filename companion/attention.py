@@ -177,7 +177,9 @@ def unchecked_scaled_dot_product_attention(
     if reach.is_bounded:
         masks += reach.masks(xp, array_api_compat.device(query), *map(range, shape[-2:]))
     output, weights = textbook_attention(xp, query, key, value, masks, scale, softcap)
-    return (output, xp.broadcast_to(weights, shape)) if return_weights else output
+    if return_weights and weights.shape != shape:  # one of value's batch axes is not in the scores
+        weights = xp.broadcast_to(weights, shape) * 1  # one's own memory, and gradients go through
+    return (output, weights) if return_weights else output
 
 
 def _is_tiled(
