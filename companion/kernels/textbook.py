@@ -19,7 +19,7 @@ def masked_softmax(scores: Array, masks: list[Array], softcap: float | None) -> 
 def unchecked_masked_softmax(
     xp: Namespace, scores: Array, masks: list[Array], softcap: float | None
 ) -> Array:
-    """Do what :func:`masked_softmax` does, without its checks."""
+    """Do what `masked_softmax` does, without its checks."""
     scores = unchecked_soft_cap(xp, scores, softcap)
     for mask in masks:
         scores = unchecked_mask_scores(xp, scores, mask)
@@ -40,7 +40,7 @@ def textbook_attention(
     """Follow :eq:`eq-attention` with all weights in memory at once: (output, weights).
 
     The arguments are those of :func:`companion.scaled_dot_product_attention`, checked there, with
-    all masks in one list. `weigh` takes the place of :func:`masked_softmax`; it may write the
+    all masks in one list. `weigh` takes the place of `masked_softmax`; it may write the
     weights into the scores' memory.
     """
     dtype = query.dtype
