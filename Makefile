@@ -63,10 +63,11 @@ mutants: $(READY) ## break the library one line at a time; some test must notice
 
 bench: $(READY) ## measure side by side; PEERS names a Python that has the other libraries
 	$(PEERS) -m benchmarks.cost
-	$(PEERS) -m benchmarks.attention --output benchmarks/results/attention.json
+	$(PEERS) -m benchmarks.attention --output benchmarks/results
+	$(PEERS) -m benchmarks.steps --output benchmarks/results
+	$(PEERS) -m benchmarks.grid --output benchmarks/results
+	$(PEERS) -m benchmarks.encoder --output benchmarks/results
 	$(PEERS) -m benchmarks.small_calls --output benchmarks/results/small_calls.json
-	$(PEERS) -m benchmarks.steps --output benchmarks/results/steps.json
-	$(PEERS) -m benchmarks.encoder --output benchmarks/results/encoder.json
 
 COMPILE = uv pip compile pyproject.toml --group build $(addprefix --upgrade-package ,$(UPGRADE)) \
     --universal --python-version 3.11 --fork-strategy fewest \

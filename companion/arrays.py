@@ -183,7 +183,12 @@ def require_same_dtype(**arrays: Array | None) -> None:
 
 @functools.lru_cache
 def computing_dtype(xp: Namespace, dtype: DType) -> DType:
-    """Return the dtype in which a result of `dtype` is computed: float32 for 16 bits."""
+    """Return the dtype in which a result of `dtype` is computed: float32 for 16 bits.
+
+    NumPy's arrays in the other byte order are computed in the machine's own.
+    """
+    if isinstance(dtype, np.dtype) and not dtype.isnative:
+        dtype = dtype.newbyteorder("=")
     narrow = [getattr(xp, name) for name in ("float16", "bfloat16") if hasattr(xp, name)]
     return xp.float32 if any(dtype == one for one in narrow) else dtype
 

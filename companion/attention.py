@@ -16,7 +16,7 @@ from companion.arrays import (
 from companion.kernels.reach import Reach
 from companion.kernels.textbook import textbook_attention
 from companion.kernels.threads import thread_count
-from companion.kernels.tiled import tiled_attention
+from companion.kernels.tiled import FEW, SCORES, tiled_attention
 from companion.masks import check_mask, check_offset, check_window, is_offset_array
 from companion.scores import check_scale, check_softcap
 
@@ -26,6 +26,8 @@ Implementation: TypeAlias = Literal["textbook", "tiled"]
 IMPLEMENTATIONS = get_args(Implementation)
 LARGE = 2**18
 """Scores of all heads together from which on the tiled form is the faster one on NumPy."""
+LARGE_FEW = 2**15
+"""The same where queries are few."""
 
 
 @overload
@@ -105,7 +107,8 @@ def scaled_dot_product_attention(
     implementation : {"textbook", "tiled"}, optional
         ``"textbook"`` forms all weights; ``"tiled"`` never holds more than a tile of them, and
         its memory grows with T and S but not with T·S. None takes the tiled form on NumPy from
-        a number of scores on where it is the faster one, unless the weights are asked for.
+        a number of scores on where it is the faster one, and on CuPy where the scores would not
+        fit a block of it, unless the weights are asked for.
     threads : int, optional
         How many threads the tiled form may use on NumPy; see :func:`companion.thread_count`.
 
@@ -236,8 +239,12 @@ def _is_tiled(
 ) -> bool:
     if implementation is not None:
         return implementation == "tiled"
-    large = math.prod(shape) >= LARGE
-    return large and not return_weights and array_api_compat.is_numpy_namespace(xp)
+    if return_weights:
+        return False
+    scores = math.prod(shape)
+    if array_api_compat.is_numpy_namespace(xp):
+        return scores >= (LARGE if shape[-2] >= FEW else LARGE_FEW)
+    return array_api_compat.is_cupy_namespace(xp) and scores > SCORES
 
 
 def _scores_shape(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -16,7 +17,7 @@ from companion.encoder.checkpoint import (
     load_tokenizer,
 )
 from companion.encoder.embedding import embed_tokens
-from companion.encoder.fast_block import even_parts, fast_block, is_plain
+from companion.encoder.fast_block import LaidOut, even_parts, fast_block, is_plain, lay_out
 from companion.encoder.pooling import mean_pool, unit_rows
 from companion.extras import import_extra
 from companion.heads import multi_head_attention
@@ -171,7 +172,9 @@ class SentenceEncoder:
         if not all(map(is_plain, self.parameters.blocks)):
             return [self._encode_padded(ids)]
         parts = even_parts([len(row) for row in ids], thread_count())
-        return parallel_map(self._encode_rows, [[ids[i] for i in part] for part in parts])
+        blocks = [lay_out(block) for block in self.parameters.blocks]
+        encode = partial(self._encode_rows, blocks=blocks)
+        return parallel_map(encode, [[ids[i] for i in part] for part in parts])
 
     def _encode_padded(self, ids: list[list[int]]) -> Array:
         """Send sentences through the blocks, filled up to one length: (B, d)."""
@@ -184,7 +187,7 @@ class SentenceEncoder:
         states = token_states(xp.asarray(packed), self.parameters, token_mask=token_mask)
         return unit_rows(mean_pool(states, token_mask))
 
-    def _encode_rows(self, ids: list[list[int]]) -> Array:
+    def _encode_rows(self, ids: list[list[int]], blocks: list[LaidOut] | None = None) -> Array:
         """Send sentences through the blocks one below the other, without padding: (B, d)."""
         p, eps = self.parameters, self.parameters.config.eps
         lengths = [len(row) for row in ids]
@@ -192,7 +195,7 @@ class SentenceEncoder:
             embed_tokens(np.asarray(row, np.int64), p.embedding, eps=eps) for row in ids
         ]
         x = np.concatenate(embedded)  # (N_1 + … + N_B, d)
-        for block in p.blocks:
+        for block in blocks or p.blocks:
             x = fast_block(x, lengths, block, eps=eps)
         sentences = np.split(x, np.cumsum(lengths)[:-1])
         pooled: list[Any] = [mean_pool(rows) for rows in sentences]
