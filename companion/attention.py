@@ -13,10 +13,11 @@ from companion.arrays import (
     require_floating,
     require_same_dtype,
 )
+from companion.kernels.decoding import FEW
 from companion.kernels.reach import Reach
 from companion.kernels.textbook import textbook_attention
 from companion.kernels.threads import thread_count
-from companion.kernels.tiled import FEW, SCORES, tiled_attention
+from companion.kernels.tiled import SCORES, tiled_attention
 from companion.masks import check_mask, check_offset, check_window, is_offset_array
 from companion.scores import check_scale, check_softcap
 

@@ -153,7 +153,9 @@ def check_activation(x: Array, activation: Callable[[Array], Array]) -> None:
         )
 
 
-def _unchecked_form(activation: Callable[[Array], Array]) -> Callable[[Namespace, Array], Array] | None:
+def _unchecked_form(
+    activation: Callable[[Array], Array],
+) -> Callable[[Namespace, Array], Array] | None:
     """Return the form without checks of one of the three above, None for a function of yours."""
     return next((form for public, form in UNCHECKED if activation is public), None)
 

@@ -39,7 +39,7 @@ __all__ = [
 
 State: TypeAlias = Callable[[Array, Array, Array], tuple[Array, Array, Array]]
 """What goes between the two halves: of a query, key and value, those that attend."""
-OPTIONS = {"attn_mask", *check_call.__kwdefaults__}
+OPTIONS = {"attn_mask", *(check_call.__kwdefaults__ or ())}
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +152,11 @@ class AttentionParameters(Parameters):
         if not bias:
             return cls(**weights)
         kind = weights["w_q"].dtype
-        biases = {"b_q": (heads, d_k), "b_k": (kv_heads, d_k), "b_v": (kv_heads, d_v)}
+        biases: dict[str, tuple[int, ...]] = {
+            "b_q": (heads, d_k),
+            "b_k": (kv_heads, d_k),
+            "b_v": (kv_heads, d_v),
+        }
         biases |= {"b_o": (width,)}
         zeros = {name: xp.zeros(shape, dtype=kind) for name, shape in biases.items()}
         return cls(**weights, **zeros)
@@ -302,7 +306,9 @@ def project_heads(
     return unchecked_project_heads(xp, x, parameters, context)
 
 
-def check_rows(xp: Namespace, x: Array, parameters: AttentionParameters, context: Array | None) -> None:
+def check_rows(
+    xp: Namespace, x: Array, parameters: AttentionParameters, context: Array | None
+) -> None:
     """Raise unless :func:`project_heads` can make queries of `x`, and keys of the context."""
     p = parameters
     require_floating(xp, x=x, context=context)
@@ -394,7 +400,12 @@ def attend_heads(
 
 
 def unchecked_attend_heads(
-    xp: Namespace, query: Array, key: Array, value: Array, parameters: AttentionParameters, call: Call
+    xp: Namespace,
+    query: Array,
+    key: Array,
+    value: Array,
+    parameters: AttentionParameters,
+    call: Call,
 ) -> Array | tuple[Array, Array]:
     """Do what :func:`attend_heads` does, without its checks."""
     mixed, weights = _mix(xp, query, key, value, call)
@@ -515,7 +526,7 @@ def _check_options(
         raise TypeError(
             f"scaled_dot_product_attention() got an unexpected keyword argument {min(unknown)!r}"
         )
-    offset = options.get("query_offset")
+    offset = options.get("query_offset", 0)
     require_library(
         xp,
         "query",
