@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -144,7 +144,7 @@ def unchecked_silu(xp: Namespace, x: Array) -> Array:
 UNCHECKED = ((gelu, unchecked_gelu), (relu, unchecked_relu), (silu, unchecked_silu))
 
 
-def check_activation(x: Array, activation: Callable[[Any], Any]) -> None:
+def check_activation(x: Array, activation: Callable[[Array], Array]) -> None:
     """Raise unless the library of `x` has what the activation needs: the exact GELU an erfc."""
     if activation is gelu and not has_complementary_error(x):
         raise TypeError(
@@ -153,7 +153,9 @@ def check_activation(x: Array, activation: Callable[[Any], Any]) -> None:
         )
 
 
-def _unchecked_form(activation: Callable[[Any], Any]) -> Callable[[Any, Any], Any] | None:
+def _unchecked_form(
+    activation: Callable[[Array], Array],
+) -> Callable[[Namespace, Array], Array] | None:
     """Return the form without checks of one of the three above, None for a function of yours."""
     return next((form for public, form in UNCHECKED if activation is public), None)
 
@@ -250,7 +252,7 @@ def feed_forward(
 
 
 def unchecked_feed_forward(
-    xp: Namespace, x: Array, parameters: FeedForwardParameters, activation: Callable[[Any], Any]
+    xp: Namespace, x: Array, parameters: FeedForwardParameters, activation: Callable[[Array], Array]
 ) -> Array:
     """Do what :func:`feed_forward` does, without its checks."""
     p = parameters
@@ -344,7 +346,7 @@ def unchecked_gated_feed_forward(
     xp: Namespace,
     x: Array,
     parameters: GatedFeedForwardParameters,
-    activation: Callable[[Any], Any],
+    activation: Callable[[Array], Array],
 ) -> Array:
     """Do what :func:`gated_feed_forward` does, without its checks."""
     p = parameters

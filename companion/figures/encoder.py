@@ -113,11 +113,14 @@ def _habits(values: np.ndarray, tokens: Sequence[str]) -> list[Table]:
 
 
 def _resting(values: np.ndarray) -> np.ndarray:
-    return values[:, :, 1:, 0].mean(axis=2)  # its own row says nothing about the others
+    others = values[:, :, 1:, 0]  # its own row says nothing about the others
+    shares: np.ndarray = others.mean(axis=2)
+    return shares
 
 
 def _looking_back(values: np.ndarray) -> np.ndarray:
-    return np.diagonal(values, offset=-1, axis1=2, axis2=3).mean(axis=2)
+    shares: np.ndarray = np.diagonal(values, offset=-1, axis1=2, axis2=3).mean(axis=2)
+    return shares
 
 
 def _told(values: np.ndarray, tokens: Sequence[str]) -> str:

@@ -92,7 +92,7 @@ def causal_beside_bidirectional(
     )
     lost = [
         f"row {i + 1} ({tokens[i]}), which turns from {tokens[before[i]]} to {tokens[after[i]]}"
-        for i in np.flatnonzero(before > np.arange(len(tokens)))
+        for i in np.flatnonzero(before > np.arange(len(tokens))).tolist()
     ]
     said = f"The mask hides the largest weight of {', and of '.join(lost)}." if lost else ""
     return replace(drawn, alt=f"{drawn.alt} {said}".strip())
@@ -143,8 +143,8 @@ def mask_gallery(masks: Mapping[str, Any], *, highlight_row: int) -> Figure:
         f"{len(seen)} masks over {rows} queries and {columns} keys, {rows * columns} pairs each, "
         f"row {highlight_row + 1} outlined. {'; '.join(said)}."
     )
-    labels = {"row_labels": frame.row_labels, "column_labels": frame.column_labels}
-    return canvas.finish(alt, mask_tables(seen, **labels))
+    tables = mask_tables(seen, row_labels=frame.row_labels, column_labels=frame.column_labels)
+    return canvas.finish(alt, tables)
 
 
 def _mask_painter(visible: np.ndarray) -> PaintCell:

@@ -1,7 +1,6 @@
 """Attention as the equation reads: all scores, all weights, then the mixtures."""
 
 from collections.abc import Callable
-from typing import Any
 
 from companion.arrays import Array, Namespace, array_namespace, broadcast_shape, cast, widen
 from companion.masks import unchecked_mask_scores
@@ -35,8 +34,8 @@ def textbook_attention(
     scale: float,
     softcap: float | None,
     *,
-    weigh: Callable[..., Any] | None = None,
-) -> tuple[Any, Any]:
+    weigh: Callable[[Array, list[Array], float | None], Array] | None = None,
+) -> tuple[Array, Array]:
     """Follow :eq:`eq-attention` with all weights in memory at once: (output, weights).
 
     The arguments are those of :func:`companion.scaled_dot_product_attention`, checked there, with

@@ -77,9 +77,10 @@ def matrix_product(
         ("$W^Q$", weight, (middle, -14.0), features, None),
         ("$Q$", product, (middle, below), tokens, None),
     ):
-        canvas.text(*place, f"{name}   {matrix.shape[0]} × {matrix.shape[1]}", size=NAME)
-        labels = {"row_labels": rows, "column_labels": columns}
-        numbers.append(table(matrix, name, write=plain, **labels))
+        canvas.text(
+            place[0], place[1], f"{name}   {matrix.shape[0]} × {matrix.shape[1]}", size=NAME
+        )
+        numbers.append(table(matrix, name, row_labels=rows, column_labels=columns, write=plain))
     return canvas.finish(_product_alt(x, weight, product, tokens, row, column), numbers)
 
 

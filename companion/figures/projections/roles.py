@@ -8,7 +8,7 @@ import numpy as np
 from companion.figures.kit.canvas import Canvas
 from companion.figures.kit.cells import NUMBER, draw_cell
 from companion.figures.kit.figure import Figure, style
-from companion.figures.kit.flows import Box, flow
+from companion.figures.kit.flows import Arrow, Box, flow
 from companion.figures.kit.map_data import checked_vectors
 from companion.figures.kit.palette import HIGHLIGHT_FILL, LINES, MUTED, PANEL
 from companion.figures.kit.wording import plain
@@ -132,7 +132,7 @@ def roles_flow(x: Any, query: Any, key: Any, value: Any, *, token: str, follow: 
             Box("all", f"all {count} outputs", f"{count} × {value.shape[1]}", column=1.0),
         ],
     ]
-    arrows = [
+    arrows: list[Arrow] = [
         ("x", "q", "$W^Q$"),
         ("x", "k", "$W^K$"),
         ("x", "v", "$W^V$"),

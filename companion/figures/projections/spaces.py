@@ -42,9 +42,16 @@ def projected_spaces(
     -------
     Figure
     """
-    i, name = follow + 1, {"row_names": (token,)}
-    look = {**name, "column_names": features, "highlight_row": 0}
-    row = Matrix(f"{token}, $x_{i}$", (1, len(features)), "(1, $d$)", values=x[None, :], **look)
+    i, names = follow + 1, (token,)
+    row = Matrix(
+        f"{token}, $x_{i}$",
+        (1, len(features)),
+        "(1, $d$)",
+        row_names=names,
+        column_names=features,
+        highlight_row=0,
+        values=x[None, :],
+    )
     lines, said = [], []
     for (letter, role), weight, width in zip(
         ROLES, (w_q, w_k, w_v), ("$d_k$", "$d_k$", "$d_v$"), strict=True
@@ -53,7 +60,7 @@ def projected_spaces(
         matrix = Matrix(f"$W^{letter}$", shape, letters, row_names=features, values=weight)
         made = x[None, :] @ weight
         vector = f"{role} ${letter.lower()}_{i}$"
-        result = Matrix(vector, made.shape, f"(1, {width})", values=made, **name)
+        result = Matrix(vector, made.shape, f"(1, {width})", row_names=names, values=made)
         lines.append((row, "@", matrix, "=", result))
         said.append(
             f"times W^{letter} ({shape[0]} × {shape[1]}) is the {spoken(vector)} (1 × {shape[1]})"

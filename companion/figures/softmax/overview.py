@@ -9,7 +9,7 @@ import numpy as np
 from companion.arrays import to_numpy
 from companion.figures.kit.diagrams import Matrix, equations
 from companion.figures.kit.figure import Figure
-from companion.figures.kit.flows import Box, flow
+from companion.figures.kit.flows import Arrow, Box, flow
 from companion.figures.kit.wording import plain, signed
 from companion.scores import scaled_scores
 from companion.softmax import softmax, weighted_values
@@ -44,7 +44,7 @@ def attention_flow(x: Any, query: Any, key: Any, value: Any) -> Figure:
         [Box("w", "weights $W$", square, column=0.5)],
         [Box("a", "output $A = WV$", f"{count} × {columns}", column=0.5)],
     ]
-    arrows = [
+    arrows: list[Arrow] = [
         ("x", "q", "$W^Q$"),
         ("x", "k", "$W^K$"),
         ("x", "v", "$W^V$"),
@@ -150,7 +150,13 @@ def pipeline(x: Any, query: Any, key: Any, value: Any, *, token: str, follow: in
         [Box("a", f"output $a_{i}$", _numbers(output[follow, :]), column=0.5)],
     ]
     steps = ["s", "d", "r", "e", "w", "m", "a"]
-    arrows = [("x", "q", "$W^Q$"), ("X", "k", "$W^K$"), ("X", "v", "$W^V$"), ("q", "s"), ("k", "s")]
+    arrows: list[Arrow] = [
+        ("x", "q", "$W^Q$"),
+        ("X", "k", "$W^K$"),
+        ("X", "v", "$W^V$"),
+        ("q", "s"),
+        ("k", "s"),
+    ]
     arrows += [*pairwise(steps), ("v", "m")]
     return flow(rows, arrows)
 

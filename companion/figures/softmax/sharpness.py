@@ -38,7 +38,7 @@ def sharpening(scores: Any, labels: Sequence[str], betas: Any) -> Figure:
     lines = {}
     for first in sorted(np.unique(host, return_index=True)[1]):
         same = np.flatnonzero(host == host[first])
-        lines[", ".join(labels[j] for j in same)] = weights[:, first]
+        lines[", ".join(labels[j] for j in same.tolist())] = weights[:, first]
     drawn = curves(
         to_numpy(xp.astype(betas, xp.float64)),
         lines,
