@@ -146,7 +146,7 @@ def position_mask(
     return unchecked_position_mask(xp, device, *sizes, offset, left, right)
 
 
-def check_offset(xp: Namespace, query_offset: Any) -> int | Array:
+def check_offset(xp: Namespace, query_offset: int | Array) -> int | Array:
     """Return the offset as a Python int or an array of wide integers, within ±FAR, or raise.
 
     An offset that is farther than any key hides as much, and sums with it do not wrap around.

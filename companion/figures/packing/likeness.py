@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import to_numpy
+from companion.arrays import Array, to_numpy
 from companion.figures.kit.figure import Figure
 from companion.figures.kit.heatmaps import heat_map
 from companion.figures.kit.plots import curves
@@ -16,7 +16,7 @@ from companion.figures.kit.wording import plain, signed
 __all__ = ["position_likeness", "position_table", "row_likeness"]
 
 
-def position_table(positions: Any) -> Figure:
+def position_table(positions: Array) -> Figure:
     """Draw a table of sinusoidal positions, one position a row; rows and columns count from 0.
 
     Parameters
@@ -109,7 +109,7 @@ def position_likeness(tables: Mapping[str, Any]) -> Figure:
     return replace(drawn, alt=f"{opening}. {'. '.join(said)}.", tables=numbers)
 
 
-def row_likeness(x: Any, tokens: Sequence[str], *, highlight_row: int | None = None) -> Figure:
+def row_likeness(x: Array, tokens: Sequence[str], *, highlight_row: int | None = None) -> Figure:
     """Draw the cosines between all rows of a packed sentence.
 
     Parameters

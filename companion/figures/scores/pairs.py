@@ -1,11 +1,10 @@
 """All scaled scores as one product, every query against every key."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from companion.arrays import to_numpy
+from companion.arrays import Array, to_numpy
 from companion.figures.kit.canvas import Canvas, TextLook
 from companion.figures.kit.cells import draw_numbers, outline
 from companion.figures.kit.figure import MAX_WIDTH, Figure, style
@@ -21,7 +20,7 @@ SIDE, HEIGHT = 36.0, 23.0
 
 
 @style()
-def every_pair(query: Any, key: Any, *, tokens: Sequence[str], row: int, column: int) -> Figure:
+def every_pair(query: Array, key: Array, *, tokens: Sequence[str], row: int, column: int) -> Figure:
     """Draw all scaled scores as a product: every query on the left meets every key at the top.
 
     Parameters

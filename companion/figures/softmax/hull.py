@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from companion.arrays import array_namespace, to_numpy
+from companion.arrays import Array, array_namespace, to_numpy
 from companion.figures.kit.canvas import Canvas, Point, TextLook, text_size
 from companion.figures.kit.cells import NUMBER
 from companion.figures.kit.figure import Figure, style
@@ -22,7 +21,7 @@ LABEL, TITLE = 11.0, 10.0
 
 @style()
 def mixtures_in_hull(
-    value: Any, scores: Any, labels: Sequence[str], *, follow: int = 2, side: float = 285.0
+    value: Array, scores: Array, labels: Sequence[str], *, follow: int = 2, side: float = 285.0
 ) -> Figure:
     """Draw two columns of the values, their convex hull, and the mixtures inside it.
 

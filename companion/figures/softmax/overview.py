@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import to_numpy
+from companion.arrays import Array, to_numpy
 from companion.figures.kit.diagrams import Matrix, equations
 from companion.figures.kit.figure import Figure
 from companion.figures.kit.flows import Arrow, Box, flow
@@ -17,7 +17,7 @@ from companion.softmax import softmax, weighted_values
 __all__ = ["attention_flow", "matrix_form", "pipeline"]
 
 
-def attention_flow(x: Any, query: Any, key: Any, value: Any) -> Figure:
+def attention_flow(x: Array, query: Array, key: Array, value: Array) -> Figure:
     """Draw the way from X to the output, with the shape of every matrix.
 
     Parameters
@@ -58,7 +58,9 @@ def attention_flow(x: Any, query: Any, key: Any, value: Any) -> Figure:
     return flow(rows, arrows)
 
 
-def matrix_form(query: Any, key: Any, value: Any, *, tokens: Sequence[str], row: int) -> Figure:
+def matrix_form(
+    query: Array, key: Array, value: Array, *, tokens: Sequence[str], row: int
+) -> Figure:
     """Draw attention as two products of matrices with a softmax between them.
 
     Parameters
@@ -101,7 +103,9 @@ def matrix_form(query: Any, key: Any, value: Any, *, tokens: Sequence[str], row:
     )
 
 
-def pipeline(x: Any, query: Any, key: Any, value: Any, *, token: str, follow: int = 2) -> Figure:
+def pipeline(
+    x: Array, query: Array, key: Array, value: Array, *, token: str, follow: int = 2
+) -> Figure:
     """Draw every step from one token's row to its output, with the numbers, the scale marked.
 
     Parameters
