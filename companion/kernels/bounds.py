@@ -67,23 +67,30 @@ class Bounds:
         `visible` are the keys that a mask leaves to each row, or None; `first` is the number of
         the first row.
         """
-        count, length = lengths.shape[-1], self.norms.shape[-1]
         if visible is None:
-            low, high = reach.spans(range(first, first + count), length)
-            longest = self._extreme("norms", low, high)
-            largest = self._extreme("largest", low, high)
-            smallest = -self._extreme("smallest", low, high)
-            if reach.left < 0:
-                smallest = np.maximum(smallest, np.where(high > 0, self.first, 0))
+            spans = reach.spans(range(first, first + lengths.shape[-1]), self.norms.shape[-1])
+            longest = np.maximum(self._extreme("norms", *spans), 0)
         else:
-            longest, largest = (
-                np.where(visible, n[:, None, :], 0).max(axis=-1, initial=0)
-                for n in (self.norms, self.sizes)
-            )
-            smallest = np.where(visible, self.smallest()[:, None, :], np.inf)
-            smallest = smallest.min(axis=-1, initial=np.inf)
+            longest = np.where(visible, self.norms[:, None, :], 0).max(axis=-1, initial=0)
+        limit: Any = LOOSE
+        if visible is None and reach.left < 0:
+            if self.limit(self.largest, self.first) < LOOSE:
+                smallest = -self._extreme("smallest", *spans)
+                smallest = np.maximum(smallest, np.where(spans[1] > 0, self.first, 0))
+                limit = self.limit(self._extreme("largest", *spans), smallest)
+        elif self.limit(self.largest, self.smallest().min(initial=np.inf)) < LOOSE:
+            if visible is None:
+                largest, smallest = (
+                    self._extreme("largest", *spans),
+                    self._extreme("smallest", *spans),
+                )
+                limit = self.limit(largest, -smallest)
+            else:
+                largest = np.where(visible, self.sizes[:, None, :], 0).max(axis=-1, initial=0)
+                smallest = np.where(visible, self.smallest()[:, None, :], np.inf)
+                limit = self.limit(largest, smallest.min(axis=-1, initial=np.inf))
         bound = lengths * longest
-        loose = bits * np.minimum(bound, cap) <= self.limit(largest, smallest)
+        loose = bits * np.minimum(bound, cap) <= limit
         safe = bound < SAFE
         return (loose & safe)[..., None], safe[..., None]
 
@@ -91,14 +98,17 @@ class Bounds:
         """Return the smallest entry, 0 left out, of each value row."""
         if self.least_entries is None:
             size = np.abs(self.value)
-            self.least_entries = np.where(size == 0, np.inf, size).min(axis=-1, initial=np.inf)
+            unsigned = np.dtype(f"u{size.itemsize}")
+            least = np.subtract(size.view(unsigned), 1).min(axis=-1)  # 0 has become the largest
+            found = (least + 1).view(size.dtype)
+            self.least_entries = np.where(found == 0, np.inf, found)
         return self.least_entries
 
     def _extreme(self, name: str, low: Any, high: Any) -> Any:
         """Return the largest over the keys from low[i] to high[i] of every row i."""
-        if not self.tables:
-            numbers = {"norms": self.norms, "largest": self.sizes, "smallest": -self.smallest()}
-            self.tables = {known: table(values) for known, values in numbers.items()}
+        if name not in self.tables:
+            values = {"norms": self.norms, "largest": self.sizes}.get(name)
+            self.tables[name] = table(-self.smallest() if values is None else values)
         return range_maximum(self.tables[name], low, high)
 
 
@@ -114,6 +124,8 @@ def table(values: Any) -> list[Any]:
 def range_maximum(levels: list[Any], low: Any, high: Any) -> Any:
     """Return the maximum over values[low[i]:high[i]] for every i, −∞ where that is empty."""
     width = high - low
+    if (low == 0).all() and (width > 0).all():
+        return np.maximum.accumulate(levels[0], axis=-1)[..., high - 1]
     found = np.full((*levels[0].shape[:-1], len(low)), -np.inf, levels[0].dtype)
     for level, maxima in enumerate(levels):
         some = (width >= 2**level) & (width < 2 ** (level + 1))

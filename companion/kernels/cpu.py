@@ -19,7 +19,7 @@ ROWS = 512
 """Queries of a tile."""
 KEYS = 256
 """Keys of a tile: half a megabyte of scores, which leaves room in the second cache of a core."""
-STRIP = 64
+STRIP = 128
 """Keys of a tile on the edge of what its rows see."""
 TURNED = 1024
 """Queries from which on it pays to lay out the keys anew, one column a key."""
@@ -121,8 +121,10 @@ class Worker:
         self.unit: Any = self.dtype.type(1)
         if loose is not None and job.softcap is None and self.base.factor != 1:
             # Long scores would lose digits by another factor: their distances get it later.
-            self.unit = np.where(loose, 1, self.base.factor).astype(self.dtype)
-            factors = np.where(loose, factor, job.scale).astype(self.dtype)
+            self.unit, factors = self.dtype.type(self.base.factor), job.scale
+            if loose.any():
+                self.unit = np.where(loose, 1, self.base.factor).astype(self.dtype)
+                factors = np.where(loose, factor, job.scale).astype(self.dtype)
             np.multiply(job.query[:, as_slice(rows)], factors, out=query, dtype=self.dtype)
         mixed = self.room("mixed", self.heads, len(rows), self.value.shape[-1])
         total = self.room("total", self.heads, len(rows), 1)
@@ -267,7 +269,9 @@ class Worker:
         Returns what the sums so far are to be multiplied by.
         """
         self._hide(piece, scores, self._cover)
-        top = np.maximum(scores.max(axis=-1, keepdims=True), largest)
+        # In rows this short NumPy finds where the largest is twice as fast as what it is.
+        top = np.take_along_axis(scores, scores.argmax(axis=-1, keepdims=True), axis=-1)
+        np.maximum(top, largest, out=top)
         np.copyto(top, 0, where=loose)
         shrink = self.base.power((largest - top) * unit)
         largest[:] = top
