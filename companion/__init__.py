@@ -1,4 +1,4 @@
-"""Self-attention as matrix multiplication, on NumPy and CuPy.
+"""Self-attention as matrix multiplication, on NumPy and CuPy, and on PyTorch and JAX.
 
 Every module of the library belongs to a chapter of the book; the functions below are what the
 modules offer.

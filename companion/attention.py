@@ -1,48 +1,83 @@
 """Scaled dot-product attention: every earlier module in one call."""
 
 import math
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args, overload
 
 import array_api_compat
-import numpy as np
 
 from companion.arrays import (
+    Array,
+    Namespace,
     array_namespace,
+    broadcast_shape,
     require_floating,
-    require_integer,
     require_same_dtype,
 )
+from companion.kernels.decoding import FEW
 from companion.kernels.reach import Reach
 from companion.kernels.textbook import textbook_attention
 from companion.kernels.threads import thread_count
-from companion.kernels.tiled import FEW, SCORES, tiled_attention
-from companion.masks import as_offset, check_mask, check_window, is_offset_array
+from companion.kernels.tiled import SCORES, tiled_attention
+from companion.masks import check_mask, check_offset, check_window, is_offset_array
 from companion.scores import check_scale, check_softcap
 
 __all__ = ["scaled_dot_product_attention"]
 
-IMPLEMENTATIONS = ("textbook", "tiled")
+Implementation: TypeAlias = Literal["textbook", "tiled"]
+IMPLEMENTATIONS = get_args(Implementation)
 LARGE = 2**18
 """Scores of all heads together from which on the tiled form is the faster one on NumPy."""
 LARGE_FEW = 2**15
 """The same where queries are few."""
 
 
+@overload
 def scaled_dot_product_attention(
-    query: Any,
-    key: Any,
-    value: Any,
-    attn_mask: Any = None,
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None = None,
     *,
     is_causal: bool = False,
-    query_offset: Any = 0,
+    query_offset: int | Array = 0,
+    window: tuple[int, int] | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    return_weights: Literal[False] = False,
+    implementation: Implementation | None = None,
+    threads: int | None = None,
+) -> Array: ...
+@overload
+def scaled_dot_product_attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None = None,
+    *,
+    is_causal: bool = False,
+    query_offset: int | Array = 0,
+    window: tuple[int, int] | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    return_weights: Literal[True],
+    implementation: Implementation | None = None,
+    threads: int | None = None,
+) -> tuple[Array, Array]: ...
+def scaled_dot_product_attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None = None,
+    *,
+    is_causal: bool = False,
+    query_offset: int | Array = 0,
     window: tuple[int, int] | None = None,
     scale: float | None = None,
     softcap: float | None = None,
     return_weights: bool = False,
-    implementation: str | None = None,
+    implementation: Implementation | None = None,
     threads: int | None = None,
-) -> Any:
+) -> Array | tuple[Array, Array]:
     """Mix the values by how well each query fits each key (:eq:`eq-attention`).
 
     The scores are scaled, soft-capped, shifted by a float mask, then hidden by the boolean,
@@ -72,9 +107,10 @@ def scaled_dot_product_attention(
         Return the weights beside the output.
     implementation : {"textbook", "tiled"}, optional
         ``"textbook"`` forms all weights; ``"tiled"`` never holds more than a tile of them, and
-        its memory grows with T and S but not with T·S. None takes the tiled form on NumPy from
-        a number of scores on where it is the faster one, and on CuPy where the scores would not
-        fit a block of it, unless the weights are asked for.
+        its memory grows with T and S but not with T·S, and it looks at values, so it is not for
+        ``jax.jit``. None takes the tiled form on NumPy from a number of scores on where it is the
+        faster one, and on CuPy where the scores would not fit a block of it, unless the weights
+        are asked for.
     threads : int, optional
         How many threads the tiled form may use on NumPy; see :func:`companion.thread_count`.
 
@@ -101,14 +137,61 @@ def scaled_dot_product_attention(
     Vaswani et al., *Attention is all you need*, 2017, equation 1. Grouped heads: Ainslie et al.,
     *GQA*, 2023.
     """
+    options = (window, scale, softcap, return_weights, implementation, threads)
+    xp, call = check_attention(query, key, value, attn_mask, is_causal, query_offset, *options)
+    return unchecked_scaled_dot_product_attention(xp, query, key, value, call)
+
+
+class Call(NamedTuple):
+    """What a call of attention asks for, checked against the shapes of its arrays."""
+
+    shape: tuple[int, ...]  # of the scores: (T, S) or (..., H, T, S)
+    attn_mask: Array | None
+    reach: Reach
+    scale: float
+    softcap: float | None
+    return_weights: bool
+    implementation: Implementation | None
+    threads: int | None
+
+
+def check_attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None = None,
+    is_causal: bool = False,
+    query_offset: int | Array = 0,
+    *others: Any,
+    **options: Any,
+) -> tuple[Namespace, Call]:
+    """Be the door of :func:`scaled_dot_product_attention`: the namespace and the checked call."""
     offsets = query_offset if is_offset_array(query_offset) else None
     xp = array_namespace(
         query=query, key=key, value=value, attn_mask=attn_mask, query_offset=offsets
     )
     require_floating(xp, query=query, key=key, value=value)
     require_same_dtype(query=query, key=key, value=value)
-    shape = _scores_shape(query, key, value)
-    scale = check_scale(scale, query.shape[-1])
+    shapes = (query.shape, key.shape, value.shape)
+    return xp, check_call(xp, shapes, attn_mask, is_causal, query_offset, *others, **options)
+
+
+def check_call(
+    xp: Namespace,
+    shapes: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]],
+    attn_mask: Array | None = None,
+    is_causal: bool = False,
+    query_offset: int | Array = 0,
+    window: tuple[int, int] | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    return_weights: bool = False,
+    implementation: Implementation | None = None,
+    threads: int | None = None,
+) -> Call:
+    """Check the options of :func:`scaled_dot_product_attention` for arrays of these shapes."""
+    shape = _scores_shape(*shapes)
+    scale = check_scale(scale, shapes[0][-1])
     softcap = check_softcap(softcap)
     left, right = (-1, -1) if window is None else check_window(window)
     _check_choices(is_causal, return_weights, implementation)
@@ -116,20 +199,35 @@ def scaled_dot_product_attention(
         thread_count(threads)
     if attn_mask is not None:
         check_mask(xp, attn_mask, shape, "attn_mask")
-    if offsets is not None:
-        _check_offsets(xp, offsets, shape[:-3])
+    query_offset = check_offset(xp, query_offset)
+    if not isinstance(query_offset, int):
+        _check_offsets(query_offset, shape[:-3])
     # A causal window ends at the query itself, however far ahead the window would reach.
-    reach = Reach(as_offset(query_offset), left, 0 if is_causal else right)
+    reach = Reach(query_offset, left, 0 if is_causal else right)
+    return Call(shape, attn_mask, reach, scale, softcap, return_weights, implementation, threads)
+
+
+def unchecked_scaled_dot_product_attention(
+    xp: Namespace, query: Array, key: Array, value: Array, call: Call
+) -> Array | tuple[Array, Array]:
+    """Do what :func:`scaled_dot_product_attention` does, without its checks."""
+    shape, mask, reach, scale, softcap, return_weights, implementation, threads = call
     if _is_tiled(xp, shape, implementation, return_weights):
-        return tiled_attention(xp, query, key, value, attn_mask, reach, scale, softcap, threads)
-    masks = [] if attn_mask is None else [attn_mask]
-    masks += reach.masks(xp, array_api_compat.device(query), *map(range, shape[-2:]))
+        return tiled_attention(xp, query, key, value, mask, reach, scale, softcap, threads)
+    masks = [] if mask is None else [mask]
+    if reach.is_bounded:
+        masks += reach.masks(xp, array_api_compat.device(query), *map(range, shape[-2:]))
     output, weights = textbook_attention(xp, query, key, value, masks, scale, softcap)
-    return (output, xp.broadcast_to(weights, shape)) if return_weights else output
+    if return_weights and weights.shape != shape:  # one of value's batch axes is not in the scores
+        weights = xp.broadcast_to(weights, shape) * 1  # one's own memory, and gradients go through
+    return (output, weights) if return_weights else output
 
 
 def _is_tiled(
-    xp: Any, shape: tuple[int, ...], implementation: str | None, return_weights: bool
+    xp: Namespace,
+    shape: tuple[int, ...],
+    implementation: Implementation | None,
+    return_weights: bool,
 ) -> bool:
     if implementation is not None:
         return implementation == "tiled"
@@ -141,48 +239,45 @@ def _is_tiled(
     return array_api_compat.is_cupy_namespace(xp) and scores > SCORES
 
 
-def _scores_shape(query: Any, key: Any, value: Any) -> tuple[int, ...]:
-    """Return the shape of the scores, (T, S) or (..., H, T, S), or raise."""
-    one_head = query.ndim == 2
+def _scores_shape(
+    query: tuple[int, ...], key: tuple[int, ...], value: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Return the shape of the scores, (T, S) or (..., H, T, S), from the arrays' shapes."""
+    one_head = len(query) == 2
     head = "" if one_head else "..., H_kv, "
-    if query.ndim < 2:
-        raise ValueError(f"query must be (T, d_k) or (..., H, T, d_k), got {query.shape}")
-    d_k = query.shape[-1]
-    if (key.ndim == 2) != one_head or key.ndim < 2 or key.shape[-1] != d_k:
-        raise ValueError(
-            f"key must be ({head}S, d_k={d_k}) to match query {query.shape}, got {key.shape}"
-        )
-    keys = key.shape[-2]
-    if (value.ndim == 2) != one_head or value.ndim < 2 or value.shape[-2] != keys:
-        raise ValueError(
-            f"value must be ({head}S={keys}, d_v) to match key {key.shape}, got {value.shape}"
-        )
+    if len(query) < 2:
+        raise ValueError(f"query must be (T, d_k) or (..., H, T, d_k), got {query}")
+    d_k = query[-1]
+    if (len(key) == 2) != one_head or len(key) < 2 or key[-1] != d_k:
+        raise ValueError(f"key must be ({head}S, d_k={d_k}) to match query {query}, got {key}")
+    keys = key[-2]
+    if (len(value) == 2) != one_head or len(value) < 2 or value[-2] != keys:
+        raise ValueError(f"value must be ({head}S={keys}, d_v) to match key {key}, got {value}")
     if one_head:
-        return (query.shape[-2], keys)
-    heads, kv_heads = query.shape[-3], key.shape[-3]
-    if value.shape[-3] != kv_heads:
+        return (query[-2], keys)
+    heads, kv_heads = query[-3], key[-3]
+    if value[-3] != kv_heads:
         raise ValueError(
-            f"value must have as many heads as key {key.shape}, H_kv={kv_heads}, got {value.shape}"
+            f"value must have as many heads as key {key}, H_kv={kv_heads}, got {value}"
         )
     if heads != kv_heads and (kv_heads == 0 or heads % kv_heads != 0):
         raise ValueError(
-            f"key must have a number of heads H_kv that divides H={heads} of query {query.shape}, "
-            f"got {key.shape}"
+            f"key must have a number of heads H_kv that divides H={heads} of query {query}, "
+            f"got {key}"
         )
-    batches = [array.shape[:-3] for array in (query, key, value)]
+    batches = [shape[:-3] for shape in (query, key, value)]
     try:
-        batch = np.broadcast_shapes(*batches)
+        batch = broadcast_shape(*batches)
     except ValueError:
         raise ValueError(
             f"query, key and value must have batch shapes that broadcast, got {batches}"
         ) from None
-    return (*batch, heads, query.shape[-2], keys)
+    return (*batch, heads, query[-2], keys)
 
 
-def _check_offsets(xp: Any, offsets: Any, batch: tuple[int, ...]) -> None:
-    require_integer(xp, query_offset=offsets)
+def _check_offsets(offsets: Array, batch: tuple[int, ...]) -> None:
     try:
-        fits = np.broadcast_shapes(offsets.shape, batch) == batch
+        fits = broadcast_shape(offsets.shape, batch) == batch
     except ValueError:
         fits = False
     if not fits:
@@ -193,9 +288,10 @@ def _check_offsets(xp: Any, offsets: Any, batch: tuple[int, ...]) -> None:
 
 
 def _check_choices(is_causal: bool, return_weights: bool, implementation: str | None) -> None:
-    for name, flag in (("is_causal", is_causal), ("return_weights", return_weights)):
-        if flag not in (True, False):
-            raise TypeError(f"{name} must be True or False, got {flag!r}")
+    if is_causal not in (True, False):
+        raise TypeError(f"is_causal must be True or False, got {is_causal!r}")
+    if return_weights not in (True, False):
+        raise TypeError(f"return_weights must be True or False, got {return_weights!r}")
     if implementation is not None and implementation not in IMPLEMENTATIONS:
         raise ValueError(
             f"implementation must be one of {IMPLEMENTATIONS} or None, got {implementation!r}"

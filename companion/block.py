@@ -2,28 +2,38 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args, overload
 
 import numpy as np
 
-from companion.arrays import array_module
+from companion.arrays import (
+    Array,
+    DType,
+    Namespace,
+    array_module,
+    array_namespace,
+    require_same_dtype,
+)
 from companion.feed_forward import (
     FeedForwardParameters,
     GatedFeedForwardParameters,
-    feed_forward,
-    gated_feed_forward,
+    check_activation,
     gelu,
+    silu,
+    unchecked_feed_forward,
+    unchecked_gated_feed_forward,
 )
-from companion.heads import AttentionParameters, multi_head_attention
-from companion.norms import NormParameters, layer_norm
+from companion.heads import AttentionParameters, State, check_multi_head_attention
+from companion.norms import NormParameters, check_norm, layer_norm, unchecked_layer_norm
+from companion.parameters import Parameters
 
 __all__ = ["BlockParameters", "transformer_block", "transformer_stack"]
 
-NORMS = ("post", "pre")
+Norm: TypeAlias = Literal["post", "pre"]
 
 
 @dataclass(frozen=True, eq=False)
-class BlockParameters:
+class BlockParameters(Parameters):
     """The weights of one transformer block.
 
     Attributes
@@ -37,8 +47,10 @@ class BlockParameters:
 
     Raises
     ------
+    TypeError
+        If the parts come from different libraries or differ in dtype.
     ValueError
-        If the parts are not all of one width d.
+        If they are not all of one width d.
     """
 
     attention: AttentionParameters
@@ -50,6 +62,14 @@ class BlockParameters:
         network = self.feed_forward
         gated = isinstance(network, GatedFeedForwardParameters)
         enter, leave = ("w_gate", "w_down") if gated else ("w_1", "w_2")
+        arrays = {
+            "attention.w_q": self.attention.w_q,
+            "norm_1.weight": self.norm_1.weight,
+            f"feed_forward.{enter}": getattr(network, enter),
+            "norm_2.weight": self.norm_2.weight,
+        }
+        array_namespace(**arrays)
+        require_same_dtype(**arrays)
         width = self.attention.w_q.shape[1]
         widths = {
             "attention.w_o": self.attention.w_o.shape[1],
@@ -75,8 +95,8 @@ class BlockParameters:
         hidden: int,
         bias: bool = True,
         gated: bool = False,
-        xp: Any = None,
-        dtype: Any = None,
+        xp: Namespace | None = None,
+        dtype: DType = None,
         **sizes: Any,
     ) -> "BlockParameters":
         """Draw weights of variance 1 / (number of inputs); biases are 0 and norms neutral.
@@ -95,11 +115,11 @@ class BlockParameters:
         **sizes
             `kv_heads`, `d_k` and `d_v` of :meth:`AttentionParameters.random`.
         """
-        made = {"xp": array_module() if xp is None else xp, "dtype": dtype}
+        made: dict[str, Any] = {"xp": array_module() if xp is None else xp, "dtype": dtype}
         attention = AttentionParameters.random(
             rng, width=width, heads=heads, bias=bias, **sizes, **made
         )
-        network = (
+        network: FeedForwardParameters | GatedFeedForwardParameters = (
             GatedFeedForwardParameters.random(rng, width=width, hidden=hidden, **made)
             if gated
             else FeedForwardParameters.random(rng, width=width, hidden=hidden, bias=bias, **made)
@@ -109,14 +129,14 @@ class BlockParameters:
 
 
 def transformer_block(
-    x: Any,
+    x: Array,
     parameters: BlockParameters,
     *,
-    norm: str = "post",
-    activation: Callable[[Any], Any] | None = None,
+    norm: Norm = "post",
+    activation: Callable[[Array], Array] | None = None,
     eps: float = 1e-5,
     **options: Any,
-) -> Any:
+) -> Array:
     """Add what attention brings, then what the feed-forward network brings.
 
     Parameters
@@ -143,40 +163,96 @@ def transformer_block(
         If `norm` is none of the two, and as the parts say.
     """
     p = parameters
-    if norm not in NORMS:
+    if norm not in get_args(Norm):
         raise ValueError(f"norm must be 'post' or 'pre', got {norm!r}")
+    if activation is None:
+        activation = silu if isinstance(p.feed_forward, GatedFeedForwardParameters) else gelu
+    xp = array_namespace(x=x, context=options.get("context"), w_q=p.attention.w_q)
+    if norm == "pre":
+        check_norm(xp, x, p.norm_1.weight, p.norm_1.bias, eps)
+    attend: Callable[[Array], Any] = check_multi_head_attention(xp, x, p.attention, **options)
+    if norm == "post":
+        check_norm(xp, x, p.norm_1.weight, p.norm_1.bias, eps)
+    # The parts are of one width and dtype, so what fits the first fits the others.
+    check_activation(x, activation)
+    return unchecked_transformer_block(xp, x, p, norm, activation, eps, attend)
 
-    def attend(rows: Any) -> Any:
-        return multi_head_attention(rows, p.attention, **options)
 
-    def normed(rows: Any, n: NormParameters) -> Any:
-        return layer_norm(rows, n.weight, n.bias, eps=eps)
+def unchecked_transformer_block(
+    xp: Namespace,
+    x: Array,
+    parameters: BlockParameters,
+    norm: Norm,
+    activation: Callable[[Array], Array],
+    eps: float,
+    attend: Callable[[Array], Array],
+) -> Array:
+    """Do what :func:`transformer_block` does, without its checks."""
+    p = parameters
+    network = p.feed_forward
+
+    def feed(rows: Array) -> Array:
+        if isinstance(network, GatedFeedForwardParameters):
+            return unchecked_gated_feed_forward(xp, rows, network, activation)
+        return unchecked_feed_forward(xp, rows, network, activation)
+
+    def normed(rows: Array, n: NormParameters) -> Array:
+        return unchecked_layer_norm(xp, rows, n.weight, n.bias, eps)
 
     if norm == "post":
         x = normed(x + attend(x), p.norm_1)
-        return normed(x + _feed(x, p.feed_forward, activation), p.norm_2)
+        return normed(x + feed(x), p.norm_2)
     x = x + attend(normed(x, p.norm_1))
-    return x + _feed(normed(x, p.norm_2), p.feed_forward, activation)
+    return x + feed(normed(x, p.norm_2))
 
 
-def _feed(x: Any, parameters: Any, activation: Callable[[Any], Any] | None) -> Any:
-    if isinstance(parameters, GatedFeedForwardParameters):
-        chosen = {} if activation is None else {"activation": activation}
-        return gated_feed_forward(x, parameters, **chosen)
-    return feed_forward(x, parameters, activation=activation or gelu)
-
-
+@overload
 def transformer_stack(
-    x: Any,
+    x: Array,
     blocks: Sequence[BlockParameters],
     *,
-    norm: str = "post",
+    norm: Norm = "post",
     final_norm: NormParameters | None = None,
-    states: Sequence[Callable[[Any, Any, Any], tuple[Any, Any, Any]]] | None = None,
+    states: Sequence[State] | None = None,
+    eps: float = 1e-5,
+    return_all: Literal[False] = False,
+    **options: Any,
+) -> Array: ...
+@overload
+def transformer_stack(
+    x: Array,
+    blocks: Sequence[BlockParameters],
+    *,
+    norm: Norm = "post",
+    final_norm: NormParameters | None = None,
+    states: Sequence[State] | None = None,
+    eps: float = 1e-5,
+    return_all: Literal[True],
+    **options: Any,
+) -> list[Array]: ...
+@overload
+def transformer_stack(
+    x: Array,
+    blocks: Sequence[BlockParameters],
+    *,
+    norm: Norm = "post",
+    final_norm: NormParameters | None = None,
+    states: Sequence[State] | None = None,
+    eps: float = 1e-5,
+    return_all: bool,
+    **options: Any,
+) -> Array | list[Array]: ...
+def transformer_stack(
+    x: Array,
+    blocks: Sequence[BlockParameters],
+    *,
+    norm: Norm = "post",
+    final_norm: NormParameters | None = None,
+    states: Sequence[State] | None = None,
     eps: float = 1e-5,
     return_all: bool = False,
     **options: Any,
-) -> Any:
+) -> Array | list[Array]:
     """Send x through blocks one after the other, each with weights of its own.
 
     Parameters

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-import array_api_compat
 import numpy as np
 
 from companion.arrays import (
@@ -14,11 +13,13 @@ from companion.arrays import (
     Namespace,
     array_module,
     array_namespace,
-    computing_dtype,
+    cast,
     require_floating,
+    widen,
 )
-from companion.parameters import check_parameters, draw_weight
-from companion.projections import project
+from companion.libraries import complementary_error, has_complementary_error
+from companion.parameters import Parameters, check_parameters, draw_weight
+from companion.projections import check_projection, project, unchecked_project
 
 __all__ = [
     "FeedForwardParameters",
@@ -52,6 +53,11 @@ def relu(x: Array) -> Array:
     """
     xp = array_namespace(x=x)
     require_floating(xp, x=x)
+    return unchecked_relu(xp, x)
+
+
+def unchecked_relu(xp: Namespace, x: Array) -> Array:
+    """Do what :func:`relu` does, without its checks."""
     return xp.maximum(x, xp.zeros_like(x))
 
 
@@ -73,7 +79,7 @@ def gelu(x: Array, *, approximate: Approximation = "none") -> Array:
     ------
     TypeError
         If `x` is not floating, or for ``"none"`` if its array library has no erfc: the Array API
-        standard has none, NumPy's comes from SciPy and CuPy's from CuPy.
+        standard has none; NumPy's comes from SciPy, and CuPy, PyTorch and JAX have their own.
     ValueError
         If `approximate` is something else.
 
@@ -85,27 +91,24 @@ def gelu(x: Array, *, approximate: Approximation = "none") -> Array:
     require_floating(xp, x=x)
     if approximate not in get_args(Approximation):
         raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
-    wide = xp.astype(x, computing_dtype(xp, x.dtype), copy=False)
     if approximate == "tanh":
-        inner = math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3)
-        bent = 0.5 * wide * (1 + xp.tanh(inner))
-    else:
-        # Φ(x) = erfc(−x/√2)/2 loses nothing where x is far below 0; (1 + erf(x/√2))/2 would.
-        bent = 0.5 * wide * _erfc(wide * -math.sqrt(0.5))
-    return xp.astype(bent, x.dtype, copy=False)
+        return _gelu_tanh(xp, x)
+    check_activation(x, gelu)
+    return unchecked_gelu(xp, x)
 
 
-def _erfc(x: Array) -> Array:
-    if array_api_compat.is_numpy_array(x):
-        from scipy.special import erfc
-    elif array_api_compat.is_cupy_array(x):  # pragma: gpu
-        from cupyx.scipy.special import erfc
-    else:
-        raise TypeError(
-            f"x must be a NumPy or CuPy array for approximate='none', got {type(x).__name__}"
-        )
-    tail: Array = erfc(x)
-    return tail
+def unchecked_gelu(xp: Namespace, x: Array) -> Array:
+    """Do what :func:`gelu` does by default, without its checks."""
+    wide = widen(xp, x)
+    # Φ(x) = erfc(−x/√2)/2 loses nothing where x is far below 0; (1 + erf(x/√2))/2 would.
+    bent = 0.5 * wide * complementary_error(wide * -math.sqrt(0.5))
+    return cast(xp, bent, x.dtype)
+
+
+def _gelu_tanh(xp: Namespace, x: Array) -> Array:
+    wide = widen(xp, x)
+    inner = math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3)
+    return cast(xp, 0.5 * wide * (1 + xp.tanh(inner)), x.dtype)
 
 
 def silu(x: Array) -> Array:
@@ -127,14 +130,38 @@ def silu(x: Array) -> Array:
     """
     xp = array_namespace(x=x)
     require_floating(xp, x=x)
-    wide = xp.astype(x, computing_dtype(xp, x.dtype), copy=False)
+    return unchecked_silu(xp, x)
+
+
+def unchecked_silu(xp: Namespace, x: Array) -> Array:
+    """Do what :func:`silu` does, without its checks."""
+    wide = widen(xp, x)
     decay = xp.exp(-xp.abs(wide))  # exp(−x) itself would overflow far below 0
     sigmoid = xp.where(wide >= 0, xp.ones_like(wide), decay) / (1 + decay)
-    return xp.astype(wide * sigmoid, x.dtype, copy=False)
+    return cast(xp, wide * sigmoid, x.dtype)
+
+
+UNCHECKED = ((gelu, unchecked_gelu), (relu, unchecked_relu), (silu, unchecked_silu))
+
+
+def check_activation(x: Array, activation: Callable[[Array], Array]) -> None:
+    """Raise unless the library of `x` has what the activation needs: the exact GELU an erfc."""
+    if activation is gelu and not has_complementary_error(x):
+        raise TypeError(
+            f"x must be a NumPy, CuPy, PyTorch or JAX array for approximate='none', "
+            f"got {type(x).__name__}"
+        )
+
+
+def _unchecked_form(
+    activation: Callable[[Array], Array],
+) -> Callable[[Namespace, Array], Array] | None:
+    """Return the form without checks of one of the three above, None for a function of yours."""
+    return next((form for public, form in UNCHECKED if activation is public), None)
 
 
 @dataclass(frozen=True, eq=False)
-class FeedForwardParameters:
+class FeedForwardParameters(Parameters):
     """The weights of a two-layer network.
 
     Attributes
@@ -218,13 +245,26 @@ def feed_forward(
     TypeError, ValueError
         As :func:`companion.project` says.
     """
+    xp = array_namespace(x=x, w_1=parameters.w_1)
+    check_projection(xp, x, parameters.w_1, parameters.b_1, "w_1")
+    check_activation(x, activation)
+    return unchecked_feed_forward(xp, x, parameters, activation)
+
+
+def unchecked_feed_forward(
+    xp: Namespace, x: Array, parameters: FeedForwardParameters, activation: Callable[[Array], Array]
+) -> Array:
+    """Do what :func:`feed_forward` does, without its checks."""
     p = parameters
-    hidden = activation(project(x, p.w_1, p.b_1, name="w_1"))  # (..., N, d_ff)
-    return project(hidden, p.w_2, p.b_2, name="w_2")
+    hidden = unchecked_project(xp, x, p.w_1, p.b_1)  # (..., N, d_ff)
+    if (bend := _unchecked_form(activation)) is None:
+        # What a function of yours returns comes in through the door.
+        return project(activation(hidden), p.w_2, p.b_2, name="w_2")
+    return unchecked_project(xp, bend(xp, hidden), p.w_2, p.b_2)
 
 
 @dataclass(frozen=True, eq=False)
-class GatedFeedForwardParameters:
+class GatedFeedForwardParameters(Parameters):
     """The weights of a gated network, without biases as is usual.
 
     Attributes
@@ -296,6 +336,22 @@ def gated_feed_forward(
     ----------
     Shazeer, *GLU variants improve transformer*, 2020.
     """
+    xp = array_namespace(x=x, w_gate=parameters.w_gate)
+    check_projection(xp, x, parameters.w_gate, None, "w_gate")
+    check_activation(x, activation)
+    return unchecked_gated_feed_forward(xp, x, parameters, activation)
+
+
+def unchecked_gated_feed_forward(
+    xp: Namespace,
+    x: Array,
+    parameters: GatedFeedForwardParameters,
+    activation: Callable[[Array], Array],
+) -> Array:
+    """Do what :func:`gated_feed_forward` does, without its checks."""
     p = parameters
-    gate = activation(project(x, p.w_gate, name="w_gate"))  # (..., N, d_ff)
-    return project(gate * project(x, p.w_up, name="w_up"), p.w_down, name="w_down")
+    gate = unchecked_project(xp, x, p.w_gate, None)  # (..., N, d_ff)
+    values = unchecked_project(xp, x, p.w_up, None)
+    if (bend := _unchecked_form(activation)) is None:
+        return project(activation(gate) * values, p.w_down, name="w_down")
+    return unchecked_project(xp, bend(xp, gate) * values, p.w_down, None)

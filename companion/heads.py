@@ -1,15 +1,31 @@
 """Many heads: split, attend side by side, merge."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 
-from companion.arrays import array_module, array_namespace, require_floating
-from companion.attention import scaled_dot_product_attention
-from companion.parameters import check_parameters, draw_weight
-from companion.projections import project
+from companion.arrays import (
+    Array,
+    DType,
+    Namespace,
+    array_module,
+    array_namespace,
+    require_floating,
+    require_library,
+)
+from companion.attention import (
+    Call,
+    check_attention,
+    check_call,
+    scaled_dot_product_attention,
+    unchecked_scaled_dot_product_attention,
+)
+from companion.masks import is_offset_array
+from companion.parameters import Parameters, check_parameters, draw_weight
+from companion.projections import check_projection, unchecked_project
 
 __all__ = [
     "AttentionParameters",
@@ -22,9 +38,13 @@ __all__ = [
     "split_packed_projection",
 ]
 
+State: TypeAlias = Callable[[Array, Array, Array], tuple[Array, Array, Array]]
+"""What goes between the two halves: of a query, key and value, those that attend."""
+OPTIONS = {*inspect.signature(scaled_dot_product_attention).parameters} - {"query", "key", "value"}
+
 
 @dataclass(frozen=True, eq=False)
-class AttentionParameters:
+class AttentionParameters(Parameters):
     """The weights of one multi-head attention layer, heads on the first axis.
 
     Attributes
@@ -48,14 +68,14 @@ class AttentionParameters:
         If the shapes do not fit together.
     """
 
-    w_q: Any
-    w_k: Any
-    w_v: Any
-    w_o: Any
-    b_q: Any = None
-    b_k: Any = None
-    b_v: Any = None
-    b_o: Any = None
+    w_q: Array
+    w_k: Array
+    w_v: Array
+    w_o: Array
+    b_q: Array | None = None
+    b_k: Array | None = None
+    b_v: Array | None = None
+    b_o: Array | None = None
 
     def __post_init__(self) -> None:
         sizes = check_parameters(
@@ -97,8 +117,8 @@ class AttentionParameters:
         d_k: int | None = None,
         d_v: int | None = None,
         bias: bool = True,
-        xp: Any = None,
-        dtype: Any = None,
+        xp: Namespace | None = None,
+        dtype: DType = None,
     ) -> "AttentionParameters":
         """Draw weights of variance 1 / (number of inputs); biases are 0.
 
@@ -133,13 +153,17 @@ class AttentionParameters:
         if not bias:
             return cls(**weights)
         kind = weights["w_q"].dtype
-        biases = {"b_q": (heads, d_k), "b_k": (kv_heads, d_k), "b_v": (kv_heads, d_v)}
+        biases: dict[str, tuple[int, ...]] = {
+            "b_q": (heads, d_k),
+            "b_k": (kv_heads, d_k),
+            "b_v": (kv_heads, d_v),
+        }
         biases |= {"b_o": (width,)}
         zeros = {name: xp.zeros(shape, dtype=kind) for name, shape in biases.items()}
         return cls(**weights, **zeros)
 
 
-def split_heads(x: Any, heads: int) -> Any:
+def split_heads(x: Array, heads: int) -> Array:
     """Cut the columns into heads and put the heads before the tokens (:eq:`eq-split-heads`).
 
     Parameters
@@ -162,12 +186,22 @@ def split_heads(x: Any, heads: int) -> Any:
     xp = array_namespace(x=x)
     if x.ndim < 2 or heads < 1 or x.shape[-1] % heads != 0:
         raise ValueError(f"x must be (..., N, H·d_k) with H={heads} heads, got shape {x.shape}")
+    return unchecked_split_heads(xp, x, heads)
+
+
+def unchecked_split_heads(xp: Namespace, x: Array, heads: int) -> Array:
+    """Do what :func:`split_heads` does, without its checks."""
     *batch, length, columns = x.shape
-    cut = xp.reshape(x, (*batch, length, heads, columns // heads))
-    return xp.moveaxis(cut, -2, -3)
+    return _swap(xp, xp.reshape(x, (*batch, length, heads, columns // heads)))
 
 
-def merge_heads(x: Any) -> Any:
+def _swap(xp: Namespace, x: Array) -> Array:
+    """Let heads and tokens change places: (..., N, H, n) and (..., H, N, n)."""
+    axes = range(x.ndim)
+    return xp.permute_dims(x, (*axes[:-3], axes[-2], axes[-3], axes[-1]))
+
+
+def merge_heads(x: Array) -> Array:
     """Undo :func:`split_heads`: lay the heads of each token side by side.
 
     Parameters
@@ -186,13 +220,18 @@ def merge_heads(x: Any) -> Any:
     xp = array_namespace(x=x)
     if x.ndim < 3:
         raise ValueError(f"x must be (..., H, N, d_v), got shape {x.shape}")
+    return unchecked_merge_heads(xp, x)
+
+
+def unchecked_merge_heads(xp: Namespace, x: Array) -> Array:
+    """Do what :func:`merge_heads` does, without its checks."""
     *batch, heads, length, columns = x.shape
-    return xp.reshape(xp.moveaxis(x, -3, -2), (*batch, length, heads * columns))
+    return xp.reshape(_swap(xp, x), (*batch, length, heads * columns))
 
 
 def split_packed_projection(
-    packed: Any, *, heads: int, kv_heads: int | None = None, d_k: int, d_v: int | None = None
-) -> tuple[Any, Any, Any]:
+    packed: Array, *, heads: int, kv_heads: int | None = None, d_k: int, d_v: int | None = None
+) -> tuple[Array, Array, Array]:
     """Cut one packed Q/K/V weight, or its bias, into the three stacks of heads.
 
     Parameters
@@ -224,17 +263,19 @@ def split_packed_projection(
             f"got shape {packed.shape}"
         )
     rows = packed if packed.ndim == 2 else packed[None, :]
-    parts = (
-        split_heads(rows[:, : ends[0]], heads),
-        split_heads(rows[:, ends[0] : ends[1]], kv_heads),
-        split_heads(rows[:, ends[1] :], kv_heads),
+    w_q, w_k, w_v = (
+        unchecked_split_heads(xp, rows[:, : ends[0]], heads),
+        unchecked_split_heads(xp, rows[:, ends[0] : ends[1]], kv_heads),
+        unchecked_split_heads(xp, rows[:, ends[1] :], kv_heads),
     )
-    return parts if packed.ndim == 2 else tuple(xp.squeeze(part, axis=-2) for part in parts)
+    if packed.ndim == 1:
+        w_q, w_k, w_v = (xp.squeeze(part, axis=-2) for part in (w_q, w_k, w_v))
+    return w_q, w_k, w_v
 
 
 def project_heads(
-    x: Any, parameters: AttentionParameters, *, context: Any = None
-) -> tuple[Any, Any, Any]:
+    x: Array, parameters: AttentionParameters, *, context: Array | None = None
+) -> tuple[Array, Array, Array]:
     """Make every head's queries, keys and values: the first half of :func:`multi_head_attention`.
 
     What a model does between the two halves, such as rotating the queries and keys or keeping the
@@ -261,28 +302,66 @@ def project_heads(
     ValueError
         If the shapes do not match.
     """
+    xp = array_namespace(x=x, context=context, w_q=parameters.w_q)
+    check_rows(xp, x, parameters, context)
+    return unchecked_project_heads(xp, x, parameters, context)
+
+
+def check_rows(
+    xp: Namespace, x: Array, parameters: AttentionParameters, context: Array | None
+) -> None:
+    """Raise unless :func:`project_heads` can make queries of `x`, and keys of the context."""
     p = parameters
-    xp = array_namespace(x=x, context=context, w_q=p.w_q)
     require_floating(xp, x=x, context=context)
-    context = x if context is None else context
-    for name, rows in (("x", x), ("context", context)):
+    source = x if context is None else context
+    for name, rows in (("x", x), ("context", source)):
         if rows.ndim < 2:
             raise ValueError(f"{name} must be (..., N, d), got shape {rows.shape}")
-    query = project(x[..., None, :, :], p.w_q, p.b_q, name="w_q")
-    key = project(context[..., None, :, :], p.w_k, p.b_k, name="w_k")
-    value = project(context[..., None, :, :], p.w_v, p.b_v, name="w_v")
+    check_projection(xp, x[..., None, :, :], p.w_q, p.b_q, "w_q")
+    check_projection(xp, source[..., None, :, :], p.w_k, p.b_k, "w_k")
+
+
+def unchecked_project_heads(
+    xp: Namespace, x: Array, parameters: AttentionParameters, context: Array | None
+) -> tuple[Array, Array, Array]:
+    """Do what :func:`project_heads` does, without its checks."""
+    p = parameters
+    context = x if context is None else context
+    query = unchecked_project(xp, x[..., None, :, :], p.w_q, p.b_q)
+    key = unchecked_project(xp, context[..., None, :, :], p.w_k, p.b_k)
+    value = unchecked_project(xp, context[..., None, :, :], p.w_v, p.b_v)
     return query, key, value
 
 
+@overload
 def attend_heads(
-    query: Any,
-    key: Any,
-    value: Any,
+    query: Array,
+    key: Array,
+    value: Array,
+    parameters: AttentionParameters,
+    *,
+    return_weights: Literal[False] = False,
+    **options: Any,
+) -> Array: ...
+@overload
+def attend_heads(
+    query: Array,
+    key: Array,
+    value: Array,
+    parameters: AttentionParameters,
+    *,
+    return_weights: Literal[True],
+    **options: Any,
+) -> tuple[Array, Array]: ...
+def attend_heads(
+    query: Array,
+    key: Array,
+    value: Array,
     parameters: AttentionParameters,
     *,
     return_weights: bool = False,
     **options: Any,
-) -> Any:
+) -> Array | tuple[Array, Array]:
     """Attend and mix what the heads bring: the second half of :func:`multi_head_attention`.
 
     Parameters
@@ -309,23 +388,70 @@ def attend_heads(
     TypeError, ValueError
         As :func:`companion.scaled_dot_product_attention` and :func:`companion.project` say.
     """
-    attended = scaled_dot_product_attention(
-        query, key, value, return_weights=return_weights, **options
-    )
-    mixed, weights = attended if return_weights else (attended, None)
-    output = project(merge_heads(mixed), parameters.w_o, parameters.b_o, name="w_o")
-    return (output, weights) if return_weights else output
+    p = parameters
+    xp, call = check_attention(query, key, value, return_weights=return_weights, **options)
+    mixed, weights = _mix(xp, query, key, value, call)
+    if mixed.ndim < 3:
+        raise ValueError(f"x must be (..., H, N, d_v), got shape {mixed.shape}")
+    merged = unchecked_merge_heads(xp, mixed)
+    require_library(xp, "x", w_o=p.w_o)
+    check_projection(xp, merged, p.w_o, p.b_o, "w_o")
+    output = unchecked_project(xp, merged, p.w_o, p.b_o)
+    return output if weights is None else (output, weights)
 
 
+def unchecked_attend_heads(
+    xp: Namespace,
+    query: Array,
+    key: Array,
+    value: Array,
+    parameters: AttentionParameters,
+    call: Call,
+) -> Array | tuple[Array, Array]:
+    """Do what :func:`attend_heads` does, without its checks."""
+    mixed, weights = _mix(xp, query, key, value, call)
+    merged = unchecked_merge_heads(xp, mixed)
+    output = unchecked_project(xp, merged, parameters.w_o, parameters.b_o)
+    return output if weights is None else (output, weights)
+
+
+def _mix(
+    xp: Namespace, query: Array, key: Array, value: Array, call: Call
+) -> tuple[Array, Array | None]:
+    """Return the heads' mixtures, and the weights or None."""
+    attended = unchecked_scaled_dot_product_attention(xp, query, key, value, call)
+    return attended if isinstance(attended, tuple) else (attended, None)
+
+
+@overload
 def multi_head_attention(
-    x: Any,
+    x: Array,
     parameters: AttentionParameters,
     *,
-    context: Any = None,
-    state: Callable[[Any, Any, Any], tuple[Any, Any, Any]] | None = None,
+    context: Array | None = None,
+    state: State | None = None,
+    return_weights: Literal[False] = False,
+    **options: Any,
+) -> Array: ...
+@overload
+def multi_head_attention(
+    x: Array,
+    parameters: AttentionParameters,
+    *,
+    context: Array | None = None,
+    state: State | None = None,
+    return_weights: Literal[True],
+    **options: Any,
+) -> tuple[Array, Array]: ...
+def multi_head_attention(
+    x: Array,
+    parameters: AttentionParameters,
+    *,
+    context: Array | None = None,
+    state: State | None = None,
     return_weights: bool = False,
     **options: Any,
-) -> Any:
+) -> Array | tuple[Array, Array]:
     """Let H heads attend side by side and mix what they bring (:eq:`eq-multi-head`).
 
     Parameters
@@ -360,15 +486,66 @@ def multi_head_attention(
     ----------
     Vaswani et al., *Attention is all you need*, 2017, section 3.2.2.
     """
-    heads = project_heads(x, parameters, context=context)
+    xp = array_namespace(x=x, context=context, w_q=parameters.w_q)
+    options |= {"return_weights": return_weights}
+    attend = check_multi_head_attention(xp, x, parameters, context=context, state=state, **options)
+    return attend(x)
+
+
+def check_multi_head_attention(
+    xp: Namespace,
+    x: Array,
+    parameters: AttentionParameters,
+    *,
+    context: Array | None = None,
+    state: State | None = None,
+    **options: Any,
+) -> Callable[[Array], Array | tuple[Array, Array]]:
+    """Check a call of :func:`multi_head_attention`; return what attends rows that are like `x`."""
+    p = parameters
+    check_rows(xp, x, p, context)
     if state is not None:
-        heads = state(*heads)
-    return attend_heads(*heads, parameters, return_weights=return_weights, **options)
+        # What a function of yours returns comes in through the door.
+        return lambda rows: attend_heads(
+            *state(*unchecked_project_heads(xp, rows, p, context)), p, **options
+        )
+    call = _check_options(xp, x.shape, (x if context is None else context).shape, p, options)
+    return lambda rows: unchecked_attend_heads(
+        xp, *unchecked_project_heads(xp, rows, p, context), p, call
+    )
+
+
+def _check_options(
+    xp: Namespace,
+    x: tuple[int, ...],
+    context: tuple[int, ...],
+    parameters: AttentionParameters,
+    options: dict[str, Any],
+) -> Call:
+    """Check the options of attention for the shapes that the projections will have."""
+    if unknown := options.keys() - OPTIONS:
+        raise TypeError(
+            f"scaled_dot_product_attention() got an unexpected keyword argument {min(unknown)!r}"
+        )
+    offset = options.get("query_offset", 0)
+    require_library(
+        xp,
+        "query",
+        attn_mask=options.get("attn_mask"),
+        query_offset=offset if is_offset_array(offset) else None,
+    )
+    (heads, _, d_k), (kv_heads, _, d_v) = parameters.w_q.shape, parameters.w_v.shape
+    shapes = (
+        (*x[:-2], heads, x[-2], d_k),
+        (*context[:-2], kv_heads, context[-2], d_k),
+        (*context[:-2], kv_heads, context[-2], d_v),
+    )
+    return check_call(xp, shapes, **options)
 
 
 def head_contributions(
-    x: Any, parameters: AttentionParameters, *, context: Any = None, **options: Any
-) -> Any:
+    x: Array, parameters: AttentionParameters, *, context: Array | None = None, **options: Any
+) -> Array:
     """Send each head through its own rows of :math:`W^O`: what it adds to the output.
 
     The sum over the heads, plus b_o, is :func:`multi_head_attention`
@@ -384,7 +561,7 @@ def head_contributions(
     array, shape (..., H, T, d_out)
     """
     heads = project_heads(x, parameters, context=context)
-    mixed = scaled_dot_product_attention(*heads, **options)
+    mixed: Array = scaled_dot_product_attention(*heads, **options)
     xp = array_namespace(mixed=mixed)
     rows, d_out = parameters.w_o.shape
     slices = xp.reshape(parameters.w_o, (parameters.heads, rows // parameters.heads, d_out))

@@ -16,9 +16,12 @@ from companion.arrays import (
     Namespace,
     array_module,
     array_namespace,
+    broadcast_shape,
+    cast,
     require_floating,
     require_integer,
 )
+from companion.libraries import dtype_named
 
 __all__ = [
     "additive_mask",
@@ -28,7 +31,6 @@ __all__ = [
     "padding_mask",
     "window_mask",
 ]
-
 
 FAR = 2**60
 """Positions and widths of windows beyond this are as good as infinite."""
@@ -134,16 +136,43 @@ def position_mask(
     sizes = _integer(queries, "queries"), _integer(queries if keys is None else keys, "keys")
     if min(sizes) < 0:
         raise ValueError(f"queries and keys must not be negative, got {sizes}")
-    offset = as_offset(query_offset)
-    if is_offset_array(offset):
-        xp = array_namespace(query_offset=offset)
-        device = array_api_compat.device(offset)
-        if offset.ndim > 0:
-            offset = offset[..., None, None, None]  # (*batch, head, query, key)
+    offset: int | Array
+    if is_offset_array(query_offset):
+        xp = array_namespace(query_offset=query_offset)
+        device = array_api_compat.device(query_offset)
     else:
         xp = array_module() if xp is None else xp
-    rows = xp.arange(sizes[0], dtype=xp.int64, device=device)[:, None] + offset
-    ahead = xp.arange(sizes[1], dtype=xp.int64, device=device) - rows  # (..., T, S)
+    offset = check_offset(xp, query_offset)
+    return unchecked_position_mask(xp, device, *sizes, offset, left, right)
+
+
+def check_offset(xp: Namespace, query_offset: int | Array) -> int | Array:
+    """Return the offset as a Python int or an array of wide integers, within ±FAR, or raise.
+
+    An offset that is farther than any key hides as much, and sums with it do not wrap around.
+    """
+    if not is_offset_array(query_offset):
+        return max(-FAR, min(_integer(query_offset, "query_offset"), FAR))
+    require_integer(xp, query_offset=query_offset)
+    wide, given = dtype_named(xp, "int64"), xp.iinfo(query_offset.dtype)
+    far = min(FAR, xp.iinfo(wide).max // 2)
+    if given.max > far:
+        query_offset = xp.clip(query_offset, max(-far, given.min), far)
+    return xp.astype(query_offset, wide, copy=False)
+
+
+def unchecked_position_mask(
+    xp: Namespace, device: Any, queries: int, keys: int, offset: Any, left: int, right: int
+) -> Array:
+    """Do what :func:`position_mask` does, without its checks."""
+    rows = xp.arange(queries, device=device)[:, None]
+    far = xp.iinfo(rows.dtype).max // 2
+    left, right = min(left, far), min(right, far)
+    if isinstance(offset, int):
+        offset = max(-far, min(offset, far))
+    elif offset.ndim > 0:
+        offset = offset[..., None, None, None]  # (*batch, head, query, key)
+    ahead = xp.arange(keys, device=device) - (rows + offset)  # (..., T, S)
     visible = xp.ones(ahead.shape, dtype=xp.bool, device=device)
     if left >= 0:
         visible = visible & (ahead >= -left)
@@ -152,26 +181,11 @@ def position_mask(
     return visible
 
 
-def as_offset(query_offset: int | Array) -> int | Array:
-    """Return an offset as a Python int or an int64 array, within ±FAR, or raise.
-
-    An offset that is farther than any key hides as much, and sums with it do not wrap around.
-    """
-    if not is_offset_array(query_offset):
-        return max(-FAR, min(_integer(query_offset, "query_offset"), FAR))
-    xp = array_namespace(query_offset=query_offset)
-    require_integer(xp, query_offset=query_offset)
-    if xp.iinfo(query_offset.dtype).max > FAR:
-        lowest = max(-FAR, xp.iinfo(query_offset.dtype).min)
-        query_offset = xp.clip(query_offset, lowest, FAR)
-    return xp.astype(query_offset, xp.int64, copy=False)
-
-
 def is_offset_array(query_offset: int | Array) -> TypeGuard[Array]:
     """Tell an array of offsets from one number, which NumPy's scalars are too."""
-    return array_api_compat.is_array_api_obj(query_offset) and not isinstance(
-        query_offset, np.generic
-    )
+    if isinstance(query_offset, (int, np.generic)):
+        return False
+    return array_api_compat.is_array_api_obj(query_offset)
 
 
 def _integer(value: Any, name: str) -> int:
@@ -239,7 +253,7 @@ def combine_masks(*masks: Array | None) -> Array | None:
             raise TypeError(f"{name} must be boolean, got {mask.dtype}")
     shapes = [mask.shape for mask in given.values()]
     try:
-        np.broadcast_shapes(*shapes)
+        broadcast_shape(*shapes)
     except ValueError:
         raise ValueError(f"masks must broadcast together, got shapes {shapes}") from None
     combined, *others = given.values()
@@ -299,10 +313,15 @@ def mask_scores(scores: Array, mask: Array) -> Array:
     xp = array_namespace(scores=scores, mask=mask)
     require_floating(xp, scores=scores)
     check_mask(xp, mask, scores.shape, "mask")
+    return unchecked_mask_scores(xp, scores, mask)
+
+
+def unchecked_mask_scores(xp: Namespace, scores: Array, mask: Array) -> Array:
+    """Do what :func:`mask_scores` does, without its checks."""
     hidden = xp.full_like(scores, -xp.inf)
     if mask.dtype == xp.bool:
         return xp.where(mask, scores, hidden)
-    mask = xp.astype(mask, scores.dtype, copy=False)
+    mask = cast(xp, mask, scores.dtype)
     blocked = mask == -xp.inf
     shifted = scores + xp.where(blocked, xp.zeros_like(mask), mask)
     return xp.where(blocked, hidden, shifted)
@@ -313,7 +332,7 @@ def check_mask(xp: Namespace, mask: Array, shape: tuple[int, ...], name: str) ->
     if mask.dtype != xp.bool and not xp.isdtype(mask.dtype, "real floating"):
         raise TypeError(f"{name} must be boolean or real floating, got {mask.dtype}")
     try:
-        fits = np.broadcast_shapes(mask.shape, shape) == shape
+        fits = broadcast_shape(mask.shape, shape) == shape
     except ValueError:
         fits = False
     if not fits:

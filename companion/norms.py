@@ -8,11 +8,13 @@ from companion.arrays import (
     Namespace,
     array_module,
     array_namespace,
-    computing_dtype,
+    cast,
     require_floating,
     require_same_dtype,
+    widen,
 )
-from companion.parameters import check_parameters
+from companion.libraries import dtype_named
+from companion.parameters import Parameters, check_parameters
 
 __all__ = ["NormParameters", "layer_norm", "rms_norm"]
 
@@ -45,11 +47,22 @@ def layer_norm(x: Array, weight: Array, bias: Array | None = None, *, eps: float
     ----------
     Ba, Kiros and Hinton, *Layer normalization*, 2016.
     """
-    xp, wide, weight, bias = _prepare(x, weight, bias, eps)
+    xp = array_namespace(x=x, weight=weight, bias=bias)
+    check_norm(xp, x, weight, bias, eps)
+    return unchecked_layer_norm(xp, x, weight, bias, eps)
+
+
+def unchecked_layer_norm(
+    xp: Namespace, x: Array, weight: Array, bias: Array | None, eps: float
+) -> Array:
+    """Do what :func:`layer_norm` does, without its checks."""
+    wide = widen(xp, x)
     centred = wide - xp.mean(wide, axis=-1, keepdims=True)
     variance = xp.mean(centred * centred, axis=-1, keepdims=True)
-    normed = centred / xp.sqrt(variance + eps) * weight
-    return xp.astype(normed if bias is None else normed + bias, x.dtype, copy=False)
+    normed = centred / xp.sqrt(variance + eps) * widen(xp, weight)
+    if bias is not None:
+        normed = normed + widen(xp, bias)
+    return cast(xp, normed, x.dtype)
 
 
 def rms_norm(x: Array, weight: Array, *, eps: float = 1e-6) -> Array:
@@ -78,15 +91,20 @@ def rms_norm(x: Array, weight: Array, *, eps: float = 1e-6) -> Array:
     ----------
     Zhang and Sennrich, *Root mean square layer normalization*, 2019.
     """
-    xp, wide, weight, _ = _prepare(x, weight, None, eps)
+    xp = array_namespace(x=x, weight=weight)
+    check_norm(xp, x, weight, None, eps)
+    return unchecked_rms_norm(xp, x, weight, eps)
+
+
+def unchecked_rms_norm(xp: Namespace, x: Array, weight: Array, eps: float) -> Array:
+    """Do what :func:`rms_norm` does, without its checks."""
+    wide = widen(xp, x)
     square = xp.mean(wide * wide, axis=-1, keepdims=True)
-    return xp.astype(wide / xp.sqrt(square + eps) * weight, x.dtype, copy=False)
+    return cast(xp, wide / xp.sqrt(square + eps) * widen(xp, weight), x.dtype)
 
 
-def _prepare(
-    x: Array, weight: Array, bias: Array | None, eps: float
-) -> tuple[Namespace, Array, Array, Array | None]:
-    xp = array_namespace(x=x, weight=weight, bias=bias)
+def check_norm(xp: Namespace, x: Array, weight: Array, bias: Array | None, eps: float) -> None:
+    """Raise unless the rows of `x` can be normed with the weight and the bias."""
     require_floating(xp, x=x, weight=weight, bias=bias)
     require_same_dtype(x=x, weight=weight, bias=bias)
     for name, vector in (("weight", weight), ("bias", bias)):
@@ -94,14 +112,11 @@ def _prepare(
             raise ValueError(f"{name} must be (d,) to match x {x.shape}, got {vector.shape}")
     if not eps >= 0:
         raise ValueError(f"eps must not be negative, got {eps}")
-    dtype = computing_dtype(xp, x.dtype)
-    wide, weight = (xp.astype(array, dtype, copy=False) for array in (x, weight))
-    return xp, wide, weight, None if bias is None else xp.astype(bias, dtype, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
-class NormParameters:
-    """The weights of a norm: :func:`layer_norm` takes both, :func:`rms_norm` the weight alone.
+class NormParameters(Parameters):
+    """The weights of a norm: with a bias a layer norm; `rms_norm` takes the weight alone.
 
     Attributes
     ----------
@@ -128,6 +143,6 @@ class NormParameters:
     ) -> "NormParameters":
         """Make the weights that training starts from: weight 1, bias 0."""
         xp = array_module() if xp is None else xp
-        dtype = xp.float64 if dtype is None else dtype
+        dtype = dtype_named(xp, "float64") if dtype is None else dtype
         zeros = xp.zeros((width,), dtype=dtype) if bias else None
         return cls(xp.ones((width,), dtype=dtype), zeros)

@@ -12,6 +12,7 @@ from companion.arrays import (
     require_floating,
     require_integer,
 )
+from companion.libraries import dtype_named, is_traced
 
 __all__ = [
     "build_vocabulary",
@@ -65,7 +66,7 @@ def token_ids(
 
     Returns
     -------
-    array of int64, shape (N,)
+    array of int64 (of int32 on JAX outside its 64-bit mode), shape (N,)
 
     Raises
     ------
@@ -81,7 +82,7 @@ def token_ids(
             f"tokens must be in the vocabulary of {len(vocabulary)} tokens, got {unknown}"
         )
     xp = array_module() if xp is None else xp
-    return xp.asarray([vocabulary[token] for token in tokens], dtype=xp.int64)
+    return xp.asarray([vocabulary[token] for token in tokens], dtype=dtype_named(xp, "int64"))
 
 
 def _check_tokens(tokens: Sequence[str]) -> None:
@@ -114,23 +115,32 @@ def embed(ids: Array, table: Array) -> Array:
     ValueError
         If the table is no matrix or an id is out of range. NumPy would take a negative id from the
         end and CuPy would wrap any id around without a word, so both are checked here; on a GPU
-        the check waits for the device.
+        the check waits for the device. Under ``jax.jit`` ids have no values to check yet.
     """
     xp = array_namespace(ids=ids, table=table)
     require_integer(xp, ids=ids)
     require_floating(xp, table=table)
     if table.ndim != 2:
         raise ValueError(f"table must be (V, d), got shape {table.shape}")
-    size, width = table.shape
+    if 0 not in ids.shape:
+        _check_range(xp, ids, table.shape[0])
+    return unchecked_embed(xp, ids, table)
+
+
+def _check_range(xp: Namespace, ids: Array, size: int) -> None:
+    ends = xp.min(ids), xp.max(ids)
+    if is_traced(ends[0]):
+        return
+    lowest, highest = map(int, ends)
+    if lowest < 0 or highest >= size:
+        wrong = lowest if lowest < 0 else highest
+        raise ValueError(f"ids must be in 0 … {size - 1} for a table of {size} rows, got {wrong}")
+
+
+def unchecked_embed(xp: Namespace, ids: Array, table: Array) -> Array:
+    """Do what :func:`embed` does, without its checks."""
     flat = xp.reshape(ids, (-1,))
-    if flat.shape[0] > 0:
-        lowest, highest = int(xp.min(flat)), int(xp.max(flat))
-        if lowest < 0 or highest >= size:
-            wrong = lowest if lowest < 0 else highest
-            raise ValueError(
-                f"ids must be in 0 … {size - 1} for a table of {size} rows, got {wrong}"
-            )
-    return xp.reshape(xp.take(table, flat, axis=0), (*ids.shape, width))
+    return xp.reshape(xp.take(table, flat, axis=0), (*ids.shape, table.shape[1]))
 
 
 def pack_rows(rows: Sequence[Array]) -> Array:

@@ -1,8 +1,10 @@
 """What all parameter classes share: a walk over their arrays, to count, move and change them."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -16,14 +18,48 @@ from companion.arrays import (
     require_same_dtype,
     to_numpy,
 )
+from companion.libraries import dtype_named
 
 __all__ = ["count_parameters", "map_parameters", "move_parameters"]
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-Parameters: TypeAlias = "DataclassInstance | tuple[Any, ...] | list[Any]"
-P = TypeVar("P", bound=Parameters)
+ParameterTree: TypeAlias = "DataclassInstance | tuple[Any, ...] | list[Any]"
+P = TypeVar("P", bound=ParameterTree)
+
+
+class Parameters:
+    """What the parameter classes share: JAX knows them, so `jit` and `grad` take them whole.
+
+    JAX is not imported for it. Whoever makes parameters where it is in use makes their class known
+    to it; ``jax.grad(loss)(block)`` is then a block of gradients.
+    """
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Make the class a pytree, once."""
+        if "jax" in sys.modules and cls not in _KNOWN_TO_JAX:
+            _KNOWN_TO_JAX.add(cls)
+            sys.modules["jax"].tree_util.register_pytree_with_keys(
+                cls, _named_parts, partial(_from_parts, cls)
+            )
+        return super().__new__(cls)
+
+
+_KNOWN_TO_JAX: set[type] = set()
+
+
+def _named_parts(parameters: Any) -> tuple[list[tuple[Any, Any]], None]:
+    key = sys.modules["jax"].tree_util.GetAttrKey
+    return [(key(f.name), getattr(parameters, f.name)) for f in fields(parameters)], None
+
+
+def _from_parts(cls: type, _: None, parts: Any) -> Any:
+    """Make parameters unchecked: JAX also puts what is no array where the arrays were."""
+    made: Any = object.__new__(cls)
+    for field, part in zip(fields(cls), parts, strict=True):
+        object.__setattr__(made, field.name, part)
+    return made
 
 
 def map_parameters(function: Callable[..., Array], parameters: P, *others: P) -> P:
@@ -76,15 +112,14 @@ def map_parameters(function: Callable[..., Array], parameters: P, *others: P) ->
                 f"or in none, got None beside an array"
             )
         if is_dataclass(value) or isinstance(value, (tuple, list)):
-            changed[field.name] = map_parameters(
-                function, cast(Any, value), *likes
-            )  # no class: a value
+            part: Any = value  # no class: a value
+            changed[field.name] = map_parameters(function, part, *likes)
         elif hasattr(value, "dtype"):
             changed[field.name] = function(value, *likes)
     return replace(parameters, **changed)
 
 
-def count_parameters(parameters: Parameters) -> int:
+def count_parameters(parameters: ParameterTree) -> int:
     """Count the numbers in all arrays of a parameter dataclass, or of a sequence of such.
 
     Raises
@@ -111,7 +146,8 @@ def move_parameters(parameters: P, xp: Namespace, *, dtype: DType = None) -> P:
     xp : module
         The array module of the copy.
     dtype : dtype, optional
-        Floating dtype of the copy, that of each array where it is left out.
+        Floating dtype of the copy, that of each array where it is left out. (JAX has no float64
+        outside its 64-bit mode, and gets float32.)
 
     Returns
     -------
@@ -125,7 +161,7 @@ def move_parameters(parameters: P, xp: Namespace, *, dtype: DType = None) -> P:
 
     def move(array: Array) -> Array:
         host = to_numpy(array)
-        return xp.asarray(host, dtype=getattr(xp, str(host.dtype)) if dtype is None else dtype)
+        return xp.asarray(host, dtype=dtype_named(xp, str(host.dtype)) if dtype is None else dtype)
 
     return map_parameters(move, parameters)
 

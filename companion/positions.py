@@ -8,6 +8,7 @@ from companion.arrays import (
     array_namespace,
     require_floating,
 )
+from companion.libraries import dtype_named
 
 __all__ = ["add_positions", "sinusoidal_positions"]
 
@@ -35,7 +36,8 @@ def sinusoidal_positions(
     xp : module, optional
         The array module of the result; :func:`companion.array_module` chooses where it is left out.
     dtype : dtype, optional
-        Floating dtype of the result, float64 where it is left out.
+        Floating dtype of the result, float64 where it is left out (JAX has none outside its 64-bit
+        mode, and gives float32).
 
     Returns
     -------
@@ -58,8 +60,9 @@ def sinusoidal_positions(
         raise ValueError(f"base must be positive, got {base}")
     xp = array_module() if xp is None else xp
     pairs = (width + 1) // 2
-    rates = base ** (-2 * xp.arange(pairs, dtype=xp.float64) / width)  # (pairs,)
-    angles = xp.arange(length, dtype=xp.float64)[:, None] * rates  # (N, pairs)
+    wide = dtype_named(xp, "float64")
+    rates = base ** (-2 * xp.arange(pairs, dtype=wide) / width)  # (pairs,)
+    angles = xp.arange(length, dtype=wide)[:, None] * rates  # (N, pairs)
     columns = xp.stack([xp.sin(angles), xp.cos(angles)], axis=-1)  # (N, pairs, 2)
     table = xp.reshape(columns, (length, 2 * pairs))[:, :width]
     return table if dtype is None else xp.astype(table, dtype)
@@ -85,6 +88,12 @@ def add_positions(x: Array, positions: Array) -> Array:
         If the widths differ, or if the table ends before the sentence does.
     """
     xp = array_namespace(x=x, positions=positions)
+    check_positions(xp, x, positions)
+    return unchecked_add_positions(xp, x, positions)
+
+
+def check_positions(xp: Namespace, x: Array, positions: Array) -> None:
+    """Raise unless the table has a row as wide as those of `x` for each of them."""
     require_floating(xp, x=x, positions=positions)
     if x.ndim < 2:
         raise ValueError(f"x must be (..., N, d), got shape {x.shape}")
@@ -94,4 +103,9 @@ def add_positions(x: Array, positions: Array) -> Array:
             f"positions must be (M, d={width}) with M at least N={length} to match x {x.shape}, "
             f"got {positions.shape}"
         )
-    return x + positions[:length, :]
+
+
+def unchecked_add_positions(xp: Namespace, x: Array, positions: Array) -> Array:
+    """Do what :func:`add_positions` does, without its checks."""
+    del xp  # the forms of all rooms are called alike
+    return x + positions[: x.shape[-2], :]

@@ -1,14 +1,14 @@
 """One matrix, three roles: queries, keys and values."""
 
-import numpy as np
-
 from companion.arrays import (
     Array,
     Namespace,
     array_namespace,
-    computing_dtype,
+    broadcast_shape,
+    cast,
     require_floating,
     require_same_dtype,
+    widen,
 )
 
 __all__ = ["bilinear_form", "project", "project_qkv"]
@@ -40,16 +40,20 @@ def project(x: Array, weight: Array, bias: Array | None = None, *, name: str = "
         If the shapes do not match.
     """
     xp = array_namespace(**{"x": x, name: weight, "bias": bias})
-    _check(xp, x, weight, bias, name)
-    dtype = computing_dtype(xp, x.dtype)
-    rows, columns = xp.astype(x, dtype, copy=False), xp.astype(weight, dtype, copy=False)
-    projected = rows @ columns
+    check_projection(xp, x, weight, bias, name)
+    return unchecked_project(xp, x, weight, bias)
+
+
+def unchecked_project(xp: Namespace, x: Array, weight: Array, bias: Array | None) -> Array:
+    """Do what :func:`project` does, without its checks."""
+    projected = widen(xp, x) @ widen(xp, weight)
     if bias is not None:
-        projected = projected + xp.astype(bias, dtype, copy=False)[..., None, :]
-    return xp.astype(projected, x.dtype, copy=False)
+        projected = projected + widen(xp, bias)[..., None, :]
+    return cast(xp, projected, x.dtype)
 
 
-def _check(xp: Namespace, x: Array, weight: Array, bias: Array | None, name: str) -> None:
+def check_projection(xp: Namespace, x: Array, weight: Array, bias: Array | None, name: str) -> None:
+    """Raise unless the rows of `x` can be mapped with the weight and the bias."""
     arrays = {"x": x, name: weight, f"the bias of {name}": bias}
     require_floating(xp, **arrays)
     require_same_dtype(**arrays)
@@ -60,7 +64,7 @@ def _check(xp: Namespace, x: Array, weight: Array, bias: Array | None, name: str
             f"{name} must be (..., d={x.shape[-1]}, d_out) to match x {x.shape}, got {weight.shape}"
         )
     try:
-        np.broadcast_shapes(x.shape[:-2], weight.shape[:-2])
+        broadcast_shape(x.shape[:-2], weight.shape[:-2])
     except ValueError:
         raise ValueError(
             f"the axes of {name} before (d, d_out) must broadcast with those of x {x.shape} "
@@ -104,14 +108,14 @@ def project_qkv(
     """
     xp = array_namespace(x=x, w_q=w_q, w_k=w_k, w_v=w_v, b_q=b_q, b_k=b_k, b_v=b_v)
     for name, weight, bias in (("w_q", w_q, b_q), ("w_k", w_k, b_k), ("w_v", w_v, b_v)):
-        _check(xp, x, weight, bias, name)
+        check_projection(xp, x, weight, bias, name)
     if w_q.shape[-1] != w_k.shape[-1]:
         raise ValueError(
             f"w_k must have as many columns as w_q, d_k={w_q.shape[-1]}, got shape {w_k.shape}"
         )
-    query = project(x, w_q, b_q, name="w_q")
-    key = project(x, w_k, b_k, name="w_k")
-    value = project(x, w_v, b_v, name="w_v")
+    query = unchecked_project(xp, x, w_q, b_q)
+    key = unchecked_project(xp, x, w_k, b_k)
+    value = unchecked_project(xp, x, w_v, b_v)
     return query, key, value
 
 

@@ -3,15 +3,15 @@
 import math
 from numbers import Integral, Real
 
-import numpy as np
-
 from companion.arrays import (
     Array,
     Namespace,
     array_namespace,
-    computing_dtype,
+    broadcast_shape,
+    cast,
     require_floating,
     require_same_dtype,
+    widen,
 )
 
 __all__ = ["scaled_scores", "score_variance", "score_variance_terms", "soft_cap"]
@@ -42,18 +42,21 @@ def scaled_scores(query: Array, key: Array, *, scale: float | None = None) -> Ar
         If the shapes do not match, d_k is 0, or `scale` is not finite.
     """
     xp = array_namespace(query=query, key=key)
-    _check_rows(xp, query, key)
-    scale = check_scale(scale, query.shape[-1])
-    dtype = computing_dtype(xp, query.dtype)
-    rows, columns = xp.astype(query, dtype, copy=False), xp.astype(key, dtype, copy=False)
+    check_rows(xp, query, key)
+    return unchecked_scaled_scores(xp, query, key, check_scale(scale, query.shape[-1]))
+
+
+def unchecked_scaled_scores(xp: Namespace, query: Array, key: Array, scale: float) -> Array:
+    """Do what :func:`scaled_scores` does, without its checks."""
+    rows, columns = widen(xp, query), widen(xp, key)
     # A factor below 1 goes in before the product, so that nothing overflows on the way to a
     # score that is finite; a factor above 1 goes in after it, for the same reason.
     small = abs(scale) <= 1
     scores = (rows * scale) @ columns.mT if small else (rows @ columns.mT) * scale
-    return xp.astype(scores, query.dtype, copy=False)
+    return cast(xp, scores, query.dtype)
 
 
-def _check_rows(xp: Namespace, query: Array, key: Array) -> None:
+def check_rows(xp: Namespace, query: Array, key: Array) -> None:
     """Raise unless `query` (..., T, d_k) and `key` (..., S, d_k) can be multiplied."""
     require_floating(xp, query=query, key=key)
     require_same_dtype(query=query, key=key)
@@ -65,7 +68,7 @@ def _check_rows(xp: Namespace, query: Array, key: Array) -> None:
             f"got {key.shape}"
         )
     try:
-        np.broadcast_shapes(query.shape[:-2], key.shape[:-2])
+        broadcast_shape(query.shape[:-2], key.shape[:-2])
     except ValueError:
         raise ValueError(
             f"key must have leading axes that broadcast with {query.shape[:-2]} of query "
@@ -109,11 +112,14 @@ def soft_cap(scores: Array, cap: float | None) -> Array:
     """
     xp = array_namespace(scores=scores)
     require_floating(xp, scores=scores)
-    cap = check_softcap(cap)
+    return unchecked_soft_cap(xp, scores, check_softcap(cap))
+
+
+def unchecked_soft_cap(xp: Namespace, scores: Array, cap: float | None) -> Array:
+    """Do what :func:`soft_cap` does, without its checks; 0 is no cap here, None is."""
     if cap is None:
         return scores
-    wide = xp.astype(scores, computing_dtype(xp, scores.dtype), copy=False)
-    return xp.astype(xp.tanh(wide / cap) * cap, scores.dtype, copy=False)
+    return cast(xp, xp.tanh(widen(xp, scores) / cap) * cap, scores.dtype)
 
 
 def check_softcap(softcap: float | None) -> float | None:
@@ -206,19 +212,18 @@ def score_variance_terms(query: Array, key: Array) -> tuple[Array, Array, Array]
         If the shapes do not match, or there is no query or no key.
     """
     xp = array_namespace(query=query, key=key)
-    _check_rows(xp, query, key)
+    check_rows(xp, query, key)
     for name, rows in (("query", query), ("key", key)):
         if rows.shape[-2] == 0:
             raise ValueError(f"{name} must have at least one row, got shape {rows.shape}")
-    dtype = computing_dtype(xp, query.dtype)
-    q_mean, q_covariance = _moments(xp, xp.astype(query, dtype, copy=False))
-    k_mean, k_covariance = _moments(xp, xp.astype(key, dtype, copy=False))
+    q_mean, q_covariance = _moments(xp, widen(xp, query))
+    k_mean, k_covariance = _moments(xp, widen(xp, key))
     terms = (
         xp.sum(q_covariance * k_covariance, axis=(-2, -1)),  # the trace: both are symmetric
         (q_mean @ k_covariance @ q_mean.mT)[..., 0, 0],
         (k_mean @ q_covariance @ k_mean.mT)[..., 0, 0],
     )
-    both_vary, query_mean, key_mean = (xp.astype(t, query.dtype, copy=False) for t in terms)
+    both_vary, query_mean, key_mean = (cast(xp, term, query.dtype) for term in terms)
     return both_vary, query_mean, key_mean
 
 

@@ -6,10 +6,12 @@ from companion.arrays import (
     Array,
     Namespace,
     array_namespace,
-    computing_dtype,
+    cast,
     require_floating,
     require_same_dtype,
+    widen,
 )
+from companion.libraries import largest_float
 
 __all__ = ["hardmax", "logsumexp", "softmax", "softmax_jacobian", "weighted_values"]
 
@@ -39,11 +41,17 @@ def softmax(scores: Array, *, axis: int = -1) -> Array:
     """
     xp = array_namespace(scores=scores)
     _check(xp, scores, axis)
+    return unchecked_softmax(xp, scores, axis)
+
+
+def unchecked_softmax(xp: Namespace, scores: Array, axis: int) -> Array:
+    """Do what :func:`softmax` does, without its checks."""
     if scores.shape[axis] == 0:
         return scores
     powers, total, _ = _exponentials(xp, scores, axis)
-    weights = powers / xp.where(total == 0, xp.ones_like(total), total)
-    return xp.astype(weights, scores.dtype, copy=False)
+    # The largest score adds exp(0) = 1 to the total, so what is less than 1/2 is an empty row's 0.
+    weights = powers / xp.maximum(total, 0.5)
+    return cast(xp, weights, scores.dtype)
 
 
 def logsumexp(scores: Array, *, axis: int = -1) -> Array:
@@ -72,21 +80,20 @@ def logsumexp(scores: Array, *, axis: int = -1) -> Array:
     if scores.shape[axis] == 0:
         raise ValueError(f"scores must not be empty along axis {axis}, got shape {scores.shape}")
     _, total, top = _exponentials(xp, scores, axis)
-    empty = total == 0
-    logs = xp.log(xp.where(empty, xp.ones_like(total), total)) + top
-    logs = xp.where(empty, xp.full_like(logs, -xp.inf), logs)
-    return xp.astype(xp.squeeze(logs, axis=axis), scores.dtype, copy=False)
+    logs = xp.log(xp.maximum(total, 0.5)) + top
+    logs = xp.where(total == 0, xp.full_like(logs, -xp.inf), logs)
+    return cast(xp, xp.squeeze(logs, axis=axis), scores.dtype)
 
 
 def _exponentials(xp: Namespace, scores: Array, axis: int) -> tuple[Array, Array, Array]:
     """Return exp(scores − top), its sum, and the finite number `top`, with `axis` kept."""
-    scores = xp.astype(scores, computing_dtype(xp, scores.dtype), copy=False)
-    top = xp.max(scores, axis=axis, keepdims=True)
-    top = xp.where(top == -xp.inf, xp.zeros_like(top), top)
+    scores = widen(xp, scores)
+    largest = largest_float(xp, scores.dtype)
+    top = xp.maximum(xp.max(scores, axis=axis, keepdims=True), -largest)  # −∞ − −∞ would be NaN
     # A score very far below the top counts as if it were just half the largest float below: its
     # exponential is 0 either way, and the difference of two finite scores does not overflow.
-    floor = xp.abs(top) - xp.finfo(top.dtype).max / 2
-    floor = xp.where(top > 0, floor, xp.full_like(top, -xp.inf))
+    # Below a negative top no difference does, and there the floor is −∞.
+    floor = xp.minimum(xp.abs(top) - largest / 2, xp.copysign(xp.inf, top))
     powers = xp.exp(xp.maximum(scores, floor) - top)
     return powers, xp.sum(powers, axis=axis, keepdims=True), top
 
@@ -113,10 +120,10 @@ def softmax_jacobian(weights: Array) -> Array:
     """
     xp = array_namespace(weights=weights)
     _check(xp, weights, -1)
-    wide = xp.astype(weights, computing_dtype(xp, weights.dtype), copy=False)
+    wide = widen(xp, weights)
     identity = xp.eye(wide.shape[-1], dtype=wide.dtype, device=array_api_compat.device(wide))
     jacobian = wide[..., :, None] * (identity - wide[..., None, :])
-    return xp.astype(jacobian, weights.dtype, copy=False)
+    return cast(xp, jacobian, weights.dtype)
 
 
 def hardmax(scores: Array, *, axis: int = -1) -> Array:
@@ -147,7 +154,7 @@ def hardmax(scores: Array, *, axis: int = -1) -> Array:
     if scores.shape[axis] == 0:
         return scores
     top = xp.max(scores, axis=axis, keepdims=True)
-    return softmax(xp.where(scores < top, xp.full_like(scores, -xp.inf), scores), axis=axis)
+    return unchecked_softmax(xp, xp.where(scores < top, -xp.inf, scores), axis)
 
 
 def weighted_values(weights: Array, value: Array) -> Array:
@@ -184,14 +191,18 @@ def weighted_values(weights: Array, value: Array) -> Array:
             f"value must be (..., S={weights.shape[-1]}, d_v) to match weights {weights.shape}, "
             f"got {value.shape}"
         )
-    dtype = computing_dtype(xp, value.dtype)
-    value_in = xp.astype(value, dtype, copy=False)
-    mixed = xp.astype(weights, dtype, copy=False) @ value_in
+    return unchecked_weighted_values(xp, weights, value)
+
+
+def unchecked_weighted_values(xp: Namespace, weights: Array, value: Array) -> Array:
+    """Do what :func:`weighted_values` does, without its checks."""
+    value_in = widen(xp, value)
+    mixed = widen(xp, weights) @ value_in
     # A mixture is no longer than its longest part: rounding alone takes it past the largest float.
-    limit = float(xp.finfo(dtype).max)
+    limit = largest_float(xp, value_in.dtype)
     finite = xp.all(xp.isfinite(value_in), axis=-2, keepdims=True)
-    mixed = xp.where(finite, xp.clip(mixed, -limit, limit), mixed)
-    return xp.astype(mixed, value.dtype, copy=False)
+    mixed = xp.where(finite, xp.minimum(xp.maximum(mixed, -limit), limit), mixed)
+    return cast(xp, mixed, value.dtype)
 
 
 def _check(xp: Namespace, scores: Array, axis: int) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import attention, encoder, grid, measure, steps
+from benchmarks import attention, encoder, grid, measure, small_calls, steps
 from benchmarks.implementations import CANDIDATES, WIDTH, Problem
 from companion.kernels import exponential
 from companion.kernels.cpu import STRIP
@@ -378,3 +378,25 @@ class TestRecords:
     def test_the_encoder_holds_both_implementations(self, folder, batch):
         times = committed(folder, "encoder")[batch]["times"]
         assert [record["implementation"] for record in times] == ["companion", encoder.PUBLISHED]
+
+
+# --- small calls
+
+
+def test_a_small_call_is_timed_beside_its_own_arithmetic(monkeypatch):
+    monkeypatch.setattr(measure, "wait_until_idle", lambda: None)
+    result = small_calls.run(repeats=3, calls=2)
+    assert [found["problem"] for found in result["problems"]] == ["attention", "block"]
+    for found in result["problems"]:
+        assert found["companion"]["seconds"] > 0
+        assert found["arithmetic"]["seconds"] > 0
+    monkeypatch.setattr(small_calls, "attention", lambda *arrays: arrays[-1])
+    with pytest.raises(AssertionError, match="Not equal"):
+        small_calls.run(repeats=1, calls=1)
+
+
+def test_the_recorded_small_calls_take_at_most_four_times_their_arithmetic():
+    result = json.loads((RESULTS / "small_calls.json").read_text(encoding="utf-8"))
+    ratios = {found["problem"]: found["ratio"] for found in result["problems"]}
+    assert set(ratios) == {"attention", "block"}
+    assert max(ratios.values()) <= 4

@@ -13,32 +13,26 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 STEPS = ["packing", "positions", "projections", "scores", "softmax", "masks", "norms"]
-MODEL = [
-    "array_types",
-    "extras",
-    "arrays",
-    "parameters",
-    *STEPS,
-    "kernels",
-    "attention",
-    "heads",
-    "feed_forward",
-    "block",
-]
+GROUND = ["array_types", "libraries", "arrays", "parameters"]
+MODEL = [*GROUND, *STEPS, "kernels", "attention", "heads", "feed_forward", "block"]
 USES = ["encoder", "cost", "examples", "loops"]
 # The law: each room of the library, and the rooms that it may import from, which stand before it.
 LAYERS = [
     ("array_types", []),
+    ("libraries", ["array_types"]),
     ("extras", []),
-    ("arrays", ["array_types"]),
-    ("parameters", ["arrays"]),
-    *[(step, ["arrays", "parameters"]) for step in STEPS],
-    ("kernels", ["arrays", *STEPS]),
-    ("attention", ["arrays", *STEPS, "kernels"]),
-    ("heads", ["arrays", "parameters", *STEPS, "attention"]),
-    ("feed_forward", ["arrays", "parameters", *STEPS]),
-    ("block", ["arrays", "parameters", *STEPS, "heads", "feed_forward"]),
-    *[(use, [*MODEL, "encoder"] if use == "examples" else MODEL) for use in USES],
+    ("arrays", ["array_types", "libraries"]),
+    ("parameters", ["libraries", "arrays"]),
+    *[(step, GROUND) for step in STEPS],
+    ("kernels", [*GROUND, *STEPS]),
+    ("attention", [*GROUND, *STEPS, "kernels"]),
+    ("heads", [*GROUND, *STEPS, "attention"]),
+    ("feed_forward", [*GROUND, *STEPS]),
+    ("block", [*GROUND, *STEPS, "heads", "feed_forward"]),
+    ("encoder", [*MODEL, "extras"]),
+    ("cost", MODEL),
+    ("examples", [*MODEL, "encoder"]),
+    ("loops", MODEL),
     ("pitfalls", [*MODEL, *USES]),
     ("exercises", [*MODEL, *USES, "pitfalls"]),
     ("figures.kit", ["arrays", "extras"]),

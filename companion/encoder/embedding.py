@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from companion.arrays import Array
 from companion.norms import NormParameters, layer_norm
 from companion.packing import embed
-from companion.parameters import check_parameters
+from companion.parameters import Parameters, check_parameters
 from companion.positions import add_positions
 
 __all__ = ["EmbeddingParameters", "embed_tokens"]
 
 
 @dataclass(frozen=True, eq=False)
-class EmbeddingParameters:
+class EmbeddingParameters(Parameters):
     """What packs token ids into the X of the first block.
 
     Attributes

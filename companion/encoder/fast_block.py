@@ -71,7 +71,7 @@ def lay_out(parameters: BlockParameters) -> LaidOut:
     LaidOut
         A copy of the projections; a weight that changes afterwards needs another.
     """
-    p = parameters.attention
+    p: Any = parameters.attention
     weights = [np.moveaxis(w, 0, 1).reshape(w.shape[1], -1) for w in (p.w_q, p.w_k, p.w_v)]
     biases = [b.reshape(-1) for b in (p.b_q, p.b_k, p.b_v)]
     return LaidOut(np.concatenate(weights, axis=1), np.concatenate(biases), parameters)
@@ -150,7 +150,7 @@ def _add(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _attend(x: np.ndarray, lengths: Sequence[int], laid_out: LaidOut) -> np.ndarray:
     """Let the tokens of each sentence attend to one another: (N_1 + … + N_B, d)."""
-    p = laid_out.parameters.attention
+    p: Any = laid_out.parameters.attention
     projected = _add(x @ laid_out.w_qkv, laid_out.b_qkv)
     cuts = np.cumsum([p.b_q.size, p.b_k.size])
     query, key, value = (

@@ -1,6 +1,6 @@
 """Pooling: the rows of a sentence's tokens, made one unit vector."""
 
-from companion.arrays import Array, array_namespace, computing_dtype, require_floating
+from companion.arrays import Array, Namespace, array_namespace, cast, require_floating, widen
 
 __all__ = ["mean_pool", "unit_rows"]
 
@@ -43,11 +43,16 @@ def mean_pool(states: Array, token_mask: Array | None = None) -> Array:
             f"token_mask must be {states.shape[:-1]} to match states {states.shape}, "
             f"got {token_mask.shape}"
         )
-    wide = xp.astype(states, computing_dtype(xp, states.dtype), copy=False)
+    return unchecked_mean_pool(xp, states, token_mask)
+
+
+def unchecked_mean_pool(xp: Namespace, states: Array, token_mask: Array) -> Array:
+    """Do what :func:`mean_pool` does, without its checks."""
+    wide = widen(xp, states)
     kept = xp.where(token_mask[..., None], wide, xp.zeros_like(wide))
     count = xp.sum(xp.astype(token_mask, wide.dtype), axis=-1)[..., None]
     mean = xp.sum(kept, axis=-2) / xp.where(count == 0, xp.ones_like(count), count)
-    return xp.astype(mean, states.dtype, copy=False)
+    return cast(xp, mean, states.dtype)
 
 
 def unit_rows(x: Array) -> Array:
@@ -73,12 +78,18 @@ def unit_rows(x: Array) -> Array:
     require_floating(xp, x=x)
     if x.ndim < 1:
         raise ValueError(f"x must be (..., d), got shape {x.shape}")
-    wide = xp.astype(x, computing_dtype(xp, x.dtype), copy=False)
+    return unchecked_unit_rows(xp, x)
+
+
+def unchecked_unit_rows(xp: Namespace, x: Array) -> Array:
+    """Do what :func:`unit_rows` does, without its checks."""
+    wide = widen(xp, x)
     if wide.shape[-1] == 0:
         return x
     largest = xp.max(xp.abs(wide), axis=-1, keepdims=True)
     # Squares of the numbers themselves could leave the range of the floats.
     wide = wide / xp.where(largest == 0, xp.ones_like(largest), largest)
-    length = xp.sqrt(xp.sum(wide * wide, axis=-1, keepdims=True))
-    units = wide / xp.where(length == 0, xp.ones_like(length), length)
-    return xp.astype(units, x.dtype, copy=False)
+    square = xp.sum(wide * wide, axis=-1, keepdims=True)
+    # A row of zeros is put aside before the root, which has no finite slope at 0.
+    length = xp.sqrt(xp.where(square == 0, xp.ones_like(square), square))
+    return cast(xp, wide / length, x.dtype)

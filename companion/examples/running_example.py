@@ -11,6 +11,7 @@ from companion.arrays import Array, DType, Namespace, array_module
 from companion.block import BlockParameters
 from companion.feed_forward import FeedForwardParameters
 from companion.heads import AttentionParameters
+from companion.libraries import dtype_named
 from companion.norms import NormParameters
 from companion.packing import build_vocabulary, embed, token_ids
 from companion.positions import add_positions
@@ -135,7 +136,7 @@ def running_example(xp: Namespace | None = None, dtype: DType = None) -> Running
     RunningExample
     """
     xp = array_module() if xp is None else xp
-    dtype = xp.float64 if dtype is None else dtype
+    dtype = dtype_named(xp, "float64") if dtype is None else dtype
     vocabulary = build_vocabulary(TOKENS)
     tables = (EMBEDDING, POSITIONS, W_Q, W_K, W_V)
     embedding, positions, w_q, w_k, w_v = (xp.asarray(t, dtype=dtype) for t in tables)

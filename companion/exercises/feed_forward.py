@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import array_module, random_normal
+from companion.arrays import array_module, random_normal, to_numpy
 from companion.exercises.feedback import (
     Feedback,
     entries,
@@ -127,7 +127,7 @@ def _check_pruned(pruned: Any, network: FeedForwardParameters, m: int) -> None:
     coarseness = rounding(floats(pruned.w_1))
     for scale in (0.1, 1.0, 10.0):
         x = scale * np.random.default_rng(6).standard_normal((9, width))
-        right = feed_forward(x, silent)
+        right = to_numpy(feed_forward(x, silent))
         gap = np.abs(run(feed_forward, x, kept, trouble=STOPS) - right)
         if not (gap <= coarseness * np.abs(right).max()).all():
             raise Feedback(

@@ -124,4 +124,6 @@ def _check_output(
 
 def _output(parameters: AttentionParameters, x: np.ndarray) -> np.ndarray:
     trouble = "It does not take the same input:"
-    return run(multi_head_attention, x, on_the_host(parameters, trouble=trouble), trouble=trouble)
+    host = on_the_host(parameters, trouble=trouble)
+    output: np.ndarray = run(multi_head_attention, x, host, trouble=trouble)
+    return output

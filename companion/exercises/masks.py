@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from companion.arrays import to_numpy
 from companion.examples.running_example import running_example
 from companion.exercises.feedback import (
     LARGEST,
@@ -84,7 +85,8 @@ def _exposing_change(attempt: Any) -> str:
     what_to_do = "give a pair (changed_key, changed_value)"
     pair = entries(attempt, 2, what_to_do)
     example = running_example(np)
-    query, *own = project_qkv(example.x, example.w_q[0], example.w_k[0], example.w_v[0])
+    made = project_qkv(example.x, example.w_q[0], example.w_k[0], example.w_v[0])
+    query, *own = (to_numpy(rows) for rows in made)
     changed = []
     for name, given, unchanged in zip(("key", "value"), pair, own, strict=True):
         host = floats(written_out(given, what_to_do), unchanged.shape, f"that of {name}")
@@ -98,8 +100,8 @@ def _exposing_change(attempt: Any) -> str:
                 f"Only the last row may change: changed_{name} differs from {name} before it."
             )
         changed.append(np.concatenate([unchanged[:-1], host[-1:]]))
-    before = attention_masked_after_softmax(query, *own)
-    after = attention_masked_after_softmax(query, *changed)
+    before = to_numpy(attention_masked_after_softmax(query, *own))
+    after = to_numpy(attention_masked_after_softmax(query, *changed))
     if np.array_equal(before[:-1], after[:-1]):
         raise Feedback(
             "Earlier rows of the broken variant keep every bit: it is not exposed. Where does a "

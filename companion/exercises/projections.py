@@ -57,8 +57,8 @@ def check_symmetric_partner(attempt: Any) -> None:
 def _symmetric_partner(attempt: Any) -> str:
     given = written_out(attempt, "set partner to an array of shape (6, 3)")
     partner = finite(given, (6, 3), "that of W^Q")
-    w_q = running_example(np).w_q[0]
-    form = bilinear_form(w_q, partner.astype(w_q.dtype))
+    w_q = to_numpy(running_example(np).w_q[0])
+    form = to_numpy(bilinear_form(w_q, partner.astype(w_q.dtype)))
     i, j = np.unravel_index(np.argmax(np.abs(form - form.T)), form.shape)
     if not abs(form[i, j] - form[j, i]) <= rounding(partner) * np.max(np.abs(form)):
         raise Feedback(

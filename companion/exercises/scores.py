@@ -110,7 +110,8 @@ def _check_scores(
 def _sizes(query: Any, key: Any) -> np.ndarray:
     """Return the largest that each score could be, against which its rounding counts."""
     q, k = (np.linalg.norm(to_numpy(rows).astype(np.float64), axis=-1) for rows in (query, key))
-    return q[..., :, None] * k[..., None, :]
+    sizes: np.ndarray = q[..., :, None] * k[..., None, :]
+    return sizes
 
 
 def check_covariance(attempt: Any) -> None:

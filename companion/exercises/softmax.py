@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import array_module
+from companion.arrays import array_module, to_numpy
 from companion.examples.running_example import running_example
 from companion.exercises.feedback import (
     Feedback,
@@ -46,7 +46,7 @@ def _rising_tokens(attempt: Any) -> str:
         raise Feedback(f"{strangers[0]!r:.40} is none of the tokens {', '.join(example.tokens)}.")
     query, key, _ = project_qkv(example.x, example.w_q[0], example.w_k[0], example.w_v[0])
     scores = scaled_scores(query, key)[2]
-    rises = softmax(2 * scores) > softmax(scores)
+    rises = to_numpy(softmax(2 * scores) > softmax(scores))
     rising = {token for token, more in zip(example.tokens, rises, strict=True) if more}
     falling = set(named) - rising
     if falling:
@@ -72,7 +72,7 @@ def _jacobian_product(attempt: Any) -> str:
     back = function(attempt)
     rng = np.random.default_rng(1)
     for shape, spread, size in (((3, 7), 1, 1), ((4,), 3, 1e3), ((2, 3, 5), 0.3, 1e-3)):
-        w = softmax(spread * rng.standard_normal(shape))
+        w = to_numpy(softmax(spread * rng.standard_normal(shape)))
         g = size * (1 + rng.standard_normal(shape))
         case = f" for arrays of shape {shape}"
         returned = result(back, *_moved(w, g), case=case)

@@ -10,7 +10,7 @@ _lock = threading.RLock()
 _found: tuple[int, list[Any]] = (-1, [])  # modules when it was looked, and what was there
 _noted: dict[str, int] = {}  # threads that each library has when it is let go, by its file
 _writing = False  # while this module sets a limit itself
-_originals: dict[type, tuple[Any, Any]] = {}  # of a controller: how it reads and writes
+_originals: dict[Any, tuple[Any, Any]] = {}  # of a controller: how it reads and writes
 
 
 def libraries() -> list[Any]:
@@ -72,7 +72,7 @@ def _let_anyone_write(library: Any) -> None:
         library.clear_controlling_thread(force=True)
 
 
-def _teach(controller: type) -> None:
+def _teach(controller: Any) -> None:
     """Let others read and write what a library will have when it is let go, while it is held.
 
     A limit that someone begins during a call of ours would otherwise note the one thread of the

@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-import array_api_compat.numpy as xp
+import array_api_compat.numpy
 import numpy as np
 
-from companion.arrays import computing_dtype
+from companion.arrays import Namespace, computing_dtype
 from companion.kernels import exponential
 from companion.kernels.bounds import SAFE, Bounds, norms
 from companion.kernels.reach import Reach, as_slice
 from companion.kernels.textbook import textbook_attention
+
+xp = cast(Namespace, array_api_compat.numpy)
 
 ROWS = 512
 """Queries of a tile."""
@@ -52,6 +54,12 @@ class Piece(NamedTuple):
 
 class Worker:
     """The loops of one thread, and the arrays that they fill again and again."""
+
+    # Of the job that is filled, and None between two of them.
+    job: Any
+    key: Any
+    value: Any
+    bounds: Any
 
     def __init__(self, dtype: Any) -> None:
         self.dtype = np.dtype(computing_dtype(np, dtype))
@@ -293,6 +301,8 @@ class Worker:
             masks = job.reach.masks(xp, None, some, keys)
             if job.mask is not None:
                 masks.append(job.mask[:, as_slice(some), as_slice(keys)])
-            parts = (job.query[:, as_slice(some)], *(a[:, as_slice(keys)] for a in job[1:3]))
-            mixed, _ = textbook_attention(xp, *parts, masks, job.scale, job.softcap)
+            query, seen = job.query[:, as_slice(some)], as_slice(keys)
+            key, value = job.key[:, seen], job.value[:, seen]
+            given = (query, key, value, masks, job.scale, job.softcap)
+            mixed: Any = textbook_attention(xp, *given)[0]
             np.copyto(job.output[:, as_slice(some)], mixed, where=~done[:, here])

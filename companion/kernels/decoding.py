@@ -1,15 +1,17 @@
 """Few queries against many keys, as when a model generates: the keys are cut, and states merged."""
 
-from typing import Any
+from typing import Any, cast
 
-import array_api_compat.numpy as xp
+import array_api_compat.numpy
 import numpy as np
 
-from companion.arrays import computing_dtype
+from companion.arrays import Namespace, computing_dtype
 from companion.kernels import exponential
 from companion.kernels.reach import Reach, as_slice
 from companion.kernels.textbook import textbook_attention
 from companion.kernels.threads import parallel_map
+
+xp = cast(Namespace, array_api_compat.numpy)
 
 FEW = 32
 """Queries below which the keys and values are read where they lie, and not laid out anew."""
@@ -30,7 +32,7 @@ def attend_few(
     scale: float,
     softcap: float | None,
     workers: int,
-) -> Any:
+) -> np.ndarray:
     """Compute attention of T < 32 queries, the arguments broadcast to one batch of heads."""
     *batch, heads, count, _ = query.shape
     shared, length = key.shape[-3:-1]
@@ -39,11 +41,13 @@ def attend_few(
     parts = [range(start, min(start + PART, length)) for start in range(0, length, PART)]
     places = [(*index, j) for index in np.ndindex(*batch) for j in range(shared)]
 
-    def head(place: tuple[int, ...]) -> tuple[Any, ...]:
+    offsets: Any = reach.offset  # an array, as the others of the batch
+
+    def head(place: tuple[int, ...]) -> tuple[Any, Any, Any, Any, Reach]:
         """Cut out one key head and the query heads that it serves."""
         *index, j = place
         some = slice(j * size, (j + 1) * size)
-        placed = reach._replace(offset=int(reach.offset[tuple(index)]))
+        placed = reach._replace(offset=int(offsets[tuple(index)]))
         masked = None if mask is None else mask[tuple(index)][some]
         return query[tuple(index)][some], key[place], value[place], masked, placed
 

@@ -7,13 +7,15 @@ from companion.arrays import (
     Array,
     Namespace,
     array_namespace,
-    computing_dtype,
+    broadcast_shape,
+    cast,
     require_floating,
     require_same_dtype,
+    widen,
 )
 from companion.kernels.reach import as_slice, mask_part
-from companion.masks import mask_scores
-from companion.scores import scaled_scores
+from companion.masks import check_mask, unchecked_mask_scores
+from companion.scores import check_rows, check_scale, unchecked_scaled_scores
 
 __all__ = [
     "SoftmaxState",
@@ -74,6 +76,11 @@ def softmax_state(scores: Array, value: Array) -> SoftmaxState:
             f"value must be (..., S={scores.shape[-1]}, d_v) to match scores {scores.shape}, "
             f"got {value.shape}"
         )
+    return unchecked_softmax_state(xp, scores, value)
+
+
+def unchecked_softmax_state(xp: Namespace, scores: Array, value: Array) -> SoftmaxState:
+    """Do what :func:`softmax_state` does, without its checks."""
     maximum = xp.max(scores, axis=-1, keepdims=True)
     powers = xp.exp(scores - _finite(xp, maximum))  # (..., T, S)
     return SoftmaxState(maximum, xp.sum(powers, axis=-1, keepdims=True), powers @ value)
@@ -120,6 +127,13 @@ def merge_states(first: SoftmaxState, second: SoftmaxState) -> SoftmaxState:
             f"second must have the shape of first, {first.weighted.shape}, "
             f"got {second.weighted.shape}"
         )
+    return unchecked_merge_states(xp, first, second)
+
+
+def unchecked_merge_states(
+    xp: Namespace, first: SoftmaxState, second: SoftmaxState
+) -> SoftmaxState:
+    """Do what :func:`merge_states` does, without its checks."""
     maximum = xp.maximum(first.maximum, second.maximum)
     shrink_first = xp.exp(first.maximum - _finite(xp, maximum))
     shrink_second = xp.exp(second.maximum - _finite(xp, maximum))
@@ -145,6 +159,11 @@ def state_output(state: SoftmaxState) -> Array:
     """Divide the weighted values by the total: attention's output (..., T, d_v), 0 for no key."""
     _check_states(state=state)
     xp = array_namespace(total=state.total)
+    return unchecked_state_output(xp, state)
+
+
+def unchecked_state_output(xp: Namespace, state: SoftmaxState) -> Array:
+    """Do what :func:`state_output` does, without its checks."""
     return state.weighted / xp.where(state.total == 0, xp.ones_like(state.total), state.total)
 
 
@@ -202,16 +221,20 @@ def online_attention(
             f"value must be (..., S={key.shape[-2]}, d_v) to match key {key.shape}, "
             f"got {value.shape}"
         )
-    dtype = query.dtype
-    query, key, value = (
-        xp.astype(array, computing_dtype(xp, dtype), copy=False) for array in (query, key, value)
-    )
+    check_rows(xp, query, key)
+    scale = check_scale(scale, query.shape[-1])
+    if attn_mask is not None:
+        batch = broadcast_shape(query.shape[:-2], key.shape[:-2])
+        check_mask(xp, attn_mask, (*batch, query.shape[-2], key.shape[-2]), "mask")
+    dtype, queries = query.dtype, range(query.shape[-2])
+    query, key, value = widen(xp, query), widen(xp, key), widen(xp, value)
     state = None
     for start in range(0, key.shape[-2], block_size):
         keys = range(start, min(start + block_size, key.shape[-2]))
-        scores = scaled_scores(query, key[..., as_slice(keys), :], scale=scale)  # (..., T, block)
+        span = as_slice(keys)
+        scores = unchecked_scaled_scores(xp, query, key[..., span, :], scale)  # (..., T, block)
         if attn_mask is not None:
-            scores = mask_scores(scores, mask_part(attn_mask, range(query.shape[-2]), keys))
-        part = softmax_state(scores, value[..., as_slice(keys), :])
-        state = part if state is None else merge_states(state, part)
-    return xp.astype(state_output(state), dtype, copy=False)
+            scores = unchecked_mask_scores(xp, scores, mask_part(attn_mask, queries, keys))
+        part = unchecked_softmax_state(xp, scores, value[..., span, :])
+        state = part if state is None else unchecked_merge_states(xp, state, part)
+    return cast(xp, unchecked_state_output(xp, state), dtype)

@@ -7,7 +7,7 @@ import array_api_compat
 import numpy as np
 
 from companion.arrays import Array, Namespace
-from companion.masks import FAR, is_offset_array, position_mask
+from companion.masks import FAR, is_offset_array, unchecked_position_mask
 
 
 class Reach(NamedTuple):
@@ -16,6 +16,11 @@ class Reach(NamedTuple):
     offset: int | Array
     left: int
     right: int
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there is a key that some query does not see, if there are keys enough."""
+        return self.left >= 0 or self.right >= 0
 
     def keys(self, rows: range, count: int) -> range:
         """Return the keys, out of `count`, that some of these rows see."""
@@ -45,11 +50,11 @@ class Reach(NamedTuple):
 
     def masks(self, xp: Namespace, device: Any, rows: range, keys: range) -> list[Array]:
         """Return the mask of these rows and keys, in a list that is empty without a bound."""
-        if self.left < 0 and self.right < 0:
+        if not self.is_bounded:
             return []
         offset = self.offset + (rows.start - keys.start)
-        bounds = {"left": self.left, "right": self.right}
-        return [position_mask(len(rows), len(keys), offset, **bounds, xp=xp, device=device)]
+        sizes, bounds = (len(rows), len(keys)), (self.left, self.right)
+        return [unchecked_position_mask(xp, device, *sizes, offset, *bounds)]
 
 
 def as_slice(span: range) -> slice:

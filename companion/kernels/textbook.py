@@ -1,24 +1,28 @@
 """Attention as the equation reads: all scores, all weights, then the mixtures."""
 
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
-
-from companion.arrays import Array, Namespace, computing_dtype
-from companion.masks import mask_scores
-from companion.scores import scaled_scores, soft_cap
-from companion.softmax import softmax, weighted_values
+from companion.arrays import Array, Namespace, array_namespace, broadcast_shape, cast, widen
+from companion.masks import unchecked_mask_scores
+from companion.scores import unchecked_scaled_scores, unchecked_soft_cap
+from companion.softmax import unchecked_softmax, unchecked_weighted_values
 
 __all__ = ["textbook_attention"]
 
 
 def masked_softmax(scores: Array, masks: list[Array], softcap: float | None) -> Array:
     """Turn scaled scores into weights: the cap, then the masks, then the softmax."""
-    scores = soft_cap(scores, softcap)
+    return unchecked_masked_softmax(array_namespace(scores=scores), scores, masks, softcap)
+
+
+def unchecked_masked_softmax(
+    xp: Namespace, scores: Array, masks: list[Array], softcap: float | None
+) -> Array:
+    """Do what `masked_softmax` does, without its checks."""
+    scores = unchecked_soft_cap(xp, scores, softcap)
     for mask in masks:
-        scores = mask_scores(scores, mask)
-    return softmax(scores)
+        scores = unchecked_mask_scores(xp, scores, mask)
+    return unchecked_softmax(xp, scores, -1)
 
 
 def textbook_attention(
@@ -30,33 +34,36 @@ def textbook_attention(
     scale: float,
     softcap: float | None,
     *,
-    weigh: Callable[..., Any] = masked_softmax,
+    weigh: Callable[[Array, list[Array], float | None], Array] | None = None,
 ) -> tuple[Array, Array]:
     """Follow :eq:`eq-attention` with all weights in memory at once: (output, weights).
 
     The arguments are those of :func:`companion.scaled_dot_product_attention`, checked there, with
-    all masks in one list. `weigh` takes the scaled scores, the masks and the cap; it may write the
+    all masks in one list. `weigh` takes the place of `masked_softmax`; it may write the
     weights into the scores' memory.
     """
     dtype = query.dtype
-    query, key, value = (
-        xp.astype(array, computing_dtype(xp, dtype), copy=False) for array in (query, key, value)
-    )
+    query, key, value = widen(xp, query), widen(xp, key), widen(xp, value)
     rows = query.shape[-3:-1]  # (H, T), or (T,) for one head
-    scores = scaled_scores(_group(xp, query, key), key, scale=scale)
-    scores = _broadcast(xp, _ungroup(xp, scores, rows), masks)
-    weights = weigh(scores, masks, softcap)  # (..., H, T, S)
-    output = _ungroup(xp, weighted_values(_group(xp, weights, value), value), rows)
+    scores = unchecked_scaled_scores(xp, _group(xp, query, key), key, scale)
+    scores = _ungroup(xp, scores, rows)  # (..., H, T, S)
+    if masks:
+        scores = _broadcast(xp, scores, masks)
+    if weigh is None:
+        weights = unchecked_masked_softmax(xp, scores, masks, softcap)
+    else:
+        weights = weigh(scores, masks, softcap)
+    output = _ungroup(xp, unchecked_weighted_values(xp, _group(xp, weights, value), value), rows)
     if masks:
         # 0 · ∞ is NaN, so a row of zero weights does not yet make a row of zeros.
         blind = xp.all(weights == 0, axis=-1, keepdims=True)
         output = xp.where(blind, xp.zeros_like(output), output)
-    return xp.astype(output, dtype, copy=False), xp.astype(weights, dtype, copy=False)
+    return cast(xp, output, dtype), cast(xp, weights, dtype)
 
 
 def _broadcast(xp: Namespace, scores: Array, masks: list[Array]) -> Array:
     """Give the scores the batch of the masks, which may be that of the values."""
-    shape = np.broadcast_shapes(scores.shape, *(mask.shape for mask in masks))
+    shape = broadcast_shape(scores.shape, *(mask.shape for mask in masks))
     return (
         scores if shape == scores.shape else xp.asarray(xp.broadcast_to(scores, shape), copy=True)
     )
@@ -64,7 +71,7 @@ def _broadcast(xp: Namespace, scores: Array, masks: list[Array]) -> Array:
 
 def _group(xp: Namespace, rows: Array, shared: Array) -> Array:
     """Stack the rows of all heads that share a key/value head: (..., H_kv, H/H_kv · T, n)."""
-    if rows.ndim == 2:
+    if rows.ndim == 2 or rows.shape[-3] == shared.shape[-3]:
         return rows
     *batch, heads, length, width = rows.shape
     groups = shared.shape[-3]
@@ -73,4 +80,6 @@ def _group(xp: Namespace, rows: Array, shared: Array) -> Array:
 
 def _ungroup(xp: Namespace, rows: Array, heads_and_length: tuple[int, ...]) -> Array:
     """Undo :func:`_group`: (..., H, T, n)."""
+    if rows.shape[-len(heads_and_length) - 1 : -1] == heads_and_length:
+        return rows
     return xp.reshape(rows, (*rows.shape[:-3], *heads_and_length, rows.shape[-1]))

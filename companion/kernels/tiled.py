@@ -3,12 +3,12 @@
 import math
 import threading
 from collections import deque
-from typing import Any
+from typing import Any, cast
 
 import array_api_compat
 import numpy as np
 
-from companion.arrays import computing_dtype
+from companion.arrays import Array, Namespace, computing_dtype
 from companion.kernels.cpu import KEYS, ROWS, Job, Worker
 from companion.kernels.decoding import FEW, attend_few
 from companion.kernels.gpu import fused_softmax
@@ -26,16 +26,16 @@ TOGETHER = 2**18
 
 
 def tiled_attention(
-    xp: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    attn_mask: Any,
+    xp: Namespace,
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None,
     reach: Reach,
     scale: float,
     softcap: float | None,
     threads: int | None,
-) -> Any:
+) -> Array:
     """Compute :eq:`eq-attention` in memory that grows with the length, not with its square.
 
     The arguments are those of :func:`companion.scaled_dot_product_attention`, checked there, but
@@ -53,22 +53,22 @@ def tiled_attention(
     return on_cores(query, key, value, attn_mask, reach, scale, softcap, threads)
 
 
-def _on_numpy(xp: Any, query: Any) -> bool:
+def _on_numpy(xp: Namespace, query: Array) -> bool:
     """Say whether the arrays are NumPy's, and of a kind whose bits the loops know."""
     known = (np.float32, np.float64)
     return array_api_compat.is_numpy_namespace(xp) and computing_dtype(xp, query.dtype) in known
 
 
 def _in_row_blocks(
-    xp: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    attn_mask: Any,
+    xp: Namespace,
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None,
     reach: Reach,
     scale: float,
     softcap: float | None,
-) -> Any:
+) -> Array:
     """Follow the equation for some queries of all heads at a time, on CuPy in fused kernels."""
     weigh = fused_softmax if array_api_compat.is_cupy_namespace(xp) else masked_softmax
     count, length = query.shape[-2], key.shape[-2]
@@ -84,24 +84,24 @@ def _in_row_blocks(
         keys = reach.keys(rows, length)
         masks = [] if attn_mask is None else [mask_part(attn_mask, rows, keys)]
         masks += reach.masks(xp, device, rows, keys)
-        parts = (
-            array[..., as_slice(span), :]
-            for array, span in ((query, rows), (key, keys), (value, keys))
+        some, seen = query[..., as_slice(rows), :], as_slice(keys)
+        mixed, weights = textbook_attention(
+            xp, some, key[..., seen, :], value[..., seen, :], masks, scale, softcap, weigh=weigh
         )
-        mixed, weights = textbook_attention(xp, *parts, masks, scale, softcap, weigh=weigh)
         if len(keys) < length:
             mixed = mixed + _spoilt(xp, value, keys, mixed, weights)
         blocks.append(xp.astype(mixed, dtype, copy=False))
     return xp.concat(blocks, axis=-2)
 
 
-def _spoilt(xp: Any, value: Any, keys: range, mixed: Any, weights: Any) -> Any:
+def _spoilt(xp: Namespace, value: Array, keys: range, mixed: Array, weights: Array) -> Array:
     """Return NaN where a value that is not finite, of keys that were left out, counts 0 · ∞ times.
 
     Asking whether there is one would wait for the device.
     """
     rest = (value[..., : keys.start, :], value[..., keys.stop :, :])
-    zeros = sum(xp.sum(0 * part, axis=-2, keepdims=True) for part in rest)  # (..., H_kv, 1, d_v)
+    zeros: Any = sum(xp.sum(0 * part, axis=-2, keepdims=True) for part in rest)
+    # (..., H_kv, 1, d_v)
     if mixed.ndim > 2:
         group = mixed.shape[-3] // max(zeros.shape[-3], 1)
         zeros = xp.repeat(zeros, group, axis=-3)
@@ -119,7 +119,7 @@ def on_cores(
     softcap: float | None,
     threads: int | None,
     loops: type[Worker] = Worker,
-) -> Any:
+) -> Array:
     """Share the heads, and parts of their rows, between the cores, each with loops of its own."""
     workers = thread_count(threads)
     batch = np.broadcast_shapes(*(array.shape[:-3] for array in (query, key, value)))
@@ -130,10 +130,9 @@ def on_cores(
     )
     if attn_mask is not None:
         attn_mask = np.broadcast_to(attn_mask, (*batch, heads, count, length))
-    reach = reach._replace(offset=np.broadcast_to(reach.offset, batch))
+    reach = reach._replace(offset=np.broadcast_to(cast(Any, reach.offset), batch))
     if count < FEW:
-        whole = (query, key, value, attn_mask, reach, scale, softcap)
-        return attend_few(*whole, workers)
+        return attend_few(query, key, value, attn_mask, reach, scale, softcap, workers)
     # Short heads go together, in calls of NumPy that are long enough for the cores to work at once.
     output = np.empty((*batch, heads, count, value.shape[-1]), query.dtype)
     most = max(1, TOGETHER // (min(count, ROWS) * min(length, KEYS)))
@@ -179,12 +178,13 @@ def _worker(loops: type[Worker], dtype: Any) -> Worker:
 
 def _part(job: Job, index: tuple[int, ...], heads: slice, shared: slice, rows: range) -> Job:
     """Cut one job out of the job of a whole batch: some heads of one of its members."""
+    offsets: Any = job.reach.offset  # an array, as the others of the batch
     return job._replace(
         query=job.query[index][heads],
         key=job.key[index][shared],
         value=job.value[index][shared],
         mask=None if job.mask is None else job.mask[index][heads],
-        reach=job.reach._replace(offset=int(job.reach.offset[index])),
+        reach=job.reach._replace(offset=int(offsets[index])),
         rows=rows,
         output=job.output[index][heads],
     )

@@ -87,7 +87,7 @@ def memory_by_length(records: Records) -> Figure:
         y_title="peak memory in MiB",
         x_log=True,
         y_log=True,
-        x_ticks=lengths[::2],
+        x_ticks=lengths[::2].tolist(),
         height=240.0,
     )
 
