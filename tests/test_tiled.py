@@ -502,8 +502,10 @@ def test_the_weights_cannot_be_asked_of_the_tiled_form():
 
 
 def test_an_empty_batch_of_keys():
-    query, key, value = np.ones((1, 2, 5, 3)), np.ones((0, 2, 7, 3)), np.ones((1, 2, 7, 4))
-    assert attend(query, key, value, implementation="tiled").shape == (0, 2, 5, 4)
+    key, value = np.ones((0, 2, 7, 3)), np.ones((1, 2, 7, 4))
+    for queries in (5, 50):
+        query = np.ones((1, 2, queries, 3))
+        assert attend(query, key, value, implementation="tiled").shape == (0, 2, queries, 4)
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0)])
