@@ -1,6 +1,7 @@
 """Many heads: split, attend side by side, merge."""
 
 import inspect
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, overload
@@ -13,8 +14,10 @@ from companion.arrays import (
     Namespace,
     array_module,
     array_namespace,
+    cast,
     require_floating,
     require_library,
+    widen,
 )
 from companion.attention import (
     Call,
@@ -138,11 +141,12 @@ class AttentionParameters(Parameters):
             Array module and floating dtype, as in :func:`companion.random_normal`.
         """
         xp = array_module() if xp is None else xp
+        width, heads = operator.index(width), operator.index(heads)
         if d_k is None and width % heads != 0:
             raise ValueError(f"heads must divide width={width} where d_k is left out, got {heads}")
-        kv_heads = heads if kv_heads is None else kv_heads
-        d_k = width // heads if d_k is None else d_k
-        d_v = d_k if d_v is None else d_v
+        kv_heads = heads if kv_heads is None else operator.index(kv_heads)
+        d_k = width // heads if d_k is None else operator.index(d_k)
+        d_v = d_k if d_v is None else operator.index(d_v)
         shapes = {
             "w_q": (heads, width, d_k),
             "w_k": (kv_heads, width, d_k),
@@ -183,7 +187,7 @@ def split_heads(x: Array, heads: int) -> Array:
     ValueError
         If `x` has fewer than two axes or H does not divide its columns.
     """
-    xp = array_namespace(x=x)
+    xp, heads = array_namespace(x=x), operator.index(heads)
     if x.ndim < 2 or heads < 1 or x.shape[-1] % heads != 0:
         raise ValueError(f"x must be (..., N, H·d_k) with H={heads} heads, got shape {x.shape}")
     return unchecked_split_heads(xp, x, heads)
@@ -254,8 +258,9 @@ def split_packed_projection(
         If the number of columns is another one.
     """
     xp = array_namespace(packed=packed)
-    kv_heads = heads if kv_heads is None else kv_heads
-    d_v = d_k if d_v is None else d_v
+    heads, d_k = operator.index(heads), operator.index(d_k)
+    kv_heads = heads if kv_heads is None else operator.index(kv_heads)
+    d_v = d_k if d_v is None else operator.index(d_v)
     ends = [heads * d_k, (heads + kv_heads) * d_k, (heads + kv_heads) * d_k + kv_heads * d_v]
     if packed.ndim not in (1, 2) or packed.shape[-1] != ends[-1]:
         raise ValueError(
@@ -565,4 +570,5 @@ def head_contributions(
     xp = array_namespace(mixed=mixed)
     rows, d_out = parameters.w_o.shape
     slices = xp.reshape(parameters.w_o, (parameters.heads, rows // parameters.heads, d_out))
-    return mixed @ slices  # (..., H, T, d_v) @ (H, d_v, d_out)
+    added = widen(xp, mixed) @ widen(xp, slices)  # (..., H, T, d_v) @ (H, d_v, d_out)
+    return cast(xp, added, mixed.dtype)

@@ -18,6 +18,7 @@ from companion.arrays import (
     array_namespace,
     broadcast_shape,
     cast,
+    is_floating,
     require_floating,
     require_integer,
 )
@@ -329,7 +330,7 @@ def unchecked_mask_scores(xp: Namespace, scores: Array, mask: Array) -> Array:
 
 def check_mask(xp: Namespace, mask: Array, shape: tuple[int, ...], name: str) -> None:
     """Raise unless `mask` is boolean or floating and broadcasts to the scores' shape."""
-    if mask.dtype != xp.bool and not xp.isdtype(mask.dtype, "real floating"):
+    if mask.dtype != xp.bool and not is_floating(xp, mask.dtype):
         raise TypeError(f"{name} must be boolean or real floating, got {mask.dtype}")
     try:
         fits = broadcast_shape(mask.shape, shape) == shape

@@ -101,7 +101,7 @@ class SentenceEncoder:
             If a text is not valid Unicode, or if `batch_size` is less than 1.
         """
         _check_texts(texts)
-        _check_batch_size(batch_size)
+        batch_size = _checked_batch_size(batch_size)
         word = self.parameters.embedding.word
         xp = array_namespace(word=word)
         if len(texts) == 0:
@@ -257,8 +257,9 @@ def _check_text(text: object, name: str) -> None:
         raise ValueError(f"{name} must be valid Unicode, got {error.reason}: {text!r}") from None
 
 
-def _check_batch_size(size: object) -> None:
+def _checked_batch_size(size: object) -> int:
     if isinstance(size, bool) or not isinstance(size, Integral):
         raise TypeError(f"batch_size must be an integer, got {size!r}")
     if size < 1:
         raise ValueError(f"batch_size must be at least 1, got {size}")
+    return int(size)
