@@ -54,7 +54,9 @@ def _normed_row(attempt: Any) -> str:
         raise Feedback(f"The mean square of your row should be 1, and it is {square:.4f}.")
     given = np.asarray(ROW) - np.mean(ROW)
     if not np.allclose(row, given / math.sqrt((given**2).mean()), rtol=0, atol=1e-3):
-        raise Feedback("Mean and mean square are right, but the entries changed their shape.")
+        raise Feedback(
+            "Mean and mean square are right, but this is no positive multiple of the centred row."
+        )
     return "Right: mean 0, mean square 1, and a positive multiple of the centred row."
 
 

@@ -39,6 +39,8 @@ def check_changed_rows(attempt: Any) -> None:
 def _changed_rows(attempt: Any) -> str:
     what_to_do = "give a pair of sets of row numbers, such as ({1, 2}, {3})"
     alone, mixed = (rows(part, TOKENS, what_to_do) for part in entries(attempt, 2, what_to_do))
+    if alone == {CHANGED - 1}:
+        raise Feedback("Three networks: another row. Are yours counted from one, as ran is row 4?")
     if alone != {CHANGED}:
         raise Feedback("Three networks: what does row i of a network's output depend on?")
     if len(mixed) < TOKENS:
@@ -80,7 +82,10 @@ def _maximum(attempt: Any) -> str:
     if np.median(error / largest) < CLOSE:
         row = int(np.argmax(error / largest))
         s, t = pairs[row]
-        raise Feedback(f"Mostly close, but not exact: for ({s:.3g}, {t:.3g}) it is {got[row]:.3g}.")
+        off = got[row] - pairs[row].max()
+        raise Feedback(
+            f"Mostly close, but not exact: it is off by {off:.2g} for ({s:.3g}, {t:.3g})."
+        )
     raise Feedback("Not the larger one yet. It is t, plus s − t where that is positive.")
 
 

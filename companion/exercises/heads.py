@@ -43,6 +43,8 @@ def _split_entry(attempt: Any) -> str:
         raise Feedback(
             "That is where a reshape alone takes it from. Which token does row 3 belong to?"
         )
+    if (row + 1, column + 1) == SPLIT_ENTRY:
+        raise Feedback("Are your row and your column counted from one?")
     if row != SPLIT_ENTRY[0]:
         raise Feedback("Another token's row: splitting cuts columns and leaves tokens alone.")
     if column != SPLIT_ENTRY[1]:

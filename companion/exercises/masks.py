@@ -42,6 +42,8 @@ def _changed_rows(attempt: Any) -> str:
     named = rows(attempt, TOKENS, "give a set of row numbers from 1 to 5, such as {1, 5}")
     # Row i changes if it may see the changed row, which also is its own query when it is that row.
     right = {i for i in range(1, TOKENS + 1) if i - LEFT <= CHANGED <= i}
+    if named == {row - 1 for row in right}:
+        raise Feedback("Are your rows counted from one? Black stands in row 2.")
     if any(row < CHANGED for row in named):
         raise Feedback("You name a row that stands before black: it would have to see the future.")
     if named - right:

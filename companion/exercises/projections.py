@@ -63,7 +63,8 @@ def _symmetric_partner(attempt: Any) -> str:
     if not abs(form[i, j] - form[j, i]) <= rounding(partner) * np.max(np.abs(form)):
         raise Feedback(
             f"Not symmetric: entry ({i + 1}, {j + 1}) of W^Q (W^K)ᵀ is {form[i, j]:g}, entry "
-            f"({j + 1}, {i + 1}) is {form[j, i]:g}. Which factor M makes W^Q M (W^Q)ᵀ symmetric?"
+            f"({j + 1}, {i + 1}) is {form[j, i]:g}, and they differ by "
+            f"{abs(form[i, j] - form[j, i]):.2g}. Which factor M makes W^Q M (W^Q)ᵀ symmetric?"
         )
     multiple = np.sum(partner * w_q) / np.sum(w_q * w_q) * w_q
     if not np.max(np.abs(partner - multiple)) > BARELY * np.max(np.abs(partner)):

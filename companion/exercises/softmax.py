@@ -134,12 +134,15 @@ def _check_quiet(quiet: Callable[..., Any], scores: np.ndarray) -> None:
     if not _is_quiet(quiet, scores) or not _is_quiet(quiet, 3 * scores - 4):
         raise Feedback("For small scores the weights are not exp(s_j) / (1 + Σ exp(s_l)).")
     if not _is_quiet(quiet, scores + 1000.0):
-        raise Feedback("Small scores come out right; with 1000 added to each, something overflows.")
+        raise Feedback(
+            "Small scores come out right; with 1000 added to each, something "
+            "overflows or is cut off."
+        )
     if not _is_quiet(quiet, scores - 1000.0):
         total = _quiet_weights(quiet, scores - 1000.0).sum(axis=-1).flat[0]
         raise Feedback(
             "Small and large scores come out right; with 1000 taken from each, the weights "
-            f"should all but vanish, and row 0 sums to {total:.2f}."
+            f"should all but vanish, and row 0 sums to {total:.2g}."
         )
 
 
@@ -168,7 +171,7 @@ def _needed_lead(attempt: Any) -> str:
         lead = number(result(needed_lead, n, p, case=case), "return the lead")
         weight = float(softmax(np.where(np.arange(n) == 0, lead, 0.0))[0])
         if not abs(weight - p) <= ROUNDED * p * (1 - p):
-            raise Feedback(f"Your lead{case} gives the one token the weight {weight:.4g}.")
+            raise Feedback(f"Your lead{case} gives the one token the weight {weight:.8g}.")
     return "Right: the needed lead grows like the logarithm of the length."
 
 
