@@ -85,7 +85,7 @@ WHOLE = {
     ),
     "cost.product": lambda n: np.asarray(cost.product(n(100), n(100), n(100)).flops),
     "cost.Sizes": lambda n: np.asarray(
-        cost.total(cost.block(90, 90, cost.Sizes(n(120), n(12)))).flops
+        cost.total(cost.block(90, 90, cost.Sizes(width=n(120), heads=n(12)))).flops
     ),
 }
 LONG_ROWS = np.random.default_rng(5).standard_normal((300, 4))
