@@ -98,9 +98,9 @@ class Sizes:
     itemsize: int = 4
 
     def __post_init__(self) -> None:
-        _checked(width=self.width, heads=self.heads)
-        d_k = self.width // self.heads if self.d_k is None else self.d_k
-        defaults = {"kv_heads": self.heads, "d_k": d_k, "d_v": d_k, "hidden": 4 * self.width}
+        width, heads = _checked(width=self.width, heads=self.heads)
+        d_k = width // heads if self.d_k is None else self.d_k
+        defaults = {"kv_heads": heads, "d_k": d_k, "d_v": d_k, "hidden": 4 * width}
         for name, size in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, size)
