@@ -22,6 +22,14 @@ PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
 # encoding of the locale, and only without LC_ALL does it take UTF-8 where that says C.
 unexport LC_ALL
 
+# From a checkout that may not be written to, what only reads it runs all the same; what writes says so.
+ifneq ($(shell test -w . && echo yes),yes)
+export RUFF_NO_CACHE := true
+export MYPY_CACHE_DIR := /dev/null
+export COVERAGE_FILE := $(shell mktemp -d)/coverage
+UNWRITABLE := echo "nothing can be written into '$(CURDIR)': copy it to where you may write"; exit 1;
+endif
+
 .NOTPARALLEL: # all share one environment
 .DEFAULT_GOAL := help
 .PHONY: help book bundle pdf serve lab test notebooks lint mutants bench lock clean
@@ -30,6 +38,7 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 book: $(READY_BOOK) ## build the book into _build/html; a warning is an error
+	@$(UNWRITABLE)
 	rm -rf _build
 	$(VENV)/bin/jupyter-book build . -W -n --keep-going
 
@@ -63,10 +72,11 @@ mutants: $(READY) ## break the library one line at a time; some test must notice
 
 bench: $(READY) ## measure side by side; PEERS names a Python that has the other libraries
 	$(PEERS) -m benchmarks.cost
-	$(PEERS) -m benchmarks.attention --output benchmarks/results/attention.json
+	$(PEERS) -m benchmarks.attention --output benchmarks/results
+	$(PEERS) -m benchmarks.steps --output benchmarks/results
+	$(PEERS) -m benchmarks.grid --output benchmarks/results
+	$(PEERS) -m benchmarks.encoder --output benchmarks/results
 	$(PEERS) -m benchmarks.small_calls --output benchmarks/results/small_calls.json
-	$(PEERS) -m benchmarks.steps --output benchmarks/results/steps.json
-	$(PEERS) -m benchmarks.encoder --output benchmarks/results/encoder.json
 
 COMPILE = uv pip compile pyproject.toml --group build $(addprefix --upgrade-package ,$(UPGRADE)) \
     --universal --python-version 3.11 --fork-strategy fewest \
@@ -83,6 +93,7 @@ clean: ## go back to a bare checkout
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/activate: # what venv writes last
+	@$(UNWRITABLE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	    { echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not: name one, as in make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
@@ -93,6 +104,7 @@ $(READY): requirements.lock requirements-model.lock
 $(READY_BOOK): requirements-book.lock
 $(READY_LAB): requirements-lab.lock requirements-model.lock
 $(READY) $(READY_BOOK) $(READY_LAB): pyproject.toml | $(VENV)/bin/activate
+	@$(UNWRITABLE)
 	@# A lock is whole, so nothing is left to resolve; pip before 24 trips over an extra in it.
 	$(RUN) -m pip install --quiet --no-deps $(addprefix --requirement ,$(filter %.lock,$^))
 	$(RUN) -m pip install --quiet --no-deps --no-build-isolation --editable .

@@ -1,6 +1,7 @@
 """Causal and full attention side by side: ``python -m benchmarks.attention --help``."""
 
 import argparse
+import json
 import math
 import platform
 from collections.abc import Iterable
@@ -117,7 +118,8 @@ def report(records: list[dict[str, Any]]) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure every part that was asked for."""
+    """Measure every part that was asked for, and write what there is after each problem."""
+    measure.warn_if_busy()
     names = installed(options.only)
     parts: dict[str, list[Problem]] = {
         "lengths": [
@@ -130,12 +132,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "machine": measure.machine(tuple(d for name in names for d in CANDIDATES[name].needs)),
         "threads": "as many as each implementation chooses by itself",
     }
+    if options.resume and options.output.exists():
+        result = resumed(json.loads(options.output.read_text(encoding="utf-8")), result)
     for part in options.parts:
         if part == "memory" and platform.system() != "Linux":
             print("memory is left out: the peak of one call is measured on Linux only")
             continue
-        result[part] = []
+        result.setdefault(part, [])
         for problem in parts[part]:
+            if any(asdict(problem).items() <= record.items() for record in result[part]):
+                continue  # measured before the run was resumed
             kept = fitting(problem, names, options.limit_gib)
             if part == "memory":
                 records = memory(problem, [name for name in kept if name != "floor"])
@@ -143,9 +149,19 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 records = compare(problem, kept, options.repeats)
             report(records)
             result[part] += records
+            if options.output:
+                measure.write(options.output, result)
         if part == "lengths":
             report_means(result[part])
     return result
+
+
+def resumed(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Go on with a record that was broken off, if it is of the same machine, code and day."""
+    same = [{**r["machine"], "load": None} for r in (before, now)]
+    if same[0] != same[1]:
+        raise SystemExit("the record is of another machine, version or day: measure it anew")
+    return before
 
 
 def report_means(records: list[dict[str, Any]]) -> None:
@@ -176,14 +192,18 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--masks", nargs="+", choices=MASKS, default=list(MASKS))
     parser.add_argument("--limit-gib", type=float, default=4.0, help="of all weights, if held")
     parser.add_argument("--output", type=Path, help="write the result there as JSON")
-    return parser.parse_args(given)
+    parser.add_argument("--resume", action="store_true", help="keep what is there, add the rest")
+    options = parser.parse_args(given)
+    if options.output is not None and options.output.is_dir():
+        options.output = measure.folder(options.output) / "attention.json"
+    if options.resume and options.output is None:
+        parser.error("--resume needs --output")
+    return options
 
 
 def main() -> None:
     options = arguments()
-    result = run(options)
-    if options.output:
-        measure.write(options.output, result)
+    run(options)
 
 
 if __name__ == "__main__":

@@ -111,8 +111,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=31, help="timed calls of each")
     parser.add_argument("--output", type=Path, help="write the result there as JSON")
     options = parser.parse_args()
+    measure.warn_if_busy()
     result = run(options.model or model_folder(), options.repeats)
     if options.output:
+        if options.output.is_dir():
+            options.output = measure.folder(options.output) / "encoder.json"
         measure.write(options.output, result)
 
 

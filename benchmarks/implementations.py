@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 import companion
-from companion.kernels.threads import parallel_map
+from companion.kernels import exponential
+from companion.kernels.cpu import ROWS, Job, Worker
+from companion.kernels.reach import Reach
+from companion.kernels.tiled import on_cores
 
 WIDTH = 64
-FLOOR_ROWS = 128
 
 Call = Callable[[], Any]
 
@@ -121,29 +123,34 @@ def jax_call(problem: Problem, inputs: list[np.ndarray]) -> Call:
     return lambda: compiled(*arrays).block_until_ready()
 
 
+class Steps(Worker):
+    """The steps of each tile, and nothing else: no bounds, no masks, no quotients."""
+
+    def fill(self, job: Job) -> None:
+        self.job, self.base = job, exponential.choose(self.dtype)
+        self.heads, self.length, self.first = len(job.query), job.key.shape[-2], 0
+        self.key, self.value = job.key.mT, job.value
+        for start in job.rows[::ROWS]:
+            rows = range(start, min(start + ROWS, job.rows.stop))
+            mixed = job.output[:, rows.start : rows.stop]
+            total = self.room("total", *mixed.shape[:2], 1)
+            begun = False
+            for piece in self._pieces(rows):
+                here = slice(piece.rows.start - rows.start, piece.rows.stop - rows.start)
+                query = job.query[:, piece.rows.start : piece.rows.stop]
+                scores = self._scores(piece, query)
+                self.base.power(scores, out=scores)
+                self._mix(piece, scores, mixed[:, here], total[:, here], begun)
+                begun = True
+
+
 def floor_call(problem: Problem, inputs: list[np.ndarray]) -> Call:
-    """The two products of each tile and the exponentials between them, and nothing else."""
-    query, key, value = (a.reshape(-1, problem.length, WIDTH) for a in inputs)
+    """The products of each tile and the exponential between them, cut and shared as companion's."""
+    query, key, value = inputs
     query = query / np.float32(WIDTH)  # so small that no exponential overflows
-    key = np.ascontiguousarray(key.mT)
-    length, rows = problem.length, min(FLOOR_ROWS, problem.length)
-
-    def one_head(head: int, output: np.ndarray) -> None:
-        buffer = np.empty(rows * length, dtype=np.float32)
-        for start in range(0, length, rows):
-            stop = min(start + rows, length)
-            keys = stop if problem.causal else length
-            tile = buffer[: (stop - start) * keys].reshape(stop - start, keys)
-            np.matmul(query[head, start:stop], key[head, :, :keys], out=tile)
-            np.exp(tile, out=tile)
-            np.matmul(tile, value[head, :keys], out=output[head, start:stop])
-
-    def call() -> np.ndarray:
-        output = np.empty_like(query)
-        parallel_map(partial(one_head, output=output), range(len(query)))
-        return output
-
-    return call
+    key = np.ascontiguousarray(key.mT).mT  # laid out as the kernel would lay it out
+    reach = Reach(0, -1, 0 if problem.causal else -1)
+    return partial(on_cores, query, key, value, None, reach, 1.0, None, None, Steps)
 
 
 CANDIDATES = {

@@ -1,10 +1,12 @@
 """Fair comparisons on one machine: candidates in turn, medians with quartiles, peak memory."""
 
+import datetime
 import gc
 import json
 import math
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -17,9 +19,14 @@ from typing import Any
 import numpy as np
 
 import companion
+from companion.kernels import exponential
 
 MIB = 2**20
 FEWEST_ROUNDS = 5
+PAUSE = 0.03
+"""Seconds that a turn waits at least: some pools' threads look idle before they sleep."""
+BUSY = 0.7
+"""Load of the last minute from which on a warning is given."""
 # Those that decide how many numbers one instruction takes.
 INSTRUCTION_SETS = (
     *("avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_tile"),
@@ -47,8 +54,34 @@ def machine(peers: tuple[str, ...] = ()) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {"companion": companion.__version__, **versions("numpy", *peers)},
         "blas": _blas(),
+        "exponential": exponential.choose(np.dtype(np.float32)).power.__name__,
+        "date": datetime.date.today().isoformat(),
+        "load": _load(),
         "environment": {name: os.environ[name] for name in VARIABLES if name in os.environ},
     }
+
+
+def folder(results: Path) -> Path:
+    """Return where the records of this processor belong, made if need be."""
+    described = machine()
+    widest = [s for s in described["instruction_sets"] if s in ("avx2", "avx512f", "asimd", "sve")]
+    words = f"{described['cpu']} {widest[-1] if widest else ''}".lower()
+    place = results / "-".join(
+        re.findall(r"[a-z0-9]+", re.sub(r"\(.*?\)|\bcpu\b|@.*ghz", "", words))
+    )
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def warn_if_busy() -> None:
+    """Say so where others use the processor: what is measured then says little."""
+    load = _load()
+    if load is not None and load > BUSY:
+        print(f"The machine is busy: {load} processes ran in the last minute. Measure again later.")
+
+
+def _load() -> float | None:
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def versions(*distributions: str) -> dict[str, str]:
@@ -109,9 +142,10 @@ def in_turns(
 def wait_until_idle(*, step: float = 0.01, at_most: float = 1.0) -> None:
     """Sleep until this process uses no more processor time.
 
-    A pool's threads stay awake for up to a tenth of a second after a call, on cores that the next
-    candidate needs.
+    It sleeps a moment in any case. A pool's threads stay awake for up to a tenth of a second after
+    a call, on cores that the next candidate needs.
     """
+    time.sleep(PAUSE)
     for _ in range(round(at_most / step)):
         before = time.process_time()
         time.sleep(step)

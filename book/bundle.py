@@ -103,9 +103,12 @@ def seconds() -> int:
         return int(os.environ["SOURCE_DATE_EPOCH"])
     last = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
     try:
-        return int(subprocess.run(last, capture_output=True, check=True).stdout)
-    except (OSError, subprocess.CalledProcessError):
-        sys.exit("there is no commit to take the time of the files from: set SOURCE_DATE_EPOCH")
+        return int(subprocess.run(last, capture_output=True, check=True, text=True).stdout)
+    except FileNotFoundError:
+        said = "there is no git"
+    except subprocess.CalledProcessError as error:
+        said = f"git says {error.stderr.splitlines()[0]!r}"
+    sys.exit(f"the files get the time of the last commit, but {said}: set SOURCE_DATE_EPOCH")
 
 
 if __name__ == "__main__":

@@ -119,9 +119,14 @@ _NAMESPACES: dict[type, Any] = {np.ndarray: array_api_compat.numpy}  # by the cl
 
 def _namespace(array: Any) -> Any:
     """Return the namespace of an array, None where it is none."""
-    namespace = _NAMESPACES.get(type(array))
+    kind = type(array)
+    namespace = _NAMESPACES.get(kind)
     if namespace is None and array_api_compat.is_array_api_obj(array):
-        namespace = _NAMESPACES[type(array)] = array_api_compat.array_namespace(array)
+        # A matrix multiplies where arrays take products entry by entry, and a masked array leaves
+        # out of its sums what our products would take in.
+        if issubclass(kind, (np.matrix, np.ma.MaskedArray)):
+            return None
+        namespace = _NAMESPACES[kind] = array_api_compat.array_namespace(array)
     return namespace
 
 
@@ -158,14 +163,29 @@ def _library(namespace: Namespace) -> str:
 
 
 @functools.lru_cache
+def is_floating(xp: Namespace, dtype: DType) -> bool:
+    """Say whether a dtype is a real floating one, which NumPy does not know of bfloat16."""
+    return _is_narrow(xp, dtype) or _is_kind(xp, dtype, "real floating")
+
+
+@functools.lru_cache
 def _is_kind(xp: Namespace, dtype: DType, kind: str) -> bool:
-    return xp.isdtype(dtype, kind)
+    try:
+        return xp.isdtype(dtype, kind)
+    except TypeError:  # a dtype that another package brought into NumPy
+        return False
+
+
+def _is_narrow(xp: Namespace, dtype: DType) -> bool:
+    """Say whether a dtype is one of the two floating ones of 16 bits, of any library."""
+    narrow = [getattr(xp, name) for name in ("float16", "bfloat16") if hasattr(xp, name)]
+    return any(dtype == one for one in narrow) or getattr(dtype, "name", "") == "bfloat16"
 
 
 def require_floating(xp: Namespace, **arrays: Array | None) -> None:
     """Raise TypeError unless every array given by name has a real floating dtype (None passes)."""
     for name, array in arrays.items():
-        if array is not None and not _is_kind(xp, array.dtype, "real floating"):
+        if array is not None and not is_floating(xp, array.dtype):
             raise TypeError(f"{name} must have a real floating dtype, got {array.dtype}")
 
 
@@ -177,22 +197,34 @@ def require_integer(xp: Namespace, **arrays: Array | None) -> None:
 
 
 def require_same_dtype(**arrays: Array | None) -> None:
-    """Raise TypeError unless every array given by name has the dtype of the first (None passes)."""
+    """Raise TypeError unless every array given by name has the dtype of the first (None passes).
+
+    The order of its bytes is no part of a dtype here.
+    """
     first, dtype = "", None
     for name, array in arrays.items():
         if array is None:
             continue
         if dtype is None:
             first, dtype = name, array.dtype
-        elif array.dtype != dtype:
+        elif array.dtype != dtype and _native(array.dtype) != _native(dtype):
             raise TypeError(f"{name} must have the dtype of {first}, {dtype}, got {array.dtype}")
 
 
 @functools.lru_cache
 def computing_dtype(xp: Namespace, dtype: DType) -> DType:
-    """Return the dtype in which a result of `dtype` is computed: float32 for 16 bits."""
-    narrow = [getattr(xp, name) for name in ("float16", "bfloat16") if hasattr(xp, name)]
-    return xp.float32 if any(dtype == one for one in narrow) else dtype
+    """Return the dtype in which a result of `dtype` is computed: float32 for 16 bits.
+
+    NumPy's arrays in the other byte order are computed in the machine's own.
+    """
+    dtype = _native(dtype)
+    return xp.float32 if _is_narrow(xp, dtype) else dtype
+
+
+def _native(dtype: DType) -> DType:
+    """Return a dtype of NumPy in the machine's byte order, and any other as it is."""
+    foreign = isinstance(dtype, np.dtype) and not dtype.isnative
+    return dtype.newbyteorder("=") if foreign else dtype
 
 
 def cast(xp: Namespace, x: Array, dtype: DType) -> Array:

@@ -1,40 +1,83 @@
 """Scaled dot-product attention: every earlier module in one call."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args, overload
 
 import array_api_compat
 
-from companion.arrays import array_namespace, broadcast_shape, require_floating, require_same_dtype
+from companion.arrays import (
+    Array,
+    Namespace,
+    array_namespace,
+    broadcast_shape,
+    require_floating,
+    require_same_dtype,
+)
+from companion.kernels.decoding import FEW
 from companion.kernels.reach import Reach
 from companion.kernels.textbook import textbook_attention
 from companion.kernels.threads import thread_count
-from companion.kernels.tiled import tiled_attention
+from companion.kernels.tiled import SCORES, tiled_attention
 from companion.masks import check_mask, check_offset, check_window, is_offset_array
 from companion.scores import check_scale, check_softcap
 
 __all__ = ["scaled_dot_product_attention"]
 
-IMPLEMENTATIONS = ("textbook", "tiled")
+Implementation: TypeAlias = Literal["textbook", "tiled"]
+IMPLEMENTATIONS = get_args(Implementation)
 LARGE = 2**18
 """Scores of all heads together from which on the tiled form is the faster one on NumPy."""
+LARGE_FEW = 2**15
+"""The same where queries are few."""
 
 
+@overload
 def scaled_dot_product_attention(
-    query: Any,
-    key: Any,
-    value: Any,
-    attn_mask: Any = None,
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None = None,
     *,
     is_causal: bool = False,
-    query_offset: Any = 0,
+    query_offset: int | Array = 0,
+    window: tuple[int, int] | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    return_weights: Literal[False] = False,
+    implementation: Implementation | None = None,
+    threads: int | None = None,
+) -> Array: ...
+@overload
+def scaled_dot_product_attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None = None,
+    *,
+    is_causal: bool = False,
+    query_offset: int | Array = 0,
+    window: tuple[int, int] | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    return_weights: Literal[True],
+    implementation: Implementation | None = None,
+    threads: int | None = None,
+) -> tuple[Array, Array]: ...
+def scaled_dot_product_attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None = None,
+    *,
+    is_causal: bool = False,
+    query_offset: int | Array = 0,
     window: tuple[int, int] | None = None,
     scale: float | None = None,
     softcap: float | None = None,
     return_weights: bool = False,
-    implementation: str | None = None,
+    implementation: Implementation | None = None,
     threads: int | None = None,
-) -> Any:
+) -> Array | tuple[Array, Array]:
     """Mix the values by how well each query fits each key (:eq:`eq-attention`).
 
     The scores are scaled, soft-capped, shifted by a float mask, then hidden by the boolean,
@@ -66,7 +109,8 @@ def scaled_dot_product_attention(
         ``"textbook"`` forms all weights; ``"tiled"`` never holds more than a tile of them, and
         its memory grows with T and S but not with T·S, and it looks at values, so it is not for
         ``jax.jit``. None takes the tiled form on NumPy from a number of scores on where it is the
-        faster one, unless the weights are asked for.
+        faster one, and on CuPy where the scores would not fit a block of it, unless the weights
+        are asked for.
     threads : int, optional
         How many threads the tiled form may use on NumPy; see :func:`companion.thread_count`.
 
@@ -102,25 +146,25 @@ class Call(NamedTuple):
     """What a call of attention asks for, checked against the shapes of its arrays."""
 
     shape: tuple[int, ...]  # of the scores: (T, S) or (..., H, T, S)
-    attn_mask: Any
+    attn_mask: Array | None
     reach: Reach
     scale: float
     softcap: float | None
     return_weights: bool
-    implementation: str | None
+    implementation: Implementation | None
     threads: int | None
 
 
 def check_attention(
-    query: Any,
-    key: Any,
-    value: Any,
-    attn_mask: Any = None,
+    query: Array,
+    key: Array,
+    value: Array,
+    attn_mask: Array | None = None,
     is_causal: bool = False,
-    query_offset: Any = 0,
+    query_offset: int | Array = 0,
     *others: Any,
     **options: Any,
-) -> tuple[Any, Call]:
+) -> tuple[Namespace, Call]:
     """Be the door of :func:`scaled_dot_product_attention`: the namespace and the checked call."""
     offsets = query_offset if is_offset_array(query_offset) else None
     xp = array_namespace(
@@ -133,16 +177,16 @@ def check_attention(
 
 
 def check_call(
-    xp: Any,
+    xp: Namespace,
     shapes: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]],
-    attn_mask: Any = None,
+    attn_mask: Array | None = None,
     is_causal: bool = False,
-    query_offset: Any = 0,
+    query_offset: int | Array = 0,
     window: tuple[int, int] | None = None,
     scale: float | None = None,
     softcap: float | None = None,
     return_weights: bool = False,
-    implementation: str | None = None,
+    implementation: Implementation | None = None,
     threads: int | None = None,
 ) -> Call:
     """Check the options of :func:`scaled_dot_product_attention` for arrays of these shapes."""
@@ -164,8 +208,8 @@ def check_call(
 
 
 def unchecked_scaled_dot_product_attention(
-    xp: Any, query: Any, key: Any, value: Any, call: Call
-) -> Any:
+    xp: Namespace, query: Array, key: Array, value: Array, call: Call
+) -> Array | tuple[Array, Array]:
     """Do what :func:`scaled_dot_product_attention` does, without its checks."""
     shape, mask, reach, scale, softcap, return_weights, implementation, threads = call
     if _is_tiled(xp, shape, implementation, return_weights):
@@ -174,16 +218,25 @@ def unchecked_scaled_dot_product_attention(
     if reach.is_bounded:
         masks += reach.masks(xp, array_api_compat.device(query), *map(range, shape[-2:]))
     output, weights = textbook_attention(xp, query, key, value, masks, scale, softcap)
-    return (output, xp.broadcast_to(weights, shape)) if return_weights else output
+    if return_weights and weights.shape != shape:  # one of value's batch axes is not in the scores
+        weights = xp.broadcast_to(weights, shape) * 1  # one's own memory, and gradients go through
+    return (output, weights) if return_weights else output
 
 
 def _is_tiled(
-    xp: Any, shape: tuple[int, ...], implementation: str | None, return_weights: bool
+    xp: Namespace,
+    shape: tuple[int, ...],
+    implementation: Implementation | None,
+    return_weights: bool,
 ) -> bool:
     if implementation is not None:
         return implementation == "tiled"
-    large = math.prod(shape) >= LARGE
-    return large and not return_weights and array_api_compat.is_numpy_namespace(xp)
+    if return_weights:
+        return False
+    scores = math.prod(shape)
+    if array_api_compat.is_numpy_namespace(xp):
+        return scores >= (LARGE if shape[-2] >= FEW else LARGE_FEW)
+    return array_api_compat.is_cupy_namespace(xp) and scores > SCORES
 
 
 def _scores_shape(
@@ -222,7 +275,7 @@ def _scores_shape(
     return (*batch, heads, query[-2], keys)
 
 
-def _check_offsets(offsets: Any, batch: tuple[int, ...]) -> None:
+def _check_offsets(offsets: Array, batch: tuple[int, ...]) -> None:
     try:
         fits = broadcast_shape(offsets.shape, batch) == batch
     except ValueError:

@@ -2,11 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args, overload
 
 import numpy as np
 
-from companion.arrays import array_module, array_namespace, require_same_dtype
+from companion.arrays import (
+    Array,
+    DType,
+    Namespace,
+    array_module,
+    array_namespace,
+    require_same_dtype,
+)
 from companion.feed_forward import (
     FeedForwardParameters,
     GatedFeedForwardParameters,
@@ -16,13 +23,13 @@ from companion.feed_forward import (
     unchecked_feed_forward,
     unchecked_gated_feed_forward,
 )
-from companion.heads import AttentionParameters, check_multi_head_attention
+from companion.heads import AttentionParameters, State, check_multi_head_attention
 from companion.norms import NormParameters, check_norm, layer_norm, unchecked_layer_norm
 from companion.parameters import Parameters
 
 __all__ = ["BlockParameters", "transformer_block", "transformer_stack"]
 
-NORMS = ("post", "pre")
+Norm: TypeAlias = Literal["post", "pre"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +95,8 @@ class BlockParameters(Parameters):
         hidden: int,
         bias: bool = True,
         gated: bool = False,
-        xp: Any = None,
-        dtype: Any = None,
+        xp: Namespace | None = None,
+        dtype: DType = None,
         **sizes: Any,
     ) -> "BlockParameters":
         """Draw weights of variance 1 / (number of inputs); biases are 0 and norms neutral.
@@ -108,11 +115,11 @@ class BlockParameters(Parameters):
         **sizes
             `kv_heads`, `d_k` and `d_v` of :meth:`AttentionParameters.random`.
         """
-        made = {"xp": array_module() if xp is None else xp, "dtype": dtype}
+        made: dict[str, Any] = {"xp": array_module() if xp is None else xp, "dtype": dtype}
         attention = AttentionParameters.random(
             rng, width=width, heads=heads, bias=bias, **sizes, **made
         )
-        network = (
+        network: FeedForwardParameters | GatedFeedForwardParameters = (
             GatedFeedForwardParameters.random(rng, width=width, hidden=hidden, **made)
             if gated
             else FeedForwardParameters.random(rng, width=width, hidden=hidden, bias=bias, **made)
@@ -122,14 +129,14 @@ class BlockParameters(Parameters):
 
 
 def transformer_block(
-    x: Any,
+    x: Array,
     parameters: BlockParameters,
     *,
-    norm: str = "post",
-    activation: Callable[[Any], Any] | None = None,
+    norm: Norm = "post",
+    activation: Callable[[Array], Array] | None = None,
     eps: float = 1e-5,
     **options: Any,
-) -> Any:
+) -> Array:
     """Add what attention brings, then what the feed-forward network brings.
 
     Parameters
@@ -156,14 +163,14 @@ def transformer_block(
         If `norm` is none of the two, and as the parts say.
     """
     p = parameters
-    if norm not in NORMS:
+    if norm not in get_args(Norm):
         raise ValueError(f"norm must be 'post' or 'pre', got {norm!r}")
     if activation is None:
         activation = silu if isinstance(p.feed_forward, GatedFeedForwardParameters) else gelu
     xp = array_namespace(x=x, context=options.get("context"), w_q=p.attention.w_q)
     if norm == "pre":
         check_norm(xp, x, p.norm_1.weight, p.norm_1.bias, eps)
-    attend = check_multi_head_attention(xp, x, p.attention, **options)
+    attend: Callable[[Array], Any] = check_multi_head_attention(xp, x, p.attention, **options)
     if norm == "post":
         check_norm(xp, x, p.norm_1.weight, p.norm_1.bias, eps)
     # The parts are of one width and dtype, so what fits the first fits the others.
@@ -172,23 +179,24 @@ def transformer_block(
 
 
 def unchecked_transformer_block(
-    xp: Any,
-    x: Any,
+    xp: Namespace,
+    x: Array,
     parameters: BlockParameters,
-    norm: str,
-    activation: Callable[[Any], Any],
+    norm: Norm,
+    activation: Callable[[Array], Array],
     eps: float,
-    attend: Callable[[Any], Any],
-) -> Any:
+    attend: Callable[[Array], Array],
+) -> Array:
     """Do what :func:`transformer_block` does, without its checks."""
     p = parameters
-    gated = isinstance(p.feed_forward, GatedFeedForwardParameters)
-    network = unchecked_gated_feed_forward if gated else unchecked_feed_forward
+    network = p.feed_forward
 
-    def feed(rows: Any) -> Any:
-        return network(xp, rows, p.feed_forward, activation)
+    def feed(rows: Array) -> Array:
+        if isinstance(network, GatedFeedForwardParameters):
+            return unchecked_gated_feed_forward(xp, rows, network, activation)
+        return unchecked_feed_forward(xp, rows, network, activation)
 
-    def normed(rows: Any, n: NormParameters) -> Any:
+    def normed(rows: Array, n: NormParameters) -> Array:
         return unchecked_layer_norm(xp, rows, n.weight, n.bias, eps)
 
     if norm == "post":
@@ -198,17 +206,53 @@ def unchecked_transformer_block(
     return x + feed(normed(x, p.norm_2))
 
 
+@overload
 def transformer_stack(
-    x: Any,
+    x: Array,
     blocks: Sequence[BlockParameters],
     *,
-    norm: str = "post",
+    norm: Norm = "post",
     final_norm: NormParameters | None = None,
-    states: Sequence[Callable[[Any, Any, Any], tuple[Any, Any, Any]]] | None = None,
+    states: Sequence[State] | None = None,
+    eps: float = 1e-5,
+    return_all: Literal[False] = False,
+    **options: Any,
+) -> Array: ...
+@overload
+def transformer_stack(
+    x: Array,
+    blocks: Sequence[BlockParameters],
+    *,
+    norm: Norm = "post",
+    final_norm: NormParameters | None = None,
+    states: Sequence[State] | None = None,
+    eps: float = 1e-5,
+    return_all: Literal[True],
+    **options: Any,
+) -> list[Array]: ...
+@overload
+def transformer_stack(
+    x: Array,
+    blocks: Sequence[BlockParameters],
+    *,
+    norm: Norm = "post",
+    final_norm: NormParameters | None = None,
+    states: Sequence[State] | None = None,
+    eps: float = 1e-5,
+    return_all: bool,
+    **options: Any,
+) -> Array | list[Array]: ...
+def transformer_stack(
+    x: Array,
+    blocks: Sequence[BlockParameters],
+    *,
+    norm: Norm = "post",
+    final_norm: NormParameters | None = None,
+    states: Sequence[State] | None = None,
     eps: float = 1e-5,
     return_all: bool = False,
     **options: Any,
-) -> Any:
+) -> Array | list[Array]:
     """Send x through blocks one after the other, each with weights of its own.
 
     Parameters

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from companion.arrays import (
     require_floating,
     widen,
 )
-from companion.libraries import complementary_error, has_complementary_error
+from companion.libraries import complementary_error, has_complementary_error, largest_float
 from companion.parameters import Parameters, check_parameters, draw_weight
 from companion.projections import check_projection, project, unchecked_project
 
@@ -101,14 +101,16 @@ def unchecked_gelu(xp: Namespace, x: Array) -> Array:
     """Do what :func:`gelu` does by default, without its checks."""
     wide = widen(xp, x)
     # Φ(x) = erfc(−x/√2)/2 loses nothing where x is far below 0; (1 + erf(x/√2))/2 would.
-    bent = 0.5 * wide * complementary_error(wide * -math.sqrt(0.5))
+    bent = 0.5 * _finite_below(xp, wide) * complementary_error(wide * -math.sqrt(0.5))
     return cast(xp, bent, x.dtype)
 
 
 def _gelu_tanh(xp: Namespace, x: Array) -> Array:
     wide = widen(xp, x)
-    inner = math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3)
-    return cast(xp, 0.5 * wide * (1 + xp.tanh(inner)), x.dtype)
+    near = xp.minimum(xp.maximum(wide, -64), 64)  # tanh is ±1 there; a cube could overflow
+    inner = math.sqrt(2 / math.pi) * (near + 0.044715 * near**3)
+    # (1 + tanh(z)) / 2 is the logistic sigmoid of 2z, which keeps its digits far below 0.
+    return cast(xp, _sigmoid(xp, 2 * inner) * _finite_below(xp, wide), x.dtype)
 
 
 def silu(x: Array) -> Array:
@@ -136,15 +138,23 @@ def silu(x: Array) -> Array:
 def unchecked_silu(xp: Namespace, x: Array) -> Array:
     """Do what :func:`silu` does, without its checks."""
     wide = widen(xp, x)
-    decay = xp.exp(-xp.abs(wide))  # exp(−x) itself would overflow far below 0
-    sigmoid = xp.where(wide >= 0, xp.ones_like(wide), decay) / (1 + decay)
-    return cast(xp, wide * sigmoid, x.dtype)
+    return cast(xp, _sigmoid(xp, wide) * _finite_below(xp, wide), x.dtype)
+
+
+def _sigmoid(xp: Namespace, x: Array) -> Array:
+    decay = xp.exp(-xp.abs(x))  # exp(−x) itself would overflow far below 0
+    return xp.where(x >= 0, xp.ones_like(x), decay) / (1 + decay)
+
+
+def _finite_below(xp: Namespace, x: Array) -> Array:
+    """Put the least float for −∞, so that its share of 0 is 0."""
+    return xp.maximum(x, -largest_float(xp, x.dtype))
 
 
 UNCHECKED = ((gelu, unchecked_gelu), (relu, unchecked_relu), (silu, unchecked_silu))
 
 
-def check_activation(x: Array, activation: Callable[[Any], Any]) -> None:
+def check_activation(x: Array, activation: Callable[[Array], Array]) -> None:
     """Raise unless the library of `x` has what the activation needs: the exact GELU an erfc."""
     if activation is gelu and not has_complementary_error(x):
         raise TypeError(
@@ -153,7 +163,9 @@ def check_activation(x: Array, activation: Callable[[Any], Any]) -> None:
         )
 
 
-def _unchecked_form(activation: Callable[[Any], Any]) -> Callable[[Any, Any], Any] | None:
+def _unchecked_form(
+    activation: Callable[[Array], Array],
+) -> Callable[[Namespace, Array], Array] | None:
     """Return the form without checks of one of the three above, None for a function of yours."""
     return next((form for public, form in UNCHECKED if activation is public), None)
 
@@ -250,7 +262,7 @@ def feed_forward(
 
 
 def unchecked_feed_forward(
-    xp: Namespace, x: Array, parameters: FeedForwardParameters, activation: Callable[[Any], Any]
+    xp: Namespace, x: Array, parameters: FeedForwardParameters, activation: Callable[[Array], Array]
 ) -> Array:
     """Do what :func:`feed_forward` does, without its checks."""
     p = parameters
@@ -344,7 +356,7 @@ def unchecked_gated_feed_forward(
     xp: Namespace,
     x: Array,
     parameters: GatedFeedForwardParameters,
-    activation: Callable[[Any], Any],
+    activation: Callable[[Array], Array],
 ) -> Array:
     """Do what :func:`gated_feed_forward` does, without its checks."""
     p = parameters

@@ -1,13 +1,24 @@
 """Many heads: split, attend side by side, merge."""
 
 import inspect
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 
-from companion.arrays import array_module, array_namespace, require_floating, require_library
+from companion.arrays import (
+    Array,
+    DType,
+    Namespace,
+    array_module,
+    array_namespace,
+    cast,
+    require_floating,
+    require_library,
+    widen,
+)
 from companion.attention import (
     Call,
     check_attention,
@@ -30,6 +41,8 @@ __all__ = [
     "split_packed_projection",
 ]
 
+State: TypeAlias = Callable[[Array, Array, Array], tuple[Array, Array, Array]]
+"""What goes between the two halves: of a query, key and value, those that attend."""
 OPTIONS = {*inspect.signature(scaled_dot_product_attention).parameters} - {"query", "key", "value"}
 
 
@@ -58,14 +71,14 @@ class AttentionParameters(Parameters):
         If the shapes do not fit together.
     """
 
-    w_q: Any
-    w_k: Any
-    w_v: Any
-    w_o: Any
-    b_q: Any = None
-    b_k: Any = None
-    b_v: Any = None
-    b_o: Any = None
+    w_q: Array
+    w_k: Array
+    w_v: Array
+    w_o: Array
+    b_q: Array | None = None
+    b_k: Array | None = None
+    b_v: Array | None = None
+    b_o: Array | None = None
 
     def __post_init__(self) -> None:
         sizes = check_parameters(
@@ -107,8 +120,8 @@ class AttentionParameters(Parameters):
         d_k: int | None = None,
         d_v: int | None = None,
         bias: bool = True,
-        xp: Any = None,
-        dtype: Any = None,
+        xp: Namespace | None = None,
+        dtype: DType = None,
     ) -> "AttentionParameters":
         """Draw weights of variance 1 / (number of inputs); biases are 0.
 
@@ -128,11 +141,12 @@ class AttentionParameters(Parameters):
             Array module and floating dtype, as in :func:`companion.random_normal`.
         """
         xp = array_module() if xp is None else xp
+        width, heads = operator.index(width), operator.index(heads)
         if d_k is None and width % heads != 0:
             raise ValueError(f"heads must divide width={width} where d_k is left out, got {heads}")
-        kv_heads = heads if kv_heads is None else kv_heads
-        d_k = width // heads if d_k is None else d_k
-        d_v = d_k if d_v is None else d_v
+        kv_heads = heads if kv_heads is None else operator.index(kv_heads)
+        d_k = width // heads if d_k is None else operator.index(d_k)
+        d_v = d_k if d_v is None else operator.index(d_v)
         shapes = {
             "w_q": (heads, width, d_k),
             "w_k": (kv_heads, width, d_k),
@@ -143,13 +157,17 @@ class AttentionParameters(Parameters):
         if not bias:
             return cls(**weights)
         kind = weights["w_q"].dtype
-        biases = {"b_q": (heads, d_k), "b_k": (kv_heads, d_k), "b_v": (kv_heads, d_v)}
+        biases: dict[str, tuple[int, ...]] = {
+            "b_q": (heads, d_k),
+            "b_k": (kv_heads, d_k),
+            "b_v": (kv_heads, d_v),
+        }
         biases |= {"b_o": (width,)}
         zeros = {name: xp.zeros(shape, dtype=kind) for name, shape in biases.items()}
         return cls(**weights, **zeros)
 
 
-def split_heads(x: Any, heads: int) -> Any:
+def split_heads(x: Array, heads: int) -> Array:
     """Cut the columns into heads and put the heads before the tokens (:eq:`eq-split-heads`).
 
     Parameters
@@ -169,25 +187,25 @@ def split_heads(x: Any, heads: int) -> Any:
     ValueError
         If `x` has fewer than two axes or H does not divide its columns.
     """
-    xp = array_namespace(x=x)
+    xp, heads = array_namespace(x=x), operator.index(heads)
     if x.ndim < 2 or heads < 1 or x.shape[-1] % heads != 0:
         raise ValueError(f"x must be (..., N, H·d_k) with H={heads} heads, got shape {x.shape}")
     return unchecked_split_heads(xp, x, heads)
 
 
-def unchecked_split_heads(xp: Any, x: Any, heads: int) -> Any:
+def unchecked_split_heads(xp: Namespace, x: Array, heads: int) -> Array:
     """Do what :func:`split_heads` does, without its checks."""
     *batch, length, columns = x.shape
     return _swap(xp, xp.reshape(x, (*batch, length, heads, columns // heads)))
 
 
-def _swap(xp: Any, x: Any) -> Any:
+def _swap(xp: Namespace, x: Array) -> Array:
     """Let heads and tokens change places: (..., N, H, n) and (..., H, N, n)."""
     axes = range(x.ndim)
     return xp.permute_dims(x, (*axes[:-3], axes[-2], axes[-3], axes[-1]))
 
 
-def merge_heads(x: Any) -> Any:
+def merge_heads(x: Array) -> Array:
     """Undo :func:`split_heads`: lay the heads of each token side by side.
 
     Parameters
@@ -209,15 +227,15 @@ def merge_heads(x: Any) -> Any:
     return unchecked_merge_heads(xp, x)
 
 
-def unchecked_merge_heads(xp: Any, x: Any) -> Any:
+def unchecked_merge_heads(xp: Namespace, x: Array) -> Array:
     """Do what :func:`merge_heads` does, without its checks."""
     *batch, heads, length, columns = x.shape
     return xp.reshape(_swap(xp, x), (*batch, length, heads * columns))
 
 
 def split_packed_projection(
-    packed: Any, *, heads: int, kv_heads: int | None = None, d_k: int, d_v: int | None = None
-) -> tuple[Any, Any, Any]:
+    packed: Array, *, heads: int, kv_heads: int | None = None, d_k: int, d_v: int | None = None
+) -> tuple[Array, Array, Array]:
     """Cut one packed Q/K/V weight, or its bias, into the three stacks of heads.
 
     Parameters
@@ -240,8 +258,9 @@ def split_packed_projection(
         If the number of columns is another one.
     """
     xp = array_namespace(packed=packed)
-    kv_heads = heads if kv_heads is None else kv_heads
-    d_v = d_k if d_v is None else d_v
+    heads, d_k = operator.index(heads), operator.index(d_k)
+    kv_heads = heads if kv_heads is None else operator.index(kv_heads)
+    d_v = d_k if d_v is None else operator.index(d_v)
     ends = [heads * d_k, (heads + kv_heads) * d_k, (heads + kv_heads) * d_k + kv_heads * d_v]
     if packed.ndim not in (1, 2) or packed.shape[-1] != ends[-1]:
         raise ValueError(
@@ -249,17 +268,19 @@ def split_packed_projection(
             f"got shape {packed.shape}"
         )
     rows = packed if packed.ndim == 2 else packed[None, :]
-    parts = (
+    w_q, w_k, w_v = (
         unchecked_split_heads(xp, rows[:, : ends[0]], heads),
         unchecked_split_heads(xp, rows[:, ends[0] : ends[1]], kv_heads),
         unchecked_split_heads(xp, rows[:, ends[1] :], kv_heads),
     )
-    return parts if packed.ndim == 2 else tuple(xp.squeeze(part, axis=-2) for part in parts)
+    if packed.ndim == 1:
+        w_q, w_k, w_v = (xp.squeeze(part, axis=-2) for part in (w_q, w_k, w_v))
+    return w_q, w_k, w_v
 
 
 def project_heads(
-    x: Any, parameters: AttentionParameters, *, context: Any = None
-) -> tuple[Any, Any, Any]:
+    x: Array, parameters: AttentionParameters, *, context: Array | None = None
+) -> tuple[Array, Array, Array]:
     """Make every head's queries, keys and values: the first half of :func:`multi_head_attention`.
 
     What a model does between the two halves, such as rotating the queries and keys or keeping the
@@ -291,7 +312,9 @@ def project_heads(
     return unchecked_project_heads(xp, x, parameters, context)
 
 
-def check_rows(xp: Any, x: Any, parameters: AttentionParameters, context: Any) -> None:
+def check_rows(
+    xp: Namespace, x: Array, parameters: AttentionParameters, context: Array | None
+) -> None:
     """Raise unless :func:`project_heads` can make queries of `x`, and keys of the context."""
     p = parameters
     require_floating(xp, x=x, context=context)
@@ -304,8 +327,8 @@ def check_rows(xp: Any, x: Any, parameters: AttentionParameters, context: Any) -
 
 
 def unchecked_project_heads(
-    xp: Any, x: Any, parameters: AttentionParameters, context: Any
-) -> tuple[Any, Any, Any]:
+    xp: Namespace, x: Array, parameters: AttentionParameters, context: Array | None
+) -> tuple[Array, Array, Array]:
     """Do what :func:`project_heads` does, without its checks."""
     p = parameters
     context = x if context is None else context
@@ -315,15 +338,35 @@ def unchecked_project_heads(
     return query, key, value
 
 
+@overload
 def attend_heads(
-    query: Any,
-    key: Any,
-    value: Any,
+    query: Array,
+    key: Array,
+    value: Array,
+    parameters: AttentionParameters,
+    *,
+    return_weights: Literal[False] = False,
+    **options: Any,
+) -> Array: ...
+@overload
+def attend_heads(
+    query: Array,
+    key: Array,
+    value: Array,
+    parameters: AttentionParameters,
+    *,
+    return_weights: Literal[True],
+    **options: Any,
+) -> tuple[Array, Array]: ...
+def attend_heads(
+    query: Array,
+    key: Array,
+    value: Array,
     parameters: AttentionParameters,
     *,
     return_weights: bool = False,
     **options: Any,
-) -> Any:
+) -> Array | tuple[Array, Array]:
     """Attend and mix what the heads bring: the second half of :func:`multi_head_attention`.
 
     Parameters
@@ -359,34 +402,61 @@ def attend_heads(
     require_library(xp, "x", w_o=p.w_o)
     check_projection(xp, merged, p.w_o, p.b_o, "w_o")
     output = unchecked_project(xp, merged, p.w_o, p.b_o)
-    return (output, weights) if return_weights else output
+    return output if weights is None else (output, weights)
 
 
 def unchecked_attend_heads(
-    xp: Any, query: Any, key: Any, value: Any, parameters: AttentionParameters, call: Call
-) -> Any:
+    xp: Namespace,
+    query: Array,
+    key: Array,
+    value: Array,
+    parameters: AttentionParameters,
+    call: Call,
+) -> Array | tuple[Array, Array]:
     """Do what :func:`attend_heads` does, without its checks."""
     mixed, weights = _mix(xp, query, key, value, call)
     merged = unchecked_merge_heads(xp, mixed)
     output = unchecked_project(xp, merged, parameters.w_o, parameters.b_o)
-    return (output, weights) if call.return_weights else output
+    return output if weights is None else (output, weights)
 
 
-def _mix(xp: Any, query: Any, key: Any, value: Any, call: Call) -> tuple[Any, Any]:
+def _mix(
+    xp: Namespace, query: Array, key: Array, value: Array, call: Call
+) -> tuple[Array, Array | None]:
     """Return the heads' mixtures, and the weights or None."""
     attended = unchecked_scaled_dot_product_attention(xp, query, key, value, call)
-    return attended if call.return_weights else (attended, None)
+    return attended if isinstance(attended, tuple) else (attended, None)
 
 
+@overload
 def multi_head_attention(
-    x: Any,
+    x: Array,
     parameters: AttentionParameters,
     *,
-    context: Any = None,
-    state: Callable[[Any, Any, Any], tuple[Any, Any, Any]] | None = None,
+    context: Array | None = None,
+    state: State | None = None,
+    return_weights: Literal[False] = False,
+    **options: Any,
+) -> Array: ...
+@overload
+def multi_head_attention(
+    x: Array,
+    parameters: AttentionParameters,
+    *,
+    context: Array | None = None,
+    state: State | None = None,
+    return_weights: Literal[True],
+    **options: Any,
+) -> tuple[Array, Array]: ...
+def multi_head_attention(
+    x: Array,
+    parameters: AttentionParameters,
+    *,
+    context: Array | None = None,
+    state: State | None = None,
     return_weights: bool = False,
     **options: Any,
-) -> Any:
+) -> Array | tuple[Array, Array]:
     """Let H heads attend side by side and mix what they bring (:eq:`eq-multi-head`).
 
     Parameters
@@ -428,14 +498,14 @@ def multi_head_attention(
 
 
 def check_multi_head_attention(
-    xp: Any,
-    x: Any,
+    xp: Namespace,
+    x: Array,
     parameters: AttentionParameters,
     *,
-    context: Any = None,
-    state: Callable[[Any, Any, Any], tuple[Any, Any, Any]] | None = None,
+    context: Array | None = None,
+    state: State | None = None,
     **options: Any,
-) -> Callable[[Any], Any]:
+) -> Callable[[Array], Array | tuple[Array, Array]]:
     """Check a call of :func:`multi_head_attention`; return what attends rows that are like `x`."""
     p = parameters
     check_rows(xp, x, p, context)
@@ -451,7 +521,7 @@ def check_multi_head_attention(
 
 
 def _check_options(
-    xp: Any,
+    xp: Namespace,
     x: tuple[int, ...],
     context: tuple[int, ...],
     parameters: AttentionParameters,
@@ -462,7 +532,7 @@ def _check_options(
         raise TypeError(
             f"scaled_dot_product_attention() got an unexpected keyword argument {min(unknown)!r}"
         )
-    offset = options.get("query_offset")
+    offset = options.get("query_offset", 0)
     require_library(
         xp,
         "query",
@@ -479,8 +549,8 @@ def _check_options(
 
 
 def head_contributions(
-    x: Any, parameters: AttentionParameters, *, context: Any = None, **options: Any
-) -> Any:
+    x: Array, parameters: AttentionParameters, *, context: Array | None = None, **options: Any
+) -> Array:
     """Send each head through its own rows of :math:`W^O`: what it adds to the output.
 
     The sum over the heads, plus b_o, is :func:`multi_head_attention`
@@ -496,8 +566,9 @@ def head_contributions(
     array, shape (..., H, T, d_out)
     """
     heads = project_heads(x, parameters, context=context)
-    mixed = scaled_dot_product_attention(*heads, **options)
+    mixed: Array = scaled_dot_product_attention(*heads, **options)
     xp = array_namespace(mixed=mixed)
     rows, d_out = parameters.w_o.shape
     slices = xp.reshape(parameters.w_o, (parameters.heads, rows // parameters.heads, d_out))
-    return mixed @ slices  # (..., H, T, d_v) @ (H, d_v, d_out)
+    added = widen(xp, mixed) @ widen(xp, slices)  # (..., H, T, d_v) @ (H, d_v, d_out)
+    return cast(xp, added, mixed.dtype)

@@ -18,9 +18,11 @@ from companion.arrays import (
     array_namespace,
     broadcast_shape,
     cast,
+    is_floating,
     require_floating,
     require_integer,
 )
+from companion.libraries import dtype_named
 
 __all__ = [
     "additive_mask",
@@ -30,6 +32,9 @@ __all__ = [
     "padding_mask",
     "window_mask",
 ]
+
+FAR = 2**60
+"""Positions and widths of windows beyond this are as good as infinite."""
 
 
 def causal_mask(
@@ -109,7 +114,7 @@ def check_window(window: object) -> tuple[int, int]:
     """Return the window as two Python ints, each −1 or more, or raise."""
     if not isinstance(window, (tuple, list)) or len(window) != 2:
         raise TypeError(f"window must be a pair (left, right) of integers, got {window!r}")
-    left, right = (_integer(bound, "window") for bound in window)
+    left, right = (min(_integer(bound, "window"), FAR) for bound in window)
     if left < -1 or right < -1:
         raise ValueError(f"window must hold bounds of at least -1, got {(left, right)}")
     return left, right
@@ -142,12 +147,19 @@ def position_mask(
     return unchecked_position_mask(xp, device, *sizes, offset, left, right)
 
 
-def check_offset(xp: Namespace, query_offset: Any) -> int | Array:
-    """Return the offset as a Python int or an integer array, or raise."""
-    if is_offset_array(query_offset):
-        require_integer(xp, query_offset=query_offset)
-        return query_offset
-    return _integer(query_offset, "query_offset")
+def check_offset(xp: Namespace, query_offset: int | Array) -> int | Array:
+    """Return the offset as a Python int or an array of wide integers, within ±FAR, or raise.
+
+    An offset that is farther than any key hides as much, and sums with it do not wrap around.
+    """
+    if not is_offset_array(query_offset):
+        return max(-FAR, min(_integer(query_offset, "query_offset"), FAR))
+    require_integer(xp, query_offset=query_offset)
+    wide, given = dtype_named(xp, "int64"), xp.iinfo(query_offset.dtype)
+    far = min(FAR, xp.iinfo(wide).max // 2)
+    if given.max > far:
+        query_offset = xp.clip(query_offset, max(-far, given.min), far)
+    return xp.astype(query_offset, wide, copy=False)
 
 
 def unchecked_position_mask(
@@ -155,10 +167,12 @@ def unchecked_position_mask(
 ) -> Array:
     """Do what :func:`position_mask` does, without its checks."""
     rows = xp.arange(queries, device=device)[:, None]
-    if not isinstance(offset, int):
-        offset = xp.astype(offset, rows.dtype)
-        if offset.ndim > 0:
-            offset = offset[..., None, None, None]  # (*batch, head, query, key)
+    far = xp.iinfo(rows.dtype).max // 2
+    left, right = min(left, far), min(right, far)
+    if isinstance(offset, int):
+        offset = max(-far, min(offset, far))
+    elif offset.ndim > 0:
+        offset = offset[..., None, None, None]  # (*batch, head, query, key)
     ahead = xp.arange(keys, device=device) - (rows + offset)  # (..., T, S)
     visible = xp.ones(ahead.shape, dtype=xp.bool, device=device)
     if left >= 0:
@@ -316,7 +330,7 @@ def unchecked_mask_scores(xp: Namespace, scores: Array, mask: Array) -> Array:
 
 def check_mask(xp: Namespace, mask: Array, shape: tuple[int, ...], name: str) -> None:
     """Raise unless `mask` is boolean or floating and broadcasts to the scores' shape."""
-    if mask.dtype != xp.bool and not xp.isdtype(mask.dtype, "real floating"):
+    if mask.dtype != xp.bool and not is_floating(xp, mask.dtype):
         raise TypeError(f"{name} must be boolean or real floating, got {mask.dtype}")
     try:
         fits = broadcast_shape(mask.shape, shape) == shape

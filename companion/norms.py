@@ -1,6 +1,11 @@
 """Norms: every row brought to one size before it goes on."""
 
+import functools
+import math
 from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat
 
 from companion.arrays import (
     Array,
@@ -53,10 +58,10 @@ def layer_norm(x: Array, weight: Array, bias: Array | None = None, *, eps: float
 
 
 def unchecked_layer_norm(
-    xp: Namespace, x: Array, weight: Array, bias: Array | None, eps: float
+    xp: Namespace, x: Array, weight: Array, bias: Array | None, eps: Any
 ) -> Array:
     """Do what :func:`layer_norm` does, without its checks."""
-    wide = widen(xp, x)
+    wide, eps = _within_range(xp, widen(xp, x), eps)
     centred = wide - xp.mean(wide, axis=-1, keepdims=True)
     variance = xp.mean(centred * centred, axis=-1, keepdims=True)
     normed = centred / xp.sqrt(variance + eps) * widen(xp, weight)
@@ -96,11 +101,41 @@ def rms_norm(x: Array, weight: Array, *, eps: float = 1e-6) -> Array:
     return unchecked_rms_norm(xp, x, weight, eps)
 
 
-def unchecked_rms_norm(xp: Namespace, x: Array, weight: Array, eps: float) -> Array:
+def unchecked_rms_norm(xp: Namespace, x: Array, weight: Array, eps: Any) -> Array:
     """Do what :func:`rms_norm` does, without its checks."""
-    wide = widen(xp, x)
+    wide, eps = _within_range(xp, widen(xp, x), eps)
     square = xp.mean(wide * wide, axis=-1, keepdims=True)
     return cast(xp, wide / xp.sqrt(square + eps) * widen(xp, weight), x.dtype)
+
+
+def _within_range(xp: Namespace, rows: Array, eps: float) -> tuple[Array, Any]:
+    """Return rows whose squares stay in the range of the floats, and the `eps` that is theirs.
+
+    A row near an end of the range is divided by the size of its numbers, and `eps` by the square of
+    it, which leaves the normed row as it is. Rows of ordinary size stay as they are to the bit.
+    """
+    if rows.shape[-1] == 0:
+        return rows, eps
+    low, high, limit = _ordinary_sizes(xp, rows.dtype)
+    size = xp.max(xp.abs(rows), axis=-1, keepdims=True)
+    root = math.sqrt(eps)
+    extreme = size > high
+    if root < low:  # or a row of small numbers is nothing beside it
+        size = xp.maximum(size, root)
+        extreme = extreme | ((size < low) & (size > 0))
+    if array_api_compat.is_numpy_namespace(xp) and not bool(xp.any(extreme)):
+        return rows, eps
+    unit = xp.where(extreme, xp.minimum(size, limit), xp.ones_like(size))
+    return rows / unit, xp.where(extreme, (root / unit) ** 2, eps)
+
+
+@functools.lru_cache
+def _ordinary_sizes(xp: Namespace, dtype: DType) -> tuple[float, float, float]:
+    """Return between which sizes the squares of a long row and of its spread are ordinary."""
+    info = xp.finfo(dtype)
+    # What is left of a row when its mean is taken away may be smaller than it by the precision.
+    low = math.sqrt(float(info.smallest_normal)) / float(info.eps) ** 1.5
+    return low, math.sqrt(float(info.max)) * float(info.eps), info.max
 
 
 def check_norm(xp: Namespace, x: Array, weight: Array, bias: Array | None, eps: float) -> None:

@@ -1,6 +1,6 @@
 """From words to one matrix: vocabulary, token ids, embeddings, and ragged batches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import array_api_compat
 
@@ -24,12 +24,12 @@ __all__ = [
 ]
 
 
-def build_vocabulary(tokens: Sequence[str]) -> dict[str, int]:
+def build_vocabulary(tokens: Iterable[str]) -> dict[str, int]:
     """Give each distinct token a number, in the order in which they first appear.
 
     Parameters
     ----------
-    tokens : sequence of str
+    tokens : iterable of str
         Tokens, repeats allowed.
 
     Returns
@@ -44,20 +44,20 @@ def build_vocabulary(tokens: Sequence[str]) -> dict[str, int]:
     ValueError
         If there are no tokens.
     """
-    _check_tokens(tokens)
+    tokens = _checked_tokens(tokens)
     if not tokens:
         raise ValueError("tokens must hold at least one token, got none")
     return {token: i for i, token in enumerate(dict.fromkeys(tokens))}
 
 
 def token_ids(
-    tokens: Sequence[str], vocabulary: Mapping[str, int], *, xp: Namespace | None = None
+    tokens: Iterable[str], vocabulary: Mapping[str, int], *, xp: Namespace | None = None
 ) -> Array:
     """Look up the id of every token.
 
     Parameters
     ----------
-    tokens : sequence of str
+    tokens : iterable of str
         N tokens.
     vocabulary : mapping of str to int
         Ids by token, as :func:`build_vocabulary` makes them.
@@ -75,7 +75,7 @@ def token_ids(
     ValueError
         If a token is not in the vocabulary.
     """
-    _check_tokens(tokens)
+    tokens = _checked_tokens(tokens)
     unknown = [token for token in tokens if token not in vocabulary]
     if unknown:
         raise ValueError(
@@ -85,12 +85,15 @@ def token_ids(
     return xp.asarray([vocabulary[token] for token in tokens], dtype=dtype_named(xp, "int64"))
 
 
-def _check_tokens(tokens: Sequence[str]) -> None:
+def _checked_tokens(tokens: Iterable[str]) -> list[str]:
+    """Return the tokens as a list, for an iterator gives each but once, or raise."""
     if isinstance(tokens, str):
         raise TypeError(f"tokens must be a sequence of strings, got the one string {tokens!r}")
+    tokens = list(tokens)
     for token in tokens:
         if not isinstance(token, str):
             raise TypeError(f"tokens must be strings, got {type(token).__name__}: {token!r}")
+    return tokens
 
 
 def embed(ids: Array, table: Array) -> Array:

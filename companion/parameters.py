@@ -6,6 +6,7 @@ from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
+import array_api_compat
 import numpy as np
 
 from companion.arrays import (
@@ -160,8 +161,11 @@ def move_parameters(parameters: P, xp: Namespace, *, dtype: DType = None) -> P:
     """
 
     def move(array: Array) -> Array:
-        host = to_numpy(array)
-        return xp.asarray(host, dtype=dtype_named(xp, str(host.dtype)) if dtype is None else dtype)
+        host, kind = to_numpy(array), dtype
+        if kind is None:  # NumPy has more dtypes than names for them
+            numpy = array_api_compat.is_numpy_namespace(xp)
+            kind = host.dtype if numpy else dtype_named(xp, host.dtype.name)
+        return xp.asarray(host, dtype=kind)
 
     return map_parameters(move, parameters)
 

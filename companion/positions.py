@@ -1,5 +1,7 @@
 """Where a token stands, written into its row: fixed sinusoids, or a table that was learned."""
 
+import operator
+
 from companion.arrays import (
     Array,
     DType,
@@ -52,6 +54,7 @@ def sinusoidal_positions(
     ----------
     Vaswani et al., *Attention is all you need*, 2017, section 3.5.
     """
+    length, width = operator.index(length), operator.index(width)
     if length < 0:
         raise ValueError(f"length must not be negative, got {length}")
     if width < 1:

@@ -143,4 +143,4 @@ def bilinear_form(w_q: Array, w_k: Array) -> Array:
     require_same_dtype(w_q=w_q, w_k=w_k)
     if w_q.ndim < 2 or w_k.shape != w_q.shape:
         raise ValueError(f"w_k must be (..., d, d_k) like w_q {w_q.shape}, got {w_k.shape}")
-    return w_q @ w_k.mT
+    return cast(xp, widen(xp, w_q) @ widen(xp, w_k).mT, w_q.dtype)

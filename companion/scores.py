@@ -119,7 +119,21 @@ def unchecked_soft_cap(xp: Namespace, scores: Array, cap: float | None) -> Array
     """Do what :func:`soft_cap` does, without its checks; 0 is no cap here, None is."""
     if cap is None:
         return scores
-    return cast(xp, xp.tanh(widen(xp, scores) / cap) * cap, scores.dtype)
+    wide = widen(xp, scores)
+    info = xp.finfo(wide.dtype)
+    largest, smallest, eps = float(info.max), float(info.smallest_normal), float(info.eps)
+    near = cap * math.sqrt(eps / 2)  # where tanh is the identity to the last digit
+    if near >= largest:
+        return scores
+    far, inside = 32 * cap, wide  # tanh is 1 to the last digit from there on
+    if far < largest:  # or a quotient by a small cap overflows
+        inside = xp.minimum(xp.maximum(wide, -far), far)
+    # A cap beyond an end of the range is brought into it, and the scores with it.
+    unit = 2.0**64 if cap > largest else 2.0**-64 if cap < smallest else 1.0
+    if cap < smallest * eps:  # nor does anything between 0 and the least float exist
+        return cast(xp, xp.minimum(xp.maximum(wide, -cap), cap), scores.dtype)
+    bent = xp.tanh(inside / unit / (cap / unit)) * (cap / unit) * unit
+    return cast(xp, xp.where(xp.abs(wide) <= near, wide, bent), scores.dtype)
 
 
 def check_softcap(softcap: float | None) -> float | None:
@@ -178,6 +192,9 @@ def score_variance(
             raise ValueError(f"{name} must be finite, got {moment}")
         if name in variances and moment < 0:
             raise ValueError(f"{name} must not be negative, got {moment}")
+    d_k = int(d_k)  # a product of narrow integers, or of narrow floats, would leave their range
+    query_mean, query_variance = float(query_mean), float(query_variance)
+    key_mean, key_variance = float(key_mean), float(key_variance)
     return d_k * (
         query_variance * key_variance + query_mean**2 * key_variance + key_mean**2 * query_variance
     )

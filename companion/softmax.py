@@ -1,5 +1,7 @@
 """From scores to weights, and from weights to a mixture of values."""
 
+from numbers import Integral
+
 import array_api_compat
 
 from companion.arrays import (
@@ -90,12 +92,18 @@ def _exponentials(xp: Namespace, scores: Array, axis: int) -> tuple[Array, Array
     scores = widen(xp, scores)
     largest = largest_float(xp, scores.dtype)
     top = xp.maximum(xp.max(scores, axis=axis, keepdims=True), -largest)  # −∞ − −∞ would be NaN
+    powers = powers_below(xp, scores, top)
+    return powers, xp.sum(powers, axis=axis, keepdims=True), top
+
+
+def powers_below(xp: Namespace, scores: Array, top: Array) -> Array:
+    """Return exp(scores − top) for scores that are at most the number `top`, or −∞."""
+    largest = largest_float(xp, scores.dtype)
     # A score very far below the top counts as if it were just half the largest float below: its
     # exponential is 0 either way, and the difference of two finite scores does not overflow.
     # Below a negative top no difference does, and there the floor is −∞.
     floor = xp.minimum(xp.abs(top) - largest / 2, xp.copysign(xp.inf, top))
-    powers = xp.exp(xp.maximum(scores, floor) - top)
-    return powers, xp.sum(powers, axis=axis, keepdims=True), top
+    return xp.exp(xp.maximum(scores, floor) - top)
 
 
 def softmax_jacobian(weights: Array) -> Array:
@@ -153,8 +161,10 @@ def hardmax(scores: Array, *, axis: int = -1) -> Array:
     _check(xp, scores, axis)
     if scores.shape[axis] == 0:
         return scores
-    top = xp.max(scores, axis=axis, keepdims=True)
-    return unchecked_softmax(xp, xp.where(scores < top, -xp.inf, scores), axis)
+    wide = widen(xp, scores)
+    top = xp.max(wide, axis=axis, keepdims=True)
+    weights = unchecked_softmax(xp, xp.where(wide < top, -xp.inf, wide), axis)
+    return cast(xp, weights, scores.dtype)
 
 
 def weighted_values(weights: Array, value: Array) -> Array:
@@ -207,7 +217,7 @@ def unchecked_weighted_values(xp: Namespace, weights: Array, value: Array) -> Ar
 
 def _check(xp: Namespace, scores: Array, axis: int) -> None:
     require_floating(xp, scores=scores)
-    if not isinstance(axis, int) or not -scores.ndim <= axis < scores.ndim:
+    if not isinstance(axis, Integral) or not -scores.ndim <= axis < scores.ndim:
         raise ValueError(
             f"axis must be one of the {scores.ndim} axes of scores {scores.shape}, got {axis!r}"
         )

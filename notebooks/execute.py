@@ -6,6 +6,7 @@
 A notebook in which a cell fails is left as it was.
 """
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -57,8 +58,12 @@ def describe_figure(cell: NotebookNode) -> None:
 def main(names: list[str]) -> None:
     """Execute the named notebooks, or all, and say which of them changed."""
     os.environ["COMPANION_ARRAY_MODULE"] = "numpy"
+    # Where its list of fonts is new, it is made and reported here, and no cell says so.
+    importlib.import_module("matplotlib.font_manager")
     paths = [Path(name) for name in names] or sorted(Path(__file__).parent.glob("*.ipynb"))
     for path in paths:
+        if not os.access(path, os.W_OK):
+            sys.exit(f"{path}: no outputs can be stored, it is missing or may not be written to")
         stored = path.read_text(encoding="utf-8")
         notebook = nbformat.reads(stored, as_version=4)
         try:

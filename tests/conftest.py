@@ -1,6 +1,7 @@
 """What all tests share: the array modules they run on, and how hypothesis searches."""
 
 import os
+from typing import Any
 
 import hypothesis
 import pytest
@@ -11,7 +12,9 @@ pytest.register_assert_rewrite(
     "tests.support.attempts", "tests.support.exactness", "tests.support.tolerance"
 )
 
-hypothesis.settings.register_profile("local", deadline=None)
+# Counterexamples are kept in the folder that the tests run in, where it can be written to.
+KEPT: dict[str, Any] = {} if os.access(".", os.W_OK) else {"database": None}
+hypothesis.settings.register_profile("local", deadline=None, **KEPT)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 

@@ -1,5 +1,6 @@
 """The harness of the benchmarks on tiny problems: what it does, never how fast."""
 
+import itertools
 import json
 import os
 import platform
@@ -10,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import attention, encoder, measure, small_calls, steps
-from benchmarks.implementations import CANDIDATES, FLOOR_ROWS, WIDTH, Problem
+from benchmarks import attention, encoder, grid, measure, small_calls, steps
+from benchmarks.implementations import CANDIDATES, WIDTH, Problem
+from companion.kernels import exponential
+from companion.kernels.cpu import STRIP
 
 RESULTS = Path(measure.__file__).parent / "results"
 TIMES = {"seconds", "low", "high", "rounds"}
@@ -46,11 +49,12 @@ def test_rounds_end_with_the_time_but_not_before_the_fifth():
 def test_waiting_ends_when_the_process_is_idle_and_at_the_latest_in_time(monkeypatch):
     slept, used = [], iter([0.0, 0.01, 0.01, 0.02, 0.02, 0.0201, *np.arange(100.0)])
     monkeypatch.setattr(measure.time, "sleep", slept.append)
+    monkeypatch.setattr(measure, "PAUSE", 0.02)
     monkeypatch.setattr(measure.time, "process_time", lambda: next(used))
     measure.wait_until_idle(step=0.01)
-    assert slept == [0.01] * 3
+    assert slept == [0.02, 0.01, 0.01, 0.01]
     measure.wait_until_idle(step=0.01, at_most=0.05)
-    assert slept == [0.01] * 8
+    assert slept[4:] == [0.02] + [0.01] * 5
 
 
 def test_spread_is_median_and_quartiles():
@@ -130,11 +134,12 @@ def test_outputs_with_tokens_first_are_turned():
 
 @pytest.mark.parametrize("causal", [True, False])
 def test_the_floor_is_two_products_and_exponentials(causal):
-    problem = Problem(1, 2, FLOOR_ROWS + 40, causal)
+    problem = Problem(1, 2, STRIP + 40, causal)
     query, key, value = problem.inputs()
-    weights = np.exp(query.astype(np.float64) / WIDTH @ key.mT)
+    power = exponential.choose(query.dtype).power
+    weights = power(query.astype(np.float64) / WIDTH @ key.mT)
     if causal:
-        weights[..., :FLOOR_ROWS, FLOOR_ROWS:] = 0.0  # the tile that no row of the block may see
+        weights[..., :STRIP, STRIP:] = 0.0  # the strip that these rows may not see
     output = CANDIDATES["floor"].prepare(problem, [query, key, value])()
     np.testing.assert_allclose(output.reshape(query.shape), weights @ value, atol=1e-3)
 
@@ -202,8 +207,9 @@ def test_means_are_geometric_and_over_the_lengths_they_name(capsys):
 def test_steps_are_those_of_a_tile_and_are_timed_in_every_library():
     query, key, value, scores = steps.tile()
     made = steps.numpy_steps()
-    np.testing.assert_array_equal(made[steps.PRODUCT](), query @ key.mT)
-    np.testing.assert_array_equal(made[steps.EXPONENTIAL](), np.exp(scores))
+    np.testing.assert_array_equal(made[steps.PRODUCT](), query @ key)
+    power = exponential.choose(scores.dtype).power
+    np.testing.assert_array_equal(made[steps.EXPONENTIAL](), power(scores))
     np.testing.assert_array_equal(made[steps.MIXTURE](), scores @ value)
     records = steps.time_steps(["numpy"], repeats=1)
     assert {record["step"] for record in records} == set(steps.OPERATIONS)
@@ -233,6 +239,30 @@ def test_wide_instructions_are_forbidden_in_the_fresh_process_alone():
     assert widest() == before
 
 
+# --- grid
+
+
+def test_every_pair_of_settings_occurs_that_fits():
+    small = {name: some for name, some in grid.SETTINGS.items() if name != "length"}
+    small["length"] = (16, 256)
+    problems = grid.pairwise(small)
+    for a, b in itertools.combinations(small, 2):
+        assert {(p[a], p[b]) for p in problems} == set(itertools.product(small[a], small[b]))
+    assert len(problems) < 40
+    assert all(grid.score_bytes(p) <= grid.LIMIT for p in grid.pairwise(grid.SETTINGS))
+
+
+def test_a_choice_is_held_against_the_faster_form():
+    problem = {"factor": 1.0, "mask": -95.0, "heads": 2, "length": 16, "causal": True}
+    problem |= {"window": 100, "softcap": None, "group": 3, "queries": "one"}
+    outputs = [call() for call in grid.calls(problem).values()]
+    for output in outputs[1:]:
+        np.testing.assert_allclose(output, outputs[0], atol=1e-5)
+    found = grid.choice(problem, repeats=1)
+    best = min(found["textbook"], found["tiled"])
+    assert found["ratio"] == round(found["chosen"] / best, 3)
+
+
 # --- encoder
 
 
@@ -257,39 +287,97 @@ def test_encoders_are_compared_before_they_are_timed():
         encoder.compare({"companion": encode, "other": lambda texts: -encode(texts)}, ["a"], 1)
 
 
+# --- a run that goes on, and where its record lies
+
+
+def test_a_run_goes_on_where_it_was_broken_off(tmp_path, monkeypatch):
+    given = ["--only", "companion", "--repeats", "1", "--parts", "lengths", "--masks", "causal"]
+    given += ["--output", str(tmp_path), "--resume", "--lengths"]
+    first = attention.run(attention.arguments([*given, "8"]))
+    measured = []
+    compare = attention.compare
+    monkeypatch.setattr(
+        attention, "compare", lambda p, *a: (measured.append(p.length), compare(p, *a))[1]
+    )
+    second = attention.run(attention.arguments([*given, "8", "33"]))
+    assert measured == [33]
+    assert second["lengths"][:1] == first["lengths"]
+    (path,) = tmp_path.glob("*/attention.json")
+    assert json.loads(path.read_text(encoding="utf-8")) == second
+    changed = second | {"machine": second["machine"] | {"date": "2000-01-01"}}
+    measure.write(path, changed)
+    with pytest.raises(SystemExit, match="measure it anew"):
+        attention.run(attention.arguments([*given, "8"]))
+
+
+def test_a_folder_is_named_by_the_processor(tmp_path, monkeypatch):
+    described = {
+        "cpu": "Intel(R) Xeon(R) Platinum 8488C CPU @ 2.40GHz",
+        "instruction_sets": ["avx2"],
+    }
+    monkeypatch.setattr(measure, "machine", lambda: described)
+    assert measure.folder(tmp_path).name == "intel-xeon-platinum-8488c-avx2"
+    described |= {"cpu": "AMD EPYC", "instruction_sets": ["avx2", "avx512f"]}
+    assert measure.folder(tmp_path).name == "amd-epyc-avx512f"
+
+
+def test_a_busy_machine_is_warned_of(monkeypatch, capsys):
+    for load, said in ((0.1, ""), (None, ""), (2.5, "The machine is busy: 2.5")):
+        monkeypatch.setattr(measure, "_load", lambda load=load: load)
+        measure.warn_if_busy()
+        found = capsys.readouterr().out
+        assert found.startswith(said)
+        assert bool(found) == bool(said)
+
+
 # --- what is committed
 
 
-def committed(name):
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+PROCESSORS = sorted(path.parent for path in RESULTS.glob("*/attention.json"))
 
 
-@pytest.mark.parametrize("name", ["attention", "attention-avx2", "encoder", "steps"])
-def test_committed_results_say_where_they_were_measured(name):
-    assert set(committed(name)["machine"]) == set(measure.machine())
+def committed(folder, name):
+    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("part", ["lengths", "fixed_work", "memory"])
-@pytest.mark.parametrize("name", ["attention", "attention-avx2"])
-def test_committed_attention_holds_every_implementation(name, part):
-    measured = {record["implementation"] for record in committed(name)[part]}
-    assert measured == set(CANDIDATES) - ({"floor"} if part == "memory" else set())
+def test_some_processor_was_measured():
+    assert PROCESSORS
 
 
-def test_the_book_shows_a_machine_with_wide_vectors_and_one_without():
-    wide, narrow, parts = map(committed, ("attention", "attention-avx2", "steps"))
-    assert "avx512f" in wide["machine"]["instruction_sets"]
-    assert "avx512f" not in narrow["machine"]["instruction_sets"]
-    assert wide["machine"]["blas"][0]["architecture"] == "SkylakeX"  # what a user's NumPy takes
-    assert parts["machine"]["cpu"] == wide["machine"]["cpu"]
-    assert {r["vectors"] for r in parts["steps"]} == {"as they come", "256 bits at most"}
-    assert {r["library"] for r in parts["steps"]} == set(steps.LIBRARIES)
+@pytest.mark.parametrize("folder", PROCESSORS, ids=lambda folder: folder.name)
+class TestRecords:
+    @pytest.mark.parametrize("name", ["attention", "steps", "grid", "encoder"])
+    def test_they_say_where_when_and_how_they_were_measured(self, folder, name):
+        described = committed(folder, name)["machine"]
+        assert set(described) == set(measure.machine())
+        assert "OPENBLAS_CORETYPE" not in described["environment"]  # what a user's NumPy takes
 
+    @pytest.mark.parametrize("part", ["lengths", "fixed_work", "memory"])
+    def test_attention_holds_every_implementation(self, folder, part):
+        measured = {record["implementation"] for record in committed(folder, "attention")[part]}
+        assert measured == set(CANDIDATES) - ({"floor"} if part == "memory" else set())
 
-@pytest.mark.parametrize("batch", ["mixed", "equal"])
-def test_committed_encoder_holds_both_implementations(batch):
-    times = committed("encoder")[batch]["times"]
-    assert [record["implementation"] for record in times] == ["companion", encoder.PUBLISHED]
+    def test_memory_stays_small(self, folder):
+        peaks = {
+            r["length"]: r["mib"]
+            for r in committed(folder, "attention")["memory"]
+            if r["implementation"] == "companion"
+        }
+        assert peaks[32768] < 64
+
+    def test_steps_are_of_both_libraries(self, folder):
+        found = committed(folder, "steps")["steps"]
+        assert {r["library"] for r in found} == set(steps.LIBRARIES)
+
+    def test_the_grid_holds_every_problem(self, folder):
+        found = committed(folder, "grid")
+        assert len(found["choices"]) == len(grid.pairwise(grid.SETTINGS))
+        assert {r["implementation"] for r in found["decoding"]} == {"companion", "torch"}
+
+    @pytest.mark.parametrize("batch", ["mixed", "equal"])
+    def test_the_encoder_holds_both_implementations(self, folder, batch):
+        times = committed(folder, "encoder")[batch]["times"]
+        assert [record["implementation"] for record in times] == ["companion", encoder.PUBLISHED]
 
 
 # --- small calls

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pickle
 import re
 import subprocess
@@ -16,6 +17,10 @@ from companion.encoder.config import read_config
 from tests.support import tiny_encoder as tiny
 from tests.support.tiny_encoder import VOCABULARY, write_json, write_tensors, write_tokenizer
 
+TRANSFORMER, POOLING, NORMALIZE, DENSE = (
+    f"sentence_transformers.models.{kind}"
+    for kind in ("Transformer", "Pooling", "Normalize", "Dense")
+)
 QUERY = "encoder.layer.1.attention.self.query.weight"
 SHA_256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -48,6 +53,21 @@ def limit(folder, **content):
 
 def pooling(folder, **content):
     write_json(folder / "1_Pooling" / "config.json", content)
+
+
+def chain(folder, *types, **changed):
+    """Write modules.json anew with modules of these types; `changed` counts for the last one."""
+    names = ["", *(f"{i}_{kind.rpartition('.')[2]}" for i, kind in enumerate(types) if i)]
+    modules = [
+        {"idx": i, "name": str(i), "path": name, "type": kind}
+        for i, (name, kind) in enumerate(zip(names, types, strict=True))
+    ]
+    modules[-1] |= changed
+    write_json(folder / "modules.json", modules)
+
+
+def prompts(folder, **content):
+    write_json(folder / "config_sentence_transformers.json", content)
 
 
 # What is read
@@ -146,15 +166,63 @@ def test_the_tokenizer_cuts_at_the_models_length_and_fills_up_nothing(folder):
     assert lengths == [2, 3, 5]
 
 
-@pytest.mark.parametrize("content", [{"pooling_mode": "mean"}, tiny.OLD_POOLING])
-def test_both_ways_to_write_the_mean_are_read(folder, content):
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"pooling_mode": "mean"}, "mean"),
+        ({"pooling_mode": ["mean"]}, "mean"),
+        (tiny.OLD_POOLING, "mean"),
+        ({"pooling_mode": "cls", "include_prompt": True}, "cls"),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
+    ],
+)
+def test_every_way_to_write_a_pooling_is_read(folder, content, expected):
     pooling(folder, **content)
-    assert read_config(folder).max_length == 9
+    assert read_config(folder).pooling == expected
+    (folder / "modules.json").unlink()
+    assert read_config(folder).pooling == expected
 
 
 def test_a_folder_may_say_nothing_of_its_pooling(folder):
+    (folder / "modules.json").unlink()
     (folder / "1_Pooling" / "config.json").unlink()
-    assert read_config(folder).max_length == 9
+    config = read_config(folder)
+    assert (config.prompt, config.pooling, config.normalize) == ("", "mean", True)
+
+
+def test_the_pooling_lies_where_the_modules_say(folder):
+    chain(folder, TRANSFORMER, POOLING, path="2_Pooling")
+    write_json(folder / "2_Pooling" / "config.json", {"pooling_mode": "cls"})
+    assert read_config(folder).pooling == "cls"
+    (folder / "2_Pooling" / "config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"2_Pooling must hold the file config\.json"):
+        load(folder)
+
+
+@pytest.mark.parametrize("written", ["models", "base.modules.normalize"])
+def test_vectors_are_scaled_where_the_modules_say(folder, written):
+    assert read_config(folder).normalize
+    chain(folder, TRANSFORMER, POOLING)
+    assert not read_config(folder).normalize
+    chain(folder, TRANSFORMER, POOLING, f"sentence_transformers.{written}.Normalize")
+    write_json(folder / "2_Normalize" / "config.json", {"module_input_name": "sentence_embedding"})
+    assert read_config(folder).normalize
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({}, ""),
+        ({"prompts": {"query": "the "}}, ""),
+        ({"prompts": {"query": "the "}, "default_prompt_name": None}, ""),
+        ({"prompts": {"query": "the ", "other": ""}, "default_prompt_name": "other"}, ""),
+        ({"prompts": {"query": "the ", "other": ""}, "default_prompt_name": "query"}, "the "),
+        ({"model_type": "SentenceTransformer", "prompts": {}}, ""),
+    ],
+)
+def test_the_prompt_is_the_default_one(folder, content, expected):
+    prompts(folder, **content)
+    assert read_config(folder).prompt == expected
 
 
 # What is refused
@@ -365,9 +433,9 @@ DAMAGE = {
         "do_lower_case must be False",
     ),
     "another pooling, in the old way": (
-        lambda f: pooling(f, pooling_mode_cls_token=True, pooling_mode_mean_tokens=False),
+        lambda f: pooling(f, pooling_mode_max_tokens=True, pooling_mode_mean_tokens=False),
         "config.json",
-        "must be the mean over tokens, got ['pooling_mode_cls_token']",
+        "must be the mean over tokens or the row of the first, got ['pooling_mode_max_tokens']",
     ),
     "two poolings": (
         lambda f: pooling(f, pooling_mode_max_tokens=True, pooling_mode_mean_tokens=True),
@@ -375,9 +443,139 @@ DAMAGE = {
         "got ['pooling_mode_max_tokens', 'pooling_mode_mean_tokens']",
     ),
     "another pooling, in the new way": (
-        lambda f: pooling(f, pooling_mode="cls"),
+        lambda f: pooling(f, pooling_mode="lasttoken"),
+        "1_Pooling/config.json",
+        "must be the mean over tokens or the row of the first, got ['lasttoken']",
+    ),
+    "two poolings, in the new way": (
+        lambda f: pooling(f, pooling_mode=["mean", "cls"]),
+        "1_Pooling/config.json",
+        "got ['mean', 'cls']",
+    ),
+    "a pooling that is no text": (
+        lambda f: pooling(f, pooling_mode=[["mean"]]),
+        "1_Pooling/config.json",
+        "got [['mean']]",
+    ),
+    "no pooling": (lambda f: pooling(f), "1_Pooling/config.json", "got []"),
+    "a flag that is text": (
+        lambda f: pooling(f, pooling_mode_mean_tokens="false"),
+        "1_Pooling/config.json",
+        "pooling_mode_mean_tokens must be true or false, got 'false'",
+    ),
+    "a prompt that is left out of the mean": (
+        lambda f: pooling(f, pooling_mode="mean", include_prompt=False),
+        "1_Pooling/config.json",
+        "include_prompt must be True, got False",
+    ),
+    "a dense layer": (
+        lambda f: chain(f, TRANSFORMER, POOLING, DENSE, NORMALIZE),
+        "modules.json",
+        "must be Transformer, Pooling and, if anything follows, Normalize, "
+        "got ['Transformer', 'Pooling', 'Dense', 'Normalize']",
+    ),
+    "no pooling module": (
+        lambda f: chain(f, TRANSFORMER),
+        "modules.json",
+        "got ['Transformer']",
+    ),
+    "the modules in another order": (
+        lambda f: chain(f, TRANSFORMER, NORMALIZE, POOLING),
+        "modules.json",
+        "got ['Transformer', 'Normalize', 'Pooling']",
+    ),
+    "a module of the model's own": (
+        lambda f: chain(f, TRANSFORMER, "own_pooling.Pooling"),
+        "modules.json",
+        "got ['Transformer', 'own_pooling.Pooling']",
+    ),
+    "no modules": (lambda f: write_json(f / "modules.json", []), "modules.json", "got []"),
+    "modules by name": (
+        lambda f: write_json(f / "modules.json", {"0": TRANSFORMER}),
+        "modules.json",
+        "must hold a JSON list, got dict",
+    ),
+    "a module that is text": (
+        lambda f: write_json(f / "modules.json", [TRANSFORMER, POOLING]),
+        "modules.json",
+        f"a module must be a JSON object, got '{TRANSFORMER}'",
+    ),
+    "a module without a type": (
+        lambda f: chain(f, TRANSFORMER, POOLING, type=None),
+        "modules.json",
+        "type of a module must be a string, got None",
+    ),
+    "a module without a path": (
+        lambda f: chain(f, TRANSFORMER, POOLING, path=None),
+        "modules.json",
+        f"path of {POOLING} must name a folder beside it, got None",
+    ),
+    "a module with options": (
+        lambda f: chain(f, TRANSFORMER, POOLING, kwargs=["task"]),
+        "modules.json",
+        f"kwargs of {POOLING} must be absent, got ['task']",
+    ),
+    "a transformer elsewhere": (
+        lambda f: write_json(
+            f / "modules.json", [tiny.MODULES[0] | {"path": "0_Transformer"}, *tiny.MODULES[1:]]
+        ),
+        "modules.json",
+        "path of Transformer must be '', got '0_Transformer'",
+    ),
+    "something else is scaled to length 1": (
+        lambda f: write_json(f / "2_Normalize" / "config.json", {"module_input_name": "tokens"}),
+        "2_Normalize/config.json",
+        "module_input_name must be 'sentence_embedding', got 'tokens'",
+    ),
+    "another kind of model": (
+        lambda f: prompts(f, model_type="SparseEncoder"),
+        "config_sentence_transformers.json",
+        "model_type must be 'SentenceTransformer', got 'SparseEncoder'",
+    ),
+    "a default prompt that is not there": (
+        lambda f: prompts(f, prompts={"query": "the "}, default_prompt_name="passage"),
+        "config_sentence_transformers.json",
+        "default_prompt_name must be one of prompts ['query'], got 'passage'",
+    ),
+    "a default prompt without prompts": (
+        lambda f: prompts(f, default_prompt_name="passage"),
+        "config_sentence_transformers.json",
+        "default_prompt_name must be one of prompts [], got 'passage'",
+    ),
+    "a default prompt that is no name": (
+        lambda f: prompts(f, prompts={"query": "the "}, default_prompt_name=["query"]),
+        "config_sentence_transformers.json",
+        "default_prompt_name must be one of prompts ['query'], got ['query']",
+    ),
+    "prompts in a list": (
+        lambda f: prompts(f, prompts=["the "]),
+        "config_sentence_transformers.json",
+        "prompts must be a JSON object, got ['the ']",
+    ),
+    "a prompt that is no text": (
+        lambda f: prompts(f, prompts={"query": 7}, default_prompt_name="query"),
+        "config_sentence_transformers.json",
+        "the prompt 'query' must be valid Unicode, got 7",
+    ),
+    "a prompt that is half a sign": (
+        lambda f: prompts(f, prompts={"query": "\ud83d"}, default_prompt_name="query"),
+        "config_sentence_transformers.json",
+        "the prompt 'query' must be valid Unicode, got '\\ud83d'",
+    ),
+    "no room beside the prompt": (
+        lambda f: prompts(f, prompts={"query": "cat " * 7}, default_prompt_name="query"),
+        "sentence_bert_config.json",
+        "must leave room beside 2 special tokens and 7 of the prompt, got 9",
+    ),
+    "more layers than any memory": (
+        lambda f: configure(f, num_hidden_layers=2**31 - 1),
+        "model.safetensors",
+        "must hold the tensor encoder.layer.2.attention.self.query.weight, and does not",
+    ),
+    "a size that no machine holds": (
+        lambda f: configure(f, max_position_embeddings=2**31),
         "config.json",
-        "must be the mean over tokens, got ['cls']",
+        "max_position_embeddings must be at most 2147483647, got 2147483648",
     ),
     "the tokenizer is cut": (
         lambda f: rewrite(f / "tokenizer.json", lambda b: b[:-1]),
@@ -405,6 +603,75 @@ def test_a_damaged_folder_is_refused(folder, damage, file, part):
         load(folder)
     assert str(folder) in str(caught.value)
     assert file in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["..", "a/b", "/", "a\\b", "C:", "a\0"])
+def test_no_path_leads_out_of_the_folder(folder, path):
+    chain(folder, TRANSFORMER, POOLING, path=path)
+    with pytest.raises(ValueError, match="must name a folder beside it, got"):
+        load(folder)
+
+
+JSON_FILES = (
+    "config.json",
+    "sentence_bert_config.json",
+    "modules.json",
+    "1_Pooling/config.json",
+    "2_Normalize/config.json",
+    "config_sentence_transformers.json",
+    "tokenizer.json",
+)
+DAMAGED_JSON = {
+    "empty": b"",
+    "two keys": b'{"hidden_size": 6, "hidden_size": 6}',
+    "two keys within": b'[{"a": {"b": 1, "b": 1}}]',
+    "a byte-order mark": b"\xef\xbb\xbf{}",
+    "UTF-16": "{}".encode("utf-16"),
+    "a number of too many digits": b'{"a": ' + b"9" * 5000 + b"}",
+    "a scalar": b"7",
+    "deep": b"[" * 100_000,
+    "deep and whole": b"[" * 100_000 + b"]" * 100_000,
+    "deep within": b'{"prompts": ' + b'{"a":' * 100_000 + b"0" + b"}" * 100_001,
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED_JSON.values(), ids=DAMAGED_JSON)
+@pytest.mark.parametrize("name", JSON_FILES)
+def test_damaged_json_is_refused_in_every_file(folder, name, content):
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match=r"must (be undamaged|hold a|describe)") as caught:
+        load(folder)
+    assert str(folder / name) in str(caught.value)
+
+
+def test_no_depth_ends_in_another_error(folder):
+    for depth in (10, 100, 300, *range(700, 1000, 20), 2000, 50_000):
+        nested = "[" * depth + "]" * depth
+        text = json.dumps(tiny.CONFIG | {"hidden_act": 0}).replace(": 0", f": {nested}")
+        (folder / "config.json").write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match=r"undamaged JSON|hidden_act must be 'gelu', got"):
+            load(folder)
+
+
+@pytest.mark.parametrize("name", [*JSON_FILES, "model.safetensors"])
+def test_a_folder_in_the_place_of_a_file_is_refused(folder, name):
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="must hold the file"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", [*JSON_FILES, "model.safetensors"])
+def test_a_file_that_may_not_be_read_is_named(folder, name):
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("whoever runs this may read everything")
+    with pytest.raises(PermissionError, match=re.escape(str(path))):
+        load(folder)
 
 
 def test_the_weights_are_refused_wherever_they_are_cut(folder):

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,59 @@ def test_a_sentence_without_tokens_gets_zeros(encoder):
         vectors = encode(ids)
         assert np.abs(vectors[0]).max() > 0
         np.testing.assert_array_equal(vectors[1], 0)
+
+
+# What the model's folder asks for
+
+
+def configured(encoder, **changed):
+    p = encoder.parameters
+    return replace(encoder, parameters=replace(p, config=replace(p.config, **changed)))
+
+
+def test_a_vector_may_be_the_first_tokens(encoder):
+    first = configured(encoder, pooling="cls")
+    expected = [companion.unit_rows(encoder.hidden_states(t)[-1, 0, :]) for t in SENTENCES]
+    np.testing.assert_allclose(first.encode(SENTENCES), np.stack(expected), rtol=0, atol=2e-6)
+    assert np.abs(first.encode(SENTENCES) - encoder.encode(SENTENCES)).max() > 1e-2
+    ids = [[2, 4, 3], []]
+    for encode in (first._encode_padded, first._encode_rows):
+        vectors = encode(ids)
+        np.testing.assert_allclose(vectors[0], first._encode_padded(ids[:1])[0], rtol=0, atol=2e-6)
+        np.testing.assert_array_equal(vectors[1], 0)
+
+
+def test_vectors_may_keep_their_length(encoder):
+    free = configured(encoder, normalize=False)
+    expected = np.stack([encoder.hidden_states(t)[-1].mean(axis=0) for t in SENTENCES])
+    np.testing.assert_allclose(free.encode(SENTENCES), expected, rtol=0, atol=2e-6)
+    ids = [encoder.token_ids(text).tolist() for text in SENTENCES]
+    np.testing.assert_allclose(free._encode_padded(ids), expected, rtol=0, atol=2e-6)
+    assert np.abs(np.linalg.norm(expected, axis=1) - 1).max() > 0.1
+
+
+def test_a_default_prompt_stands_before_every_text(encoder):
+    asked = configured(encoder, prompt="the black ")
+    whole = ["the black " + text for text in SENTENCES]
+    np.testing.assert_array_equal(asked.encode(SENTENCES), encoder.encode(whole))
+    assert asked.tokens("cat") == encoder.tokens("the black cat")
+    np.testing.assert_array_equal(asked.token_ids("cat"), encoder.token_ids("the black cat"))
+    states = asked.hidden_states("cat")
+    np.testing.assert_array_equal(states, encoder.hidden_states("the black cat"))
+    assert asked.attention_weights("cat")[0] == encoder.tokens("the black cat")
+
+
+def test_what_the_files_ask_for_reaches_the_vectors(encoder, tmp_path):
+    folder = tiny.write_encoder(tmp_path)
+    tiny.write_json(folder / "modules.json", tiny.MODULES[:2])
+    tiny.write_json(folder / "1_Pooling" / "config.json", {"pooling_mode": "cls"})
+    tiny.write_json(
+        folder / "config_sentence_transformers.json",
+        {"prompts": {"query": "the black "}, "default_prompt_name": "query"},
+    )
+    read = SentenceEncoder.from_pretrained(folder, np)
+    changed = configured(encoder, prompt="the black ", pooling="cls", normalize=False)
+    np.testing.assert_array_equal(read.encode(SENTENCES), changed.encode(SENTENCES))
 
 
 @pytest.mark.parametrize("threads", ["1", "3"])

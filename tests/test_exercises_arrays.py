@@ -109,6 +109,8 @@ ATTEMPTS = {
             (lambda x: x / np.abs(x).max(-1)[..., None], "stops on the second device for shape"),
             (lambda x: x / np.float64(2) / np.ones(1), "float32 goes in and float64"),
             (through_the_host, "on another device"),
+            (by(lambda xp, x: -xp.min(x, axis=-1, keepdims=True)), "largest size in every row"),
+            (by(lambda xp, x: xp.abs(x[..., :1])), "largest size in every row"),
         ],
         odd=[scale_in_place, scale_from_both_ends, Scaler()],
         other=[

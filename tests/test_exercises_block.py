@@ -78,7 +78,8 @@ ATTEMPTS = {
         wrong=[
             ([-2, 0, 0, 2], "mean square of your row should be 1, and it is 2.0000"),
             ([-(1.5**0.5), 0, 0, 1.5**0.5], "the unbiased way"),
-            ([ROOT, 0, 0, -ROOT], "changed their shape"),
+            ([ROOT, 0, 0, -ROOT], "no positive multiple of the centred row"),
+            ([0, -ROOT, 0, ROOT], "no positive multiple of the centred row"),
             ([-1, 0, 0, 1], "mean square of your row should be 1, and it is 0.5000"),
             ([2 / 18**0.5, 4 / 18**0.5, 4 / 18**0.5, 6 / 18**0.5], "mean of your row should be 0"),
             ([-1.41, 0, 0, 1.41], "mean square of your row should be 1"),

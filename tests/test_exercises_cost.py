@@ -48,7 +48,7 @@ ATTEMPTS = {
             (lambda n, _: n * (n + 1) // 2, "Too many pairs for N = 9 and 0"),
             (
                 lambda n, left: n * (left + 1) - left * (left + 1) // 2,
-                "Too few pairs for N = 3 and 9",
+                "Too few pairs for N = 3 and 9 tokens back. How far back can the last token see?",
             ),
             (lambda n, left: pairs(n, left - 1) + (left == 0) * n, "Too few pairs for N = 9 and 3"),
             (lambda n, left: pairs(n, left) + (left == n), "Too many pairs for N = 6 and 6"),

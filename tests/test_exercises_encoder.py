@@ -53,7 +53,10 @@ def partitioned(query, vectors, k):
 ATTEMPTS = {
     exercises.check_tensor_names: Attempts(
         wrong=[
-            (NAMES | {W_O: "encoder.layer.3.attention.self.output.weight"}, "which comes first"),
+            (NAMES | {W_O: "encoder.layer.3.attention.self.output.weight"}, "named like w_2"),
+            (NAMES | {W_O: "encoder.layer.3.attention.output.weight"}, "named like w_2"),
+            (NAMES | {BIAS: "encoder.layer.5.LayerNorm.bias"}, "norm_1 has in the attention"),
+            (NAMES | {BIAS: "encoder.layer.5.intermediate.LayerNorm.bias"}, "norm_1 has in the"),
             (
                 NAMES | {W_O: "encoder.layer.4.attention.output.dense.weight"},
                 "blocks[3].attention.w_o leads to another layer",
@@ -65,7 +68,12 @@ ATTEMPTS = {
             (NAMES | {BIAS: "encoder.layer.5.output.dense.bias"}, "of a norm or of a dense layer"),
             (NAMES | {W_1: "encoder.layer.0.output.dense.weight"}, "which comes first"),
         ],
-        odd=[OrderedDict(NAMES), UserDict(NAMES), {k: np.str_(v) for k, v in NAMES.items()}],
+        odd=[
+            OrderedDict(NAMES),
+            UserDict(NAMES),
+            {k: np.str_(v) for k, v in NAMES.items()},
+            {k: f" {v} " for k, v in NAMES.items()},
+        ],
         other=[
             (None, "Not attempted"),
             (..., "Not attempted"),
@@ -107,6 +115,8 @@ ATTEMPTS = {
             (by(lambda q, v: -np.abs(cosine(q, v))), "points away from the query"),
             (lambda q, v, k: nearest(q, v, k)[::-1], "most alike should come first"),
             (partitioned, "most alike should come first"),
+            (lambda q, v, k: nearest(q, v, k) + 1, "Row i of an array has place i, from 0"),
+            (lambda q, v, k: nearest(q, v, k) - len(v), "lies in 0 … n − 1, here 0 … 19"),
             (columns_of_length_one, "The shape is right, but"),
             (lambda q, v, _: nearest(q, v, 4), "return k places, here 6"),
             (lambda *_: np.arange(4), "another row"),

@@ -38,7 +38,7 @@ ATTEMPTS = {
             ((4, 4), "a reshape alone"),
             ((3, 1), "another column"),
             ((3, 3), "another column"),
-            ((2, 3), "Another token's row"),
+            ((2, 3), "counted from one"),
             ((2, 4), "Another token's row"),
         ],
         odd=[(3.0, 4), np.asarray([3, 4]), iter([3, 4])],

@@ -165,6 +165,10 @@ ATTEMPTS = {
     exercises.check_bound_with_mask: Attempts(
         wrong=[
             (bound_by_all_keys, "row 1 does not see"),
+            (
+                lambda q, k, c: bound_of_sums(q, k, np.maximum(c, -1e9)),
+                "row 1 does not see",
+            ),
             (bound_without_mask, "above its bound"),
             (bound_by_one_mask, "looser than need be"),
             (maxima, "maxima"),

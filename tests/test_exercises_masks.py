@@ -27,7 +27,7 @@ ATTEMPTS = {
     exercises.check_changed_rows: Attempts(
         wrong=[
             ({1, 2, 3}, "before black"),
-            ({1, 2}, "before black"),
+            ({1, 2}, "counted from one"),
             ({2, 3, 4, 5}, "does not reach back"),
             ({2, 3, 4}, "does not reach back"),
             ({2}, "missing"),

@@ -55,6 +55,7 @@ ATTEMPTS = {
             (2 * W_Q + 1e-15 * NOISE, "a multiple of W^Q: find another"),
             ((2 * W_Q + 1e-8 * NOISE).astype(np.float32), "a multiple of W^Q: find another"),
             (W_Q @ SYMMETRIC + 1e-9 * NOISE, "Not symmetric: entry ("),
+            (np.round(W_Q @ SYMMETRIC / 3, 7), "they differ by"),
             (0 * W_Q, "a multiple of W^Q: find another"),
         ],
         odd=[

@@ -20,6 +20,12 @@ def one_head_only(query, key):
     return scaled_scores(query, key)
 
 
+def in_half_precision(query, key):
+    if query.dtype == np.float64:
+        return scaled_scores(query, key)
+    return scaled_scores(query.astype(np.float16), key.astype(np.float16)).astype(query.dtype)
+
+
 def scores_in_place(query, key):
     query /= math.sqrt(query.shape[-1])
     return query @ key.mT
@@ -38,6 +44,7 @@ ATTEMPTS = {
             ((4, 4), "The first is too small"),
             ((4, 40), "in the other order"),
             ((6, 4), "The second is right"),
+            ((13, 4), "squared, times what?"),
             ((40.02, 4), "The second is right"),
             ((math.sqrt(40), 2), "Neither yet"),
         ],
@@ -66,6 +73,9 @@ ATTEMPTS = {
             (pitfalls.scores_by_reshape, "not the product of query i and key j"),
             (lambda q, k: q @ k.mT / np.sqrt(q.shape[-1]), "float32 came in and float64 went out"),
             (lambda q, k: scaled_scores(q, k).astype(np.float32), "float64 came in and float32"),
+            (lambda q, k: np.round(scaled_scores(q, k), 4), "right to a few digits only"),
+            (lambda q, k: q @ k.mT / (math.sqrt(q.shape[-1]) + 1e-9), "times one factor"),
+            (in_half_precision, "right to a few digits only"),
             (one_head_only, "stops for query (2, 3, 5, 10) and key (2, 3, 6, 10) with"),
         ],
         odd=[scores_in_place, row_by_row, lambda a, b: scaled_scores(b, a).swapaxes(-1, -2)],

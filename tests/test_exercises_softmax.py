@@ -150,6 +150,8 @@ ATTEMPTS = {
             (shifted_alone, "For small scores"),
             (lambda s: companion.softmax(s) / 2, "For small scores"),
             (never_shifted, "something overflows"),
+            (lambda s: never_shifted(np.clip(s, -700, 700)), "overflows or is cut off"),
+            (lambda s: quiet(np.maximum(s, -20)), "row 0 sums to 8.2e-09"),
             (shifted_downwards_only, "all but vanish"),
             (shifted_by_one_maximum, "Whose maximum is taken away from it?"),
             (quiet_along_axis_1, "for scores of shape (6,) with"),
@@ -171,12 +173,12 @@ ATTEMPTS = {
     ),
     exercises.check_needed_lead: Attempts(
         wrong=[
-            (lambda n, _: math.log(n), "the weight 0.6667"),
+            (lambda n, _: math.log(n), "the weight 0.6666"),
             (lambda n, p: math.log(n * p / (1 - p)), "for n = 2 and p = 0.5"),
             (lambda n, _: math.log(n - 1), "for n = 2 and p = 0.9 gives the one token"),
             (lambda _, p: math.log(p / (1 - p)), "for n = 3 and p = 0.1"),
             (lambda n, p: math.log10((n - 1) * p / (1 - p)), "for n = 2 and p = 0.9"),
-            (lambda n, p: round(needed_lead(n, p), 3), "the weight 0.9"),
+            (lambda n, p: round(needed_lead(n, p), 3), "the weight 0.8999797"),
         ],
         odd=[
             Lead,

@@ -185,3 +185,37 @@ def test_only_cupy_goes_the_fused_way(monkeypatch):
     monkeypatch.setattr(tiled, "array_api_compat", compat)
     attend(*arrays, implementation="tiled")
     assert taken == ["fused"]
+
+
+def test_nothing_waits_for_the_device(monkeypatch):
+    """A number of an array that is asked for on the host would wait until all before it is done."""
+    rng = np.random.default_rng(1)
+    arrays = [STRICT.asarray(a) for a in draw(rng, np.float32, *[(2, 2, 30, 4)] * 3)]
+    mask, offsets = STRICT.asarray(rng.random((30, 30)) < 0.9), STRICT.asarray(np.asarray([0, 3]))
+    monkeypatch.setattr(tiled, "SCORES", 100)
+    for name in ("__bool__", "__int__", "__float__", "__index__"):
+        monkeypatch.setattr(type(mask), name, lambda _, name=name: pytest.fail(f"{name} waits"))
+    for options in ({}, {"query_offset": offsets, "window": (5, 2)}, {"softcap": 2.0}):
+        attend(*arrays, mask, is_causal=True, implementation="tiled", **options)
+
+
+def test_half_precision_keys_are_widened_once(monkeypatch):
+    widened = []
+    compute = tiled.textbook_attention
+
+    def look(xp, query, key, value, *rest, **options):
+        widened.append(key.dtype)
+        return compute(xp, query, key, value, *rest, **options)
+
+    monkeypatch.setattr(tiled, "SCORES", 100)
+    monkeypatch.setattr(tiled, "textbook_attention", look)
+    compat = SimpleNamespace(**vars(tiled.array_api_compat))
+    compat.is_numpy_namespace = lambda _: False
+    monkeypatch.setattr(tiled, "array_api_compat", compat)
+    arrays = draw(np.random.default_rng(2), np.float16, *[(2, 30, 4)] * 3)
+    output = attend(*arrays, implementation="tiled")
+    assert output.dtype == np.float16
+    assert len(widened) > 2
+    assert set(widened) == {np.dtype(np.float32)}
+    expected = attend(*arrays, implementation="textbook")
+    np.testing.assert_allclose(output, expected, atol=2e-3)

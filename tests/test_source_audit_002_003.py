@@ -86,6 +86,8 @@ def test_002_s4():
         steps = cost.projections(length, sizes) | cost.attention(length, length, sizes)
         recurrence = cost.total(cost.recurrence(length, sizes))
         assert recurrence.flops < cost.total(steps).flops
+        lstm_is_cheaper = 4 * recurrence.flops < cost.total(steps).flops
+        assert lstm_is_cheaper == (length > 2 * sizes.width)
 
 
 def test_002_s5():
@@ -101,6 +103,7 @@ def test_002_s5():
     assert np.flatnonzero(favourites[:, black] == cat).tolist() == [8]
     assert np.flatnonzero(favourites[:, quickly] == ran).tolist() == [11]
     assert favourites[8, quickly] == 0  # [CLS]
+    np.testing.assert_allclose(weights[11, cat, [black, 0]], 0.47, atol=0.005)
     others = weights[11].copy()  # what head 2.11 gives to words: the one before gets most
     others[:, 0] = 0
     assert [others[i].argmax() for i in (black, cat, ran, quickly)] == [black - 1, black, cat, ran]
@@ -160,9 +163,9 @@ def test_003_s1(length):
 def test_003_s2(finite):
     """The lemma's own M, with zeros on and below the diagonal: no row of it is empty."""
     shown, above = companion.causal_mask(2), np.asarray([[0.0, 1.0], [0.0, 0.0]])
-    scores = -finite * above
-    weights = companion.softmax(scores + finite * above)
-    assert weights[0, 1] == 0.5
+    scores = np.asarray([[finite, 0.0], [0.0, 0.0]])
+    for masked in (scores + finite * above, np.where(shown, scores, finite)):  # added, or put there
+        assert companion.softmax(masked)[0, 1] == 0.5
     exact = companion.softmax(companion.mask_scores(scores, shown))
     assert exact[0, 1] == 0  # −∞: exactly
     assert companion.softmax(np.asarray([finite]))[0] == 1  # another mask, and nothing to see

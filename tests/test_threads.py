@@ -9,16 +9,15 @@ import time
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_limits
 
 from companion import parallel_map, thread_count
-from companion.kernels import threads
+from companion.kernels import blas, threads
 
 
 def blas_threads():
-    return [
-        library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"
-    ]
+    """Ask every BLAS library itself, which threadpoolctl does not while a call of ours holds it."""
+    return [blas._originals[type(library)][0](library) for library in blas.libraries()]
 
 
 class Crowd:
@@ -168,6 +167,172 @@ def test_a_worker_sees_the_callers_error_state():
         parallel_map(overflow, range(4), threads=2)
 
 
+def run(script, seconds=60):
+    """Run a script in a fresh process and return how it ended."""
+    script = textwrap.dedent(script)
+    return subprocess.run([sys.executable, "-c", script], timeout=seconds, check=False).returncode
+
+
+def test_one_worker_is_the_caller(monkeypatch):
+    monkeypatch.setattr(threading.Thread, "start", lambda _: pytest.fail("a thread started"))
+    seen = parallel_map(lambda _: threading.get_ident(), range(3), threads=1)
+    assert seen == [threading.get_ident()] * 3
+
+
+def test_where_no_thread_can_be_started_the_caller_does_all_the_work(monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    before = blas_threads()
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert parallel_map(lambda n: n * n, range(5), threads=3) == [0, 1, 4, 9, 16]
+    assert blas_threads() == before
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_it_works_when_the_interpreter_ends(threads):
+    script = f"""
+        import atexit, os, threading, time
+        import numpy as np
+        from companion import scaled_dot_product_attention as attend
+
+        x = np.ones((2, 600, 8), np.float32)
+        call = lambda: attend(x, x, x, implementation="tiled", threads={threads})
+        right = call()
+        done = []
+
+        def later():
+            threading.main_thread().join()
+            done.append(bool((call() == right).all()))
+
+        threading.Thread(target=later).start()
+
+        def last():
+            done.append(bool((call() == right).all()))
+            os._exit(0 if done == [True, True] else 1)
+
+        atexit.register(last)
+    """
+    assert run(script) == 0
+
+
+def test_a_blas_that_is_loaded_later_is_held_too():
+    script = """
+        import numpy as np
+        from threadpoolctl import threadpool_info
+        from companion import parallel_map
+        from companion.kernels import blas
+
+        parallel_map(len, [[]])
+        import scipy.linalg
+
+        held = lambda _: [blas._originals[type(b)][0](b) for b in blas.libraries()]
+        before = held(0)
+        inside = parallel_map(held, range(2), threads=2)
+        raise SystemExit(0 if inside == [[1] * len(before)] * 2 and held(0) == before else 1)
+    """
+    pytest.importorskip("scipy")
+    assert run(script) == 0
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+@pytest.mark.parametrize("begins", ["before", "during"])
+def test_someone_elses_limit_that_crosses_a_call_is_left_as_it_was(begins, limit):
+    before = blas_threads()
+    begun, leave = threading.Event(), threading.Event()
+    hold = lambda _: (begun.set(), leave.wait(timeout=5))  # noqa: E731
+    caller = threading.Thread(target=lambda: parallel_map(hold, [0], threads=1))
+    if begins == "before":
+        with threadpool_limits(limit, user_api="blas"):
+            caller.start()
+            begun.wait(timeout=5)
+            assert blas_threads() == [1] * len(before)
+        leave.set()
+        caller.join()
+    else:
+        caller.start()
+        begun.wait(timeout=5)
+        with threadpool_limits(limit, user_api="blas"):
+            assert blas_threads() == [1] * len(before)
+            leave.set()
+            caller.join()
+            assert blas_threads() == [limit] * len(before)
+    assert blas_threads() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_crowd_of_calls_leaves_every_bit_and_every_limit_as_it_was():
+    """Eight threads, two hundred calls, forks, errors, interrupts and limits of others, twice."""
+    script = """
+        import hashlib, os, signal, threading, time, warnings
+        import numpy as np
+        from threadpoolctl import threadpool_limits
+        from companion import parallel_map, scaled_dot_product_attention as attend
+        from companion.kernels import blas
+
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads
+        limits = lambda: [blas._originals[type(b)][0](b) for b in blas.libraries()]
+        before, alive = limits(), threading.active_count()
+        rng = np.random.default_rng(0)
+        inputs = [rng.standard_normal((3, 2, 150 + n, 8), dtype=np.float32) for n in range(25)]
+        wrong = []
+
+        def call(n):
+            options = {"is_causal": True, "implementation": "tiled", "threads": 1 + n % 3}
+            return attend(*inputs[n], **options)
+
+        def fail(n):
+            raise KeyError(n)
+
+        def work(which, found):
+            for n in range(25):
+                if n % 5 == 0 and which == 0:  # two at once would undo each other
+                    with threadpool_limits(1 + n % 2, user_api="blas"):
+                        found[which, n] = hashlib.sha256(call(n)).digest()
+                else:
+                    found[which, n] = hashlib.sha256(call(n)).digest()
+                if n % 6 == which % 6:
+                    try:
+                        parallel_map(fail, range(9), threads=2)
+                        wrong.append("no error")
+                    except KeyError:
+                        pass
+                if n % 12 == which:
+                    child = os.fork()
+                    if child == 0:
+                        same = hashlib.sha256(call(n)).digest() == found[which, n]
+                        os._exit(0 if same else 1)
+                    if os.waitpid(child, 0)[1] != 0:
+                        wrong.append("child")
+
+        def crowd():
+            found = {}
+            workers = [threading.Thread(target=work, args=(w, found)) for w in range(8)]
+            for worker in workers:
+                worker.start()
+            interrupts = 0
+            while any(worker.is_alive() for worker in workers):
+                timer = threading.Timer(0.02, signal.raise_signal, (signal.SIGINT,))
+                try:
+                    timer.start()
+                    while True:
+                        call(interrupts % 25)
+                except KeyboardInterrupt:
+                    interrupts += 1
+                finally:
+                    timer.join()
+            assert interrupts > 3
+            return found
+
+        first, second = crowd(), crowd()
+        assert len(first) == 200 and first == second and not wrong, wrong
+        assert len({first[w, 7] for w in range(8)}) == 1
+        assert limits() == before, (limits(), before)
+        assert threading.active_count() == alive
+    """
+    assert run(script, seconds=300) == 0
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_child_forked_during_a_call_can_work_and_has_its_blas_back():
     script = """
@@ -193,5 +358,4 @@ def test_a_child_forked_during_a_call_can_work_and_has_its_blas_back():
         caller.join()
         raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     """
-    script = textwrap.dedent(script)
-    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
+    assert run(script) == 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import companion
 from companion import memory_trace, pitfalls
 from companion.arrays import to_numpy
-from companion.kernels import cpu
+from companion.kernels import bounds, cpu
 
 attend = companion.scaled_dot_product_attention
 textbook = partial(attend, implementation="textbook")
@@ -180,40 +180,50 @@ def test_a_block_has_a_key():
 # The bound
 
 
-def shifted_scores(query, key, *, is_causal):
-    """Return what the kernel exponentiates first: scores below their bounds, −∞ where hidden."""
-    seen, exp = [], np.exp
+def powers_taken(*arrays, **options):
+    """Return what the kernel multiplies with the values, all keys beside one another, and rows."""
+    seen, mix = [], cpu.Worker._mix
 
-    def record(scores, *arguments, **options):
-        seen.append(np.array(scores))
-        return exp(scores, *arguments, **options)
+    def record(self, piece, powers, *rest):
+        seen.append((piece, np.array(powers[0])))
+        mix(self, piece, powers, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(np, "exp", record)
-        options = {"scale": 1.0, "implementation": "tiled", "threads": 1}
-        attend(query, key, key, is_causal=is_causal, **options)
-    return seen[0][0]  # of the one head
+        patch.setattr(cpu.Worker, "_mix", record)
+        attend(*arrays, implementation="tiled", threads=1, **options)
+    whole = np.zeros((arrays[0].shape[-2], arrays[1].shape[-2]), seen[0][1].dtype)
+    for piece, powers in seen:
+        whole[piece.rows.start : piece.rows.stop, piece.keys.start : piece.keys.stop] = powers
+    return whole
 
 
-@pytest.mark.claim("prop-softmax-bound", "eq-bound-product")
+@pytest.mark.claim("prop-softmax-bound")
 @pytest.mark.parametrize("is_causal", [True, False])
 @pytest.mark.parametrize("spread", [0.1, 1.0, 30.0])
-def test_the_kernel_exponentiates_scores_below_their_bounds(is_causal, spread):
+def test_the_kernel_shifts_just_the_rows_whose_bound_is_large(is_causal, spread):
     query, key = draw(7, (40, 6), (40, 6))
     key *= spread * np.linspace(0.1, 3, 40)[:, None]
     query[39] = key[39]  # the bound is met, or nearly
     visible = np.tri(40, dtype=bool) if is_causal else np.ones((40, 40), bool)
     norms = np.linalg.norm(query, axis=1)[:, None] * np.linalg.norm(key, axis=1)
-    bound = np.where(visible, norms, 0).max(axis=1, keepdims=True)
-    shifted = shifted_scores(query, key, is_causal=is_causal)
-    expected = np.where(visible, query @ key.T - bound, -np.inf)
-    longer_query = np.concatenate([query, -bound], axis=1)
-    longer_key = np.concatenate([key, np.ones((40, 1))], axis=1)
-    close = {"rtol": 0, "atol": 1e-13 * bound.max()}
-    np.testing.assert_allclose(shifted, expected, **close)
-    np.testing.assert_allclose((longer_query @ longer_key.T)[visible], shifted[visible], **close)
-    assert np.all(shifted <= 1e-13 * bound)
-    assert np.all(np.exp(shifted).sum(axis=1) <= visible.sum(axis=1) + 1e-12)
+    bound = np.where(visible, norms, 0).max(axis=1, keepdims=True) * math.log2(math.e)
+    scores = np.where(visible, query @ key.T * math.log2(math.e), -np.inf)
+    powers = powers_taken(query, key, key, scale=1.0, is_causal=is_causal)
+    shifted = (bound > 60)[:, 0]
+    assert (shifted.any(), shifted.all()) == {
+        0.1: (False, False),
+        1.0: (True, False),
+        30.0: (True, not is_causal),
+    }[spread]
+    halves = np.where(shifted[:, None], scores.max(axis=1, keepdims=True) + 1, 0)
+    anyway = (~shifted).all()  # then nothing is halved
+    np.testing.assert_allclose(
+        powers[~shifted] * (1 if anyway else 2), np.exp2(scores[~shifted]), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        powers[shifted], np.exp2((scores - halves)[shifted]), rtol=1e-9, atol=1e-300
+    )
+    assert np.all(np.abs(scores[visible]) <= np.broadcast_to(bound, scores.shape)[visible] + 1e-9)
 
 
 @pytest.mark.claim("prop-softmax-bound")
@@ -237,34 +247,37 @@ def test_any_shift_gives_the_same_weights(shift):
     np.testing.assert_allclose(weights, companion.softmax(scores), rtol=1e-13)
 
 
-@pytest.mark.claim("prop-softmax-bound")
-def test_a_bound_comes_from_visible_keys_alone():
-    query, key = draw(9, (30, 5), (30, 5), dtype=np.float32)
-    before = shifted_scores(query, key, is_causal=True)
-    key[20] *= 1000
-    after = shifted_scores(query, key, is_causal=True)
-    np.testing.assert_array_equal(after[:20], before[:20])
-    assert np.all(after[20:, :20] < before[20:, :20])
+@pytest.mark.claim("prop-safe-values")
+@given(
+    st.lists(st.tuples(st.integers(-60, 60), st.integers(-90, 47)), min_size=1, max_size=20),
+    st.integers(60, 80),
+)
+def test_sums_of_powers_times_values_stay_in_range(terms, bound):
+    powers = [Fraction(2) ** p for p, _ in terms]
+    values = [Fraction(2) ** v * (-1) ** i for i, (_, v) in enumerate(terms)]
+    largest = max(abs(v) for v in values)
+    exact = [p * v for p, v in zip(powers, values, strict=True)]
+    count = len(terms)
+    for stop in range(1, count + 1):
+        assert abs(sum(exact[:stop])) <= count * Fraction(2) ** bound * largest
+    step = Fraction(1, 2**149)
+    lost = [abs(e - e // step * step) for e in exact]  # rounded towards −∞, to a step of float32
+    assert sum(lost) <= count * Fraction(2) ** (bound - 149) / largest * sum(map(abs, exact))
 
 
-@pytest.mark.claim("prop-least-total")
-@given(st.lists(st.integers(1, 200), min_size=1, max_size=30), st.integers(0, 60))
-def test_what_is_lost_below_a_large_enough_total_does_not_count(exponents, largest):
-    powers = [Fraction(1, 2**e) for e in [*exponents, largest]]
-    kept = [p if p >= Fraction(1, 2**126) else Fraction(0) for p in powers]
-    total, rest = sum(powers), sum(kept)
-    assert rest >= Fraction(1, 2**60)
-    difference = sum(abs(k / rest - p / total) for k, p in zip(kept, powers, strict=True))
-    assert difference <= len(powers) * Fraction(1, 2**65)
-    assert difference == 2 * (total - rest) / total
-
-
-@pytest.mark.claim("prop-least-total")
-def test_the_kernel_asks_for_a_large_enough_total():
-    assert cpu.LEAST_TOTAL >= 2.0**-60
-    assert np.finfo(np.float32).tiny == 2.0**-126
-    longest = 2**20
-    assert longest * 2.0**-126 / cpu.LEAST_TOTAL < 2.0**-20 * np.finfo(np.float32).eps
+@pytest.mark.claim("prop-safe-values")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("length", [1, 1000, 2**20])
+def test_the_kernel_leaves_the_values_the_room_that_the_statement_asks_for(length, dtype):
+    known = bounds.Bounds(*(np.ones((1, 1, 2), dtype) for _ in range(2)), length)
+    info = np.finfo(dtype)
+    step = info.minexp - info.nmant  # the exponent of the least step: −149
+    for size in (1.0, 2.0**40, 2.0**-40, 2.0 ** (info.maxexp - 30), 2.0 ** (info.minexp + 30)):
+        limit = float(known.limit(size, size))
+        if limit > 0:
+            assert math.log2(length) + limit + math.log2(size) <= info.maxexp - 1
+            assert math.log2(length) + limit + step - math.log2(size) <= -info.nmant - 1
+        assert limit <= 60
 
 
 def test_a_row_keeps_its_bits_whatever_its_neighbours_need():

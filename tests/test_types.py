@@ -12,20 +12,6 @@ api = pytest.importorskip("mypy.api", reason="a type checker: install mypy")
 
 TYPING = Path(__file__).parent / "typing"
 ROOT = TYPING.parent.parent
-# Their modules are still left out of the check in pyproject.toml.
-UNTYPED_YET = {
-    "AttentionParameters",
-    "attend_heads",
-    "head_contributions",
-    "merge_heads",
-    "multi_head_attention",
-    "project_heads",
-    "scaled_dot_product_attention",
-    "split_heads",
-    "split_packed_projection",
-    "transformer_block",
-    "transformer_stack",
-}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +46,7 @@ def test_there_is_one_wrong_call_for_each_public_name_that_can_be_called():
 def test_every_wrong_call_is_refused_for_its_arguments_and_no_other_line_is(refused):
     at = {line: name for name, lines in calls() for line in lines}
     errors = refused["wrong_calls.py"]
-    assert {at.get(line, f"line {line}") for line, _ in errors} == set(at.values()) - UNTYPED_YET
+    assert {at.get(line, f"line {line}") for line, _ in errors} == set(at.values())
     assert {code for _, code in errors} <= {"arg-type", "list-item", "dict-item", "call-overload"}
 
 

@@ -26,7 +26,7 @@ VERDICTS = {
     "computed": ("=", "The note prints no result; here it is."),
     "refined": ("±", "True only under a condition that the note leaves out."),
     "refuted": ("✗", "False as written; a counterexample, and what is true instead."),
-    "drawn": ("✎", "The drawing that the note asks for is in the book."),
+    "drawn": ("✎", "The drawing is in the book."),
 }
 
 

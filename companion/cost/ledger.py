@@ -98,13 +98,15 @@ class Sizes:
     itemsize: int = 4
 
     def __post_init__(self) -> None:
-        _check(width=self.width, heads=self.heads)
-        d_k = self.width // self.heads if self.d_k is None else self.d_k
-        defaults = {"kv_heads": self.heads, "d_k": d_k, "d_v": d_k, "hidden": 4 * self.width}
+        width, heads = _checked(width=self.width, heads=self.heads)
+        d_k = width // heads if self.d_k is None else self.d_k
+        defaults = {"kv_heads": heads, "d_k": d_k, "d_v": d_k, "hidden": 4 * width}
         for name, size in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, size)
-        _check(**{field.name: getattr(self, field.name) for field in fields(self)})
+        names = [field.name for field in fields(self)]
+        for name, size in zip(names, _checked(**{n: getattr(self, n) for n in names}), strict=True):
+            object.__setattr__(self, name, size)
         if self.heads % self.kv_heads != 0:
             raise ValueError(f"kv_heads must divide heads={self.heads}, got {self.kv_heads}")
 
@@ -140,7 +142,9 @@ def product(rows: int, inner: int, columns: int, *, times: int = 1, itemsize: in
     `times` is how many there are, with matrices of their own; each does
     2·rows·inner·columns FLOPs.
     """
-    _check(rows=rows, inner=inner, columns=columns, times=times, itemsize=itemsize)
+    rows, inner, columns, times, itemsize = _checked(
+        rows=rows, inner=inner, columns=columns, times=times, itemsize=itemsize
+    )
     numbers = rows * inner + inner * columns + rows * columns
     return Cost(
         flops=2 * times * rows * inner * columns,
@@ -174,7 +178,7 @@ def softmax(queries: int, keys: int, sizes: Sizes) -> Cost:
     Six array operations go over all H·T·S scores: they read six times and write four times. A fused
     softmax would read once and write once.
     """
-    _check(queries=queries, keys=keys)
+    queries, keys = _checked(queries=queries, keys=keys)
     entries = sizes.batch * sizes.heads * queries * keys
     size = sizes.itemsize * entries
     return Cost(SOFTMAX_FLOPS * entries, SOFTMAX_CROSSINGS * size, 2 * size)
@@ -218,7 +222,9 @@ def tiled_attention(
     Each head reads keys and values for itself.
     """
     height, width = tile
-    _check(queries=queries, keys=keys, tile_queries=height, tile_keys=width)
+    queries, keys, height, width = _checked(
+        queries=queries, keys=keys, tile_queries=height, tile_keys=width
+    )
     s = sizes
     rows = [min(height, queries - start) for start in range(0, queries, height)]
     seen = [min(end, keys) if is_causal else keys for end in accumulate(rows)]
@@ -236,7 +242,7 @@ def windowed_attention(length: int, sizes: Sizes, *, left: int) -> Cost:
 
     Token i sees itself and the `left` tokens before it, as far as there are any.
     """
-    _check(length=length)
+    (length,) = _checked(length=length)
     if left < 0:
         raise ValueError(f"left must not be negative, got {left}")
     s = sizes
@@ -292,7 +298,9 @@ def _beside(cost: Cost, kept: int) -> Cost:
     return replace(cost, peak=cost.peak + kept)
 
 
-def _check(**sizes: Any) -> None:
+def _checked(**sizes: Any) -> list[int]:
+    """Return the sizes as Python's integers, whose products never overflow, or raise."""
+    checked = []
     for name, size in sizes.items():
         try:
             number = operator.index(size)
@@ -300,3 +308,5 @@ def _check(**sizes: Any) -> None:
             raise TypeError(f"{name} must be an integer, got {type(size).__name__}") from None
         if number < 1:
             raise ValueError(f"{name} must be at least 1, got {size}")
+        checked.append(number)
+    return checked

@@ -121,7 +121,12 @@ def attention_error_bound(
 ) -> Array:
     """Bound how far attention computed with unit roundoff `unit` is from exact attention.
 
-    This is :prf:ref:`thm-attention-error`. Two devices may differ by twice as much.
+    This is :prf:ref:`thm-attention-error`, and it holds under its hypotheses: the scores are
+    scaled in the query, the maximum is subtracted before the exponential (to base e, good to a few
+    units in the last place), the weights are divided before they meet the values, and nothing
+    under- or overflows. That is the form ``implementation="textbook"``. The tiled form shifts
+    otherwise and divides last, and may be off by a few times the bound where that is very small,
+    as with two keys and thousands of queries. Two devices may differ by twice as much.
 
     Parameters
     ----------

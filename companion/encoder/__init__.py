@@ -9,7 +9,8 @@ from companion.encoder.checkpoint import (
 from companion.encoder.config import EncoderConfig
 from companion.encoder.embedding import EmbeddingParameters, embed_tokens
 from companion.encoder.pooling import mean_pool, unit_rows
-from companion.encoder.sentence_encoder import SentenceEncoder, token_states
+from companion.encoder.sentence_encoder import SentenceEncoder
+from companion.encoder.states import token_states
 
 __all__ = [
     "EmbeddingParameters",

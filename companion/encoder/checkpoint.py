@@ -1,6 +1,6 @@
 """Checkpoints: a published encoder's files, read into the parameters of earlier chapters."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +9,9 @@ import numpy as np
 
 from companion.arrays import Array, Namespace, array_module
 from companion.block import BlockParameters
-from companion.encoder.config import EncoderConfig, existing_file, read_config
+from companion.encoder.config import EncoderConfig, read_config
 from companion.encoder.embedding import EmbeddingParameters
+from companion.encoder.files import existing_file
 from companion.extras import import_extra
 from companion.feed_forward import FeedForwardParameters
 from companion.heads import AttentionParameters, split_heads
@@ -193,13 +194,16 @@ def load_tokenizer(folder: str | PathLike[str]) -> "Tokenizer":
             f"{path} must have ids below vocab_size={config.vocabulary} of config.json, "
             f"got {highest}"
         )
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
     special = tokenizer.num_special_tokens_to_add(False)
-    if special >= config.max_length:
+    prompt = len(tokenizer.encode(config.prompt).ids) - special
+    if special + prompt >= config.max_length:
+        beside = f"{special} special tokens" + f" and {prompt} of the prompt" * bool(prompt)
         raise ValueError(
             f"{folder / 'sentence_bert_config.json'}: max_seq_length must leave room beside "
-            f"{special} special tokens, got {config.max_length}"
+            f"{beside}, got {config.max_length}"
         )
-    tokenizer.no_padding()
     tokenizer.enable_truncation(config.max_length)
     return tokenizer
 
@@ -208,9 +212,11 @@ def _read_tensors(path: Path, config: EncoderConfig) -> dict[str, Array]:
     """Read every parameter's array; all names, shapes and dtypes are checked before the first."""
     safetensors = import_extra("safetensors", "encoder", "a published model")
     existing_file(path)
-    table = tensor_table(config)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
+            # More layers than tensors cannot be there, and their table could fill the memory.
+            layers = min(config.layers, len(file.keys()) + 1)
+            table = tensor_table(replace(config, layers=layers))
             _check_tensors(path, file, table)
             stored = {name: file.get_tensor(tensor) for name, (tensor, _) in table.items()}
     except safetensors.SafetensorError as error:

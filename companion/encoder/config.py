@@ -1,10 +1,11 @@
 """What a published encoder's JSON files say of it: its sizes, or that it is another model."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from companion.encoder.files import read_json, size
+from companion.encoder.modules import Pooling, read_modules, read_prompt
 
 __all__ = ["EncoderConfig", "read_config"]
 
@@ -42,6 +43,12 @@ class EncoderConfig:
         Of every layer norm.
     max_length : int
         Tokens of a sentence that count, ``[CLS]`` and ``[SEP]`` among them.
+    prompt : str
+        Put before every text.
+    pooling : "mean" or "cls"
+        Whose row a sentence's vector is: the mean over the tokens, or the first token's.
+    normalize : bool
+        Whether the vector is scaled to length 1.
     """
 
     layers: int
@@ -53,6 +60,9 @@ class EncoderConfig:
     token_types: int
     eps: float
     max_length: int
+    prompt: str = ""
+    pooling: Pooling = "mean"
+    normalize: bool = True
 
 
 def read_config(folder: Path) -> EncoderConfig:
@@ -61,7 +71,8 @@ def read_config(folder: Path) -> EncoderConfig:
     Parameters
     ----------
     folder : Path
-        Holds ``config.json`` and ``sentence_bert_config.json``.
+        Holds ``config.json`` and ``sentence_bert_config.json``, and what else
+        :meth:`companion.SentenceEncoder.from_pretrained` says.
 
     Returns
     -------
@@ -79,11 +90,11 @@ def read_config(folder: Path) -> EncoderConfig:
             f"folder must be a folder on this machine that holds a published encoder, got {folder}"
         )
     path = folder / "config.json"
-    content = _read_json(path)
+    content = read_json(path, dict)
     for key, (expected, default) in ARCHITECTURE.items():
         if (got := content.get(key, default)) != expected:
             raise ValueError(f"{path}: {key} must be {expected!r}, got {got!r}")
-    sizes = {name: _size(path, content, key) for name, key in SIZES.items()}
+    sizes = {name: size(path, content, key) for name, key in SIZES.items()}
     if sizes["width"] % sizes["heads"] != 0:
         raise ValueError(
             f"{path}: num_attention_heads must divide hidden_size={sizes['width']}, "
@@ -92,38 +103,21 @@ def read_config(folder: Path) -> EncoderConfig:
     eps = content.get("layer_norm_eps")
     if not isinstance(eps, float) or not 0 < eps < math.inf:
         raise ValueError(f"{path}: layer_norm_eps must be a positive float, got {eps!r}")
-    _check_pooling(folder)
-    return EncoderConfig(**sizes, eps=eps, max_length=_max_length(folder, sizes["positions"]))
-
-
-def existing_file(path: Path) -> Path:
-    """Return the path of a file that is there, or raise FileNotFoundError."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.parent} must hold the file {path.name}, and does not")
-    return path
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(existing_file(path).read_text(encoding="utf-8"))
-    except ValueError as error:  # what damaged JSON and damaged UTF-8 have in common
-        raise ValueError(f"{path} must be undamaged JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object, got {type(content).__name__}")
-    return content
-
-
-def _size(path: Path, content: dict[str, Any], key: str) -> int:
-    value = content.get(key)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{path}: {key} must be a positive integer, got {value!r}")
-    return value
+    pooling, normalize = read_modules(folder)
+    return EncoderConfig(
+        **sizes,
+        eps=eps,
+        max_length=_max_length(folder, sizes["positions"]),
+        prompt=read_prompt(folder),
+        pooling=pooling,
+        normalize=normalize,
+    )
 
 
 def _max_length(folder: Path, positions: int) -> int:
     path = folder / "sentence_bert_config.json"
-    content = _read_json(path)
-    max_length = _size(path, content, "max_seq_length")
+    content = read_json(path, dict)
+    max_length = size(path, content, "max_seq_length")
     if max_length > positions:
         raise ValueError(
             f"{path}: max_seq_length must be at most max_position_embeddings={positions} of "
@@ -135,19 +129,3 @@ def _max_length(folder: Path, positions: int) -> int:
             f"got {lowered!r}"
         )
     return max_length
-
-
-def _check_pooling(folder: Path) -> None:
-    """Refuse an encoder whose vectors are no mean over the tokens, where the folder says so."""
-    path = folder / "1_Pooling" / "config.json"
-    if not path.is_file():
-        return
-    content = _read_json(path)
-    # One name in files of today, a flag for each name in older ones.
-    chosen = (
-        [content.get("pooling_mode")]
-        if "pooling_mode" in content
-        else [key for key, value in content.items() if key.startswith("pooling_mode_") and value]
-    )
-    if chosen not in (["mean"], ["pooling_mode_mean_tokens"]):
-        raise ValueError(f"{path}: the pooling mode must be the mean over tokens, got {chosen}")

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import array_api_compat
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from companion.block import BlockParameters
 from companion.norms import layer_norm
 
-__all__ = ["even_parts", "fast_block", "is_plain"]
+__all__ = ["even_parts", "fast_block", "is_plain", "lay_out"]
 
 ROWS = 128
 """Tokens that a worker takes at once: enough for a fast product, few enough for its cache."""
@@ -50,6 +50,33 @@ def is_plain(parameters: BlockParameters) -> bool:
     )
 
 
+class LaidOut(NamedTuple):
+    """The weights of a block, so that the queries, keys and values of all heads are one product."""
+
+    w_qkv: Any  # (d, 2 · H · d_k + H · d_v)
+    b_qkv: Any
+    parameters: BlockParameters
+
+
+def lay_out(parameters: BlockParameters) -> LaidOut:
+    """Lay the weights of a block out for :func:`fast_block`, once for all parts of a batch.
+
+    Parameters
+    ----------
+    parameters : BlockParameters
+        Those that :func:`is_plain` lets through.
+
+    Returns
+    -------
+    LaidOut
+        A copy of the projections; a weight that changes afterwards needs another.
+    """
+    p: Any = parameters.attention
+    weights = [np.moveaxis(w, 0, 1).reshape(w.shape[1], -1) for w in (p.w_q, p.w_k, p.w_v)]
+    biases = [b.reshape(-1) for b in (p.b_q, p.b_k, p.b_v)]
+    return LaidOut(np.concatenate(weights, axis=1), np.concatenate(biases), parameters)
+
+
 def even_parts(lengths: Sequence[int], workers: int) -> list[range]:
     """Cut a list of sentences into parts of about as many tokens, as many for each worker.
 
@@ -75,7 +102,7 @@ def even_parts(lengths: Sequence[int], workers: int) -> list[range]:
 
 
 def fast_block(
-    x: np.ndarray, lengths: Sequence[int], parameters: BlockParameters, *, eps: float
+    x: np.ndarray, lengths: Sequence[int], parameters: BlockParameters | LaidOut, *, eps: float
 ) -> np.ndarray:
     """Compute ``transformer_block(x, parameters, eps=eps)`` for sentences of any lengths.
 
@@ -87,8 +114,8 @@ def fast_block(
     x : float32 NumPy array, shape (N_1 + … + N_B, d)
     lengths : sequence of int
         N_1, …, N_B.
-    parameters : BlockParameters
-        Those that :func:`is_plain` lets through.
+    parameters : BlockParameters or LaidOut
+        Those that :func:`is_plain` lets through, or what :func:`lay_out` made of them.
     eps : float
         Of the layer norms.
 
@@ -103,9 +130,10 @@ def fast_block(
     """
     if sum(lengths) != len(x):
         raise ValueError(f"lengths must add up to the {len(x)} rows of x, got {sum(lengths)}")
+    laid_out = parameters if isinstance(parameters, LaidOut) else lay_out(parameters)
     # What `is_plain` has seen, no annotation says: there is no gate, and all arrays are NumPy's.
-    p, network = parameters, cast(Any, parameters.feed_forward)
-    x = _add(_attend(x, lengths, p.attention), x)
+    p, network = laid_out.parameters, cast(Any, laid_out.parameters.feed_forward)
+    x = _add(_attend(x, lengths, laid_out), x)
     x = cast(np.ndarray, layer_norm(x, p.norm_1.weight, p.norm_1.bias, eps=eps))
     hidden = _add(x @ network.w_1, network.b_1)
     for start in range(0, hidden.size, ENTRIES):
@@ -120,11 +148,16 @@ def _add(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return x
 
 
-def _attend(x: np.ndarray, lengths: Sequence[int], p: Any) -> np.ndarray:
+def _attend(x: np.ndarray, lengths: Sequence[int], laid_out: LaidOut) -> np.ndarray:
     """Let the tokens of each sentence attend to one another: (N_1 + … + N_B, d)."""
-    query = _heads(x, p.w_q, p.b_q)
+    p: Any = laid_out.parameters.attention
+    projected = _add(x @ laid_out.w_qkv, laid_out.b_qkv)
+    cuts = np.cumsum([p.b_q.size, p.b_k.size])
+    query, key, value = (
+        np.moveaxis(part.reshape(len(x), *bias.shape), 1, 0)  # (H, N_1 + … + N_B, d_k)
+        for part, bias in zip(np.split(projected, cuts, axis=1), (p.b_q, p.b_k, p.b_v), strict=True)
+    )
     query *= 1 / math.sqrt(query.shape[-1])
-    key, value = _heads(x, p.w_k, p.b_k), _heads(x, p.w_v, p.b_v)
     mixed = np.empty((len(x), *p.b_v.shape), x.dtype)
     for start, stop in itertools.pairwise([0, *itertools.accumulate(lengths)]):
         if start == stop:
@@ -137,13 +170,6 @@ def _attend(x: np.ndarray, lengths: Sequence[int], p: Any) -> np.ndarray:
         bundle /= scores.sum(axis=-1, keepdims=True)
         mixed[rows] = np.moveaxis(bundle, 0, 1)
     return _add(mixed.reshape(len(x), len(p.w_o)) @ p.w_o, p.b_o)
-
-
-def _heads(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Project to all heads in one product: (H, N_1 + … + N_B, d_k), a view."""
-    heads, width, columns = weight.shape
-    projected = x @ np.moveaxis(weight, 0, 1).reshape(width, heads * columns)
-    return np.moveaxis(_add(projected, bias.reshape(-1)).reshape(-1, heads, columns), 1, 0)
 
 
 def _gelu(x: np.ndarray) -> None:

@@ -1,6 +1,7 @@
 """Pooling: the rows of a sentence's tokens, made one unit vector."""
 
 from companion.arrays import Array, Namespace, array_namespace, cast, require_floating, widen
+from companion.libraries import largest_float
 
 __all__ = ["mean_pool", "unit_rows"]
 
@@ -51,8 +52,16 @@ def unchecked_mean_pool(xp: Namespace, states: Array, token_mask: Array) -> Arra
     wide = widen(xp, states)
     kept = xp.where(token_mask[..., None], wide, xp.zeros_like(wide))
     count = xp.sum(xp.astype(token_mask, wide.dtype), axis=-1)[..., None]
-    mean = xp.sum(kept, axis=-2) / xp.where(count == 0, xp.ones_like(count), count)
-    return cast(xp, mean, states.dtype)
+    count = xp.where(count == 0, xp.ones_like(count), count)
+    if (rows := kept.shape[-2]) == 0:
+        return cast(xp, xp.sum(kept, axis=-2), states.dtype)
+    # The sum of columns near the end of the range would leave it: they are made smaller for it.
+    size = xp.max(xp.abs(kept), axis=-2)
+    limit, smaller = largest_float(xp, wide.dtype), 2.0 ** rows.bit_length()
+    unit = xp.where(size > limit / smaller, xp.full_like(size, smaller), xp.ones_like(size))
+    mean = xp.sum(kept / unit[..., None, :], axis=-2) / count
+    # A mean is no larger than the largest of its numbers: rounding alone takes it past it.
+    return cast(xp, xp.minimum(xp.maximum(mean, -size / unit), size / unit) * unit, states.dtype)
 
 
 def unit_rows(x: Array) -> Array:

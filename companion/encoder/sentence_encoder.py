@@ -2,90 +2,34 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from companion.arrays import Array, Namespace, array_namespace
-from companion.block import transformer_stack
 from companion.encoder.checkpoint import (
     EncoderParameters,
     load_checkpoint,
     load_tokenizer,
 )
 from companion.encoder.embedding import embed_tokens
-from companion.encoder.fast_block import even_parts, fast_block, is_plain
+from companion.encoder.fast_block import LaidOut, even_parts, fast_block, is_plain, lay_out
 from companion.encoder.pooling import mean_pool, unit_rows
+from companion.encoder.states import token_states
 from companion.extras import import_extra
 from companion.heads import multi_head_attention
 from companion.kernels.threads import parallel_map, thread_count
 from companion.libraries import dtype_named
-from companion.masks import padding_mask
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-__all__ = ["SentenceEncoder", "token_states"]
+__all__ = ["SentenceEncoder"]
 
 LONG_LIST = 32  # batches from which a progress bar is shown
-
-
-@overload
-def token_states(
-    ids: Array,
-    parameters: EncoderParameters,
-    *,
-    token_mask: Array | None = None,
-    return_all: Literal[False] = False,
-    **options: Any,
-) -> Array: ...
-@overload
-def token_states(
-    ids: Array,
-    parameters: EncoderParameters,
-    *,
-    token_mask: Array | None = None,
-    return_all: Literal[True],
-    **options: Any,
-) -> list[Array]: ...
-def token_states(
-    ids: Array,
-    parameters: EncoderParameters,
-    *,
-    token_mask: Array | None = None,
-    return_all: bool = False,
-    **options: Any,
-) -> Array | list[Array]:
-    """Send token ids through the embedding and every block.
-
-    Parameters
-    ----------
-    ids : integer array, shape (..., N)
-    parameters : EncoderParameters
-    token_mask : boolean array, shape (..., N), optional
-        True where there is a token; no token attends to padding.
-    return_all : bool
-        Return the list of the embeddings and every block's output instead of the last alone.
-    **options
-        `activation` and the like, as in :func:`companion.transformer_stack`.
-
-    Returns
-    -------
-    array, shape (..., N, d), or the list of layers + 1 such arrays
-
-    Raises
-    ------
-    TypeError, ValueError
-        As the parts say.
-    """
-    eps = parameters.config.eps
-    x = embed_tokens(ids, parameters.embedding, eps=eps)
-    mask = None if token_mask is None else padding_mask(token_mask)
-    return transformer_stack(
-        x, parameters.blocks, eps=eps, return_all=return_all, attn_mask=mask, **options
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +58,10 @@ class SentenceEncoder:
         ----------
         folder : str or path
             Holds ``config.json``, ``model.safetensors``, ``tokenizer.json`` and
-            ``sentence_bert_config.json``.
+            ``sentence_bert_config.json``. What ``modules.json``, the folders that it names and
+            ``config_sentence_transformers.json`` ask for is done, or refused: pooling by the mean
+            or by the first token, vectors scaled to length 1 or left, a default prompt. A prompt
+            that is named there and not the default is for you to write before a text.
         xp : module, optional
             The array module of the weights and of all results; :func:`companion.array_module`
             chooses where it is left out.
@@ -131,8 +78,9 @@ class SentenceEncoder:
         """Turn each text into one unit vector; alike texts get vectors with a large dot product.
 
         The token rows of the last block are averaged (:func:`mean_pool`) and the mean is scaled to
-        length 1 (:func:`unit_rows`). What is longer than the model's length is cut. Batches hold
-        texts of similar length, and a list of many batches shows a progress bar.
+        length 1 (:func:`unit_rows`), unless the model's files ask for the first row or for no
+        scaling. What is longer than the model's length is cut. Batches hold texts of similar
+        length, and a list of many batches shows a progress bar.
 
         Parameters
         ----------
@@ -153,12 +101,14 @@ class SentenceEncoder:
             If a text is not valid Unicode, or if `batch_size` is less than 1.
         """
         _check_texts(texts)
-        _check_batch_size(batch_size)
+        batch_size = _checked_batch_size(batch_size)
         word = self.parameters.embedding.word
         xp = array_namespace(word=word)
         if len(texts) == 0:
             return xp.zeros((0, self.parameters.config.width), dtype=word.dtype)
-        ids = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+        prompt = self.parameters.config.prompt
+        encodings = self.tokenizer.encode_batch([prompt + text for text in texts])
+        ids = [encoding.ids for encoding in encodings]
         order = np.argsort([-len(row) for row in ids], kind="stable")
         vectors = []
         for start in _with_progress(range(0, len(ids), batch_size)):
@@ -171,7 +121,9 @@ class SentenceEncoder:
         if not all(map(is_plain, self.parameters.blocks)):
             return [self._encode_padded(ids)]
         parts = even_parts([len(row) for row in ids], thread_count())
-        return parallel_map(self._encode_rows, [[ids[i] for i in part] for part in parts])
+        blocks = [lay_out(block) for block in self.parameters.blocks]
+        encode = partial(self._encode_rows, blocks=blocks)
+        return parallel_map(encode, [[ids[i] for i in part] for part in parts])
 
     def _encode_padded(self, ids: list[list[int]]) -> Array:
         """Send sentences through the blocks, filled up to one length: (B, d)."""
@@ -182,9 +134,9 @@ class SentenceEncoder:
         packed[held] = np.concatenate(ids)
         token_mask = xp.asarray(held)
         states = token_states(xp.asarray(packed), self.parameters, token_mask=token_mask)
-        return unit_rows(mean_pool(states, token_mask))
+        return self._scale(self._pool(states, token_mask))
 
-    def _encode_rows(self, ids: list[list[int]]) -> Array:
+    def _encode_rows(self, ids: list[list[int]], blocks: list[LaidOut] | None = None) -> Array:
         """Send sentences through the blocks one below the other, without padding: (B, d)."""
         p, eps = self.parameters, self.parameters.config.eps
         lengths = [len(row) for row in ids]
@@ -192,11 +144,21 @@ class SentenceEncoder:
             embed_tokens(np.asarray(row, np.int64), p.embedding, eps=eps) for row in ids
         ]
         x = np.concatenate(embedded)  # (N_1 + … + N_B, d)
-        for block in p.blocks:
+        for block in blocks or p.blocks:
             x = fast_block(x, lengths, block, eps=eps)
         sentences = np.split(x, np.cumsum(lengths)[:-1])
-        pooled: list[Any] = [mean_pool(rows) for rows in sentences]
-        return unit_rows(np.stack(pooled))
+        pooled: list[Any] = [self._pool(rows) for rows in sentences]
+        return self._scale(np.stack(pooled))
+
+    def _pool(self, states: Array, token_mask: Array | None = None) -> Array:
+        """Make one row of each sentence's, as the model asks for: (..., d)."""
+        if self.parameters.config.pooling == "cls":  # the mean over the first token alone
+            states = states[..., :1, :]
+            token_mask = None if token_mask is None else token_mask[..., :1]
+        return mean_pool(states, token_mask)
+
+    def _scale(self, pooled: Array) -> Array:
+        return unit_rows(pooled) if self.parameters.config.normalize else pooled
 
     def tokens(self, text: str) -> list[str]:
         """Return the N tokens of a text, ``[CLS]`` and ``[SEP]`` among them.
@@ -266,7 +228,7 @@ class SentenceEncoder:
 
     def _encoding(self, text: str) -> "Encoding":
         _check_text(text, "text")
-        return self.tokenizer.encode(text)
+        return self.tokenizer.encode(self.parameters.config.prompt + text)
 
 
 def _with_progress(batches: Sequence[int]) -> Iterable[int]:
@@ -295,8 +257,9 @@ def _check_text(text: object, name: str) -> None:
         raise ValueError(f"{name} must be valid Unicode, got {error.reason}: {text!r}") from None
 
 
-def _check_batch_size(size: object) -> None:
+def _checked_batch_size(size: object) -> int:
     if isinstance(size, bool) or not isinstance(size, Integral):
         raise TypeError(f"batch_size must be an integer, got {size!r}")
     if size < 1:
         raise ValueError(f"batch_size must be at least 1, got {size}")
+    return int(size)

@@ -31,6 +31,11 @@ __all__ = [
 ]
 
 ROW = (2.0, 4.0, 4.0, 6.0)
+# Blocks of two shapes: how many tokens, of which size, and the sizes of the parameters.
+DRAWN: tuple[tuple[int, float, dict[str, Any]], ...] = (
+    (5, 1.0, {"width": 6, "heads": 2, "hidden": 10, "d_k": 4, "d_v": 7}),
+    (3, 10.0, {"width": 8, "heads": 1, "hidden": 5, "d_k": 2, "d_v": 6}),
+)
 
 
 def check_normed_row(attempt: Any) -> None:
@@ -49,7 +54,9 @@ def _normed_row(attempt: Any) -> str:
         raise Feedback(f"The mean square of your row should be 1, and it is {square:.4f}.")
     given = np.asarray(ROW) - np.mean(ROW)
     if not np.allclose(row, given / math.sqrt((given**2).mean()), rtol=0, atol=1e-3):
-        raise Feedback("Mean and mean square are right, but the entries changed their shape.")
+        raise Feedback(
+            "Mean and mean square are right, but this is no positive multiple of the centred row."
+        )
     return "Right: mean 0, mean square 1, and a positive multiple of the centred row."
 
 
@@ -62,10 +69,7 @@ def _parallel_block(attempt: Any) -> str:
     block = function(attempt)
     xp = array_module()
     rng = np.random.default_rng(6)
-    for tokens, scale, sizes in (
-        (5, 1.0, {"width": 6, "heads": 2, "hidden": 10, "d_k": 4, "d_v": 7}),
-        (3, 10.0, {"width": 8, "heads": 1, "hidden": 5, "d_k": 2, "d_v": 6}),
-    ):
+    for tokens, scale, sizes in DRAWN:
         drawn = BlockParameters.random(rng, **sizes, xp=xp, dtype=xp.float64)
         # As drawn, norms and biases are neutral, and it would not show whether they were used.
         p = map_parameters(lambda w: w + 0.5 * random_normal(w.shape, rng, xp=xp), drawn)
@@ -76,10 +80,11 @@ def _parallel_block(attempt: Any) -> str:
 
 
 def _check_parallel(got: np.ndarray, x: Any, p: BlockParameters) -> None:
+    network: Any = p.feed_forward  # one without a gate
     normed, other = (layer_norm(x, norm.weight, norm.bias) for norm in (p.norm_1, p.norm_2))
     attended = multi_head_attention(normed, p.attention)
-    brought = attended + feed_forward(normed, p.feed_forward)
-    raw = multi_head_attention(x, p.attention) + feed_forward(x, p.feed_forward)
+    brought = attended + feed_forward(normed, network)
+    raw = multi_head_attention(x, p.attention) + feed_forward(x, network)
     right = to_numpy(x + brought)
     for wrong, feedback in (
         (transformer_block(x, p, norm="pre"), "the network still waits for the attention."),
@@ -87,7 +92,7 @@ def _check_parallel(got: np.ndarray, x: Any, p: BlockParameters) -> None:
         (normed + brought, "the residual must start at x, not after the norm."),
         (x + raw, "the parts read x itself; they should read the normed rows."),
         (
-            x + attended + feed_forward(other, p.feed_forward),
+            x + attended + feed_forward(other, network),
             "the network reads the second norm, which goes unused here.",
         ),
     ):

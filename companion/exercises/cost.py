@@ -55,9 +55,10 @@ def _window_pairs(attempt: Any) -> str:
         pairs = sum(min(i, left) + 1 for i in range(length))
         if got != pairs:
             side = "many" if got > pairs else "few"
-            raise Feedback(
-                f"Too {side} pairs{case}. Does every token see itself, and the first ones fewer?"
-            )
+            hint = "Does every token see itself, and the first ones fewer?"
+            if left >= length:
+                hint = "How far back can the last token see?"
+            raise Feedback(f"Too {side} pairs{case}. {hint}")
     return "Right: also where the window is longer than the text."
 
 

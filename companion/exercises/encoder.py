@@ -28,11 +28,24 @@ __all__ = [
     "check_tensor_names",
 ]
 
-# The parameter, the layer in the file, and the words that single out its tensor there.
+# The parameter, the layer in the file, the words that single out its tensor there, and a hint.
 NAMES = {
-    "blocks[3].attention.w_o": (3, "attention.output.dense.weight"),
-    "blocks[0].feed_forward.w_1": (0, "intermediate.dense.weight"),
-    "blocks[5].norm_2.bias": (5, "output.LayerNorm.bias"),
+    "blocks[3].attention.w_o": (
+        3,
+        "attention.output.dense.weight",
+        "it leaves the attention as w_2 leaves the network, and is named like w_2",
+    ),
+    "blocks[0].feed_forward.w_1": (
+        0,
+        "intermediate.dense.weight",
+        "ask which comes first: rows enter by way of something intermediate, and leave by an "
+        "output; the word that says what w_2 is fits w_1 as well",
+    ),
+    "blocks[5].norm_2.bias": (
+        5,
+        "output.LayerNorm.bias",
+        "it has the place in the network that norm_1 has in the attention",
+    ),
 }
 COSINE = 0.68
 TEXTS = 10_000
@@ -48,8 +61,8 @@ def _tensor_names(attempt: Any) -> str:
     predicted = _predicted(attempt)
     for parameter, name in predicted.items():
         attempted(name, f"the tensor of {parameter}")
-    for parameter, (layer, tensor) in NAMES.items():
-        _tensor_name(parameter, predicted[parameter], f"encoder.layer.{layer}.", tensor)
+    for parameter, (layer, tensor, hint) in NAMES.items():
+        _tensor_name(parameter, predicted[parameter], f"encoder.layer.{layer}.", tensor, hint)
     return "Right: layer, part, and what it is. The whole file is named like this."
 
 
@@ -59,9 +72,10 @@ def _predicted(attempt: Any) -> dict[str, Any]:
     return {parameter: names.get(parameter) for parameter in NAMES}
 
 
-def _tensor_name(parameter: str, name: Any, layer: str, tensor: str) -> None:
+def _tensor_name(parameter: str, name: Any, layer: str, tensor: str, hint: str) -> None:
     if not isinstance(name, str):
         raise Feedback(f"The name of {parameter} should be a text, not {type(name).__name__}.")
+    name = name.strip()
     if not name.startswith("encoder.layer."):
         raise Feedback(f"The name of {parameter} should begin as the three do that you were told.")
     if not name.startswith(layer):
@@ -74,10 +88,7 @@ def _tensor_name(parameter: str, name: Any, layer: str, tensor: str) -> None:
     if ("LayerNorm" in given) != ("LayerNorm" in tensor):
         raise Feedback(f"Is {parameter} of a norm or of a dense layer? The name should say so.")
     if given != tensor:
-        raise Feedback(
-            f"For {parameter}, ask which comes first: rows enter by way of something intermediate, "
-            "and leave by an output."
-        )
+        raise Feedback(f"For {parameter}: {hint}.")
 
 
 def check_squared_distance(attempt: Any) -> None:
@@ -117,7 +128,8 @@ def _nearest(attempt: Any) -> str:
 
 def _check_places(search: Any, query: np.ndarray, vectors: np.ndarray, k: int) -> None:
     xp = array_module()
-    case = f" for {len(vectors)} vectors and k = {k}"
+    n = len(vectors)
+    case = f" for {n} vectors and k = {k}"
     found = result(search, xp.asarray(query), xp.asarray(vectors), k, case=case)
     places = np.asarray(whole_numbers(found, k, f"return k places, here {k}"))
     products = vectors @ query
@@ -126,6 +138,10 @@ def _check_places(search: Any, query: np.ndarray, vectors: np.ndarray, k: int) -
     best = np.argsort(-cosines)[:k]
     if np.array_equal(places, best):
         return
+    if np.array_equal(places, best + 1):
+        raise Feedback("Row i of an array has place i, from 0: yours are counted from one.")
+    if places.min() < 0 or places.max() >= n:
+        raise Feedback(f"A place lies in 0 … n − 1, here 0 … {n - 1}; not all of yours do.")
     for wrong, feedback in (
         (cosines, "these are the rows least like the query."),
         (-products, "long rows win by their length alone; a cosine forgets the length."),

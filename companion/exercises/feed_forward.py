@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import array_module, random_normal
+from companion.arrays import array_module, random_normal, to_numpy
 from companion.exercises.feedback import (
     Feedback,
     entries,
@@ -39,6 +39,8 @@ def check_changed_rows(attempt: Any) -> None:
 def _changed_rows(attempt: Any) -> str:
     what_to_do = "give a pair of sets of row numbers, such as ({1, 2}, {3})"
     alone, mixed = (rows(part, TOKENS, what_to_do) for part in entries(attempt, 2, what_to_do))
+    if alone == {CHANGED - 1}:
+        raise Feedback("Three networks: another row. Are yours counted from one, as ran is row 4?")
     if alone != {CHANGED}:
         raise Feedback("Three networks: what does row i of a network's output depend on?")
     if len(mixed) < TOKENS:
@@ -80,7 +82,10 @@ def _maximum(attempt: Any) -> str:
     if np.median(error / largest) < CLOSE:
         row = int(np.argmax(error / largest))
         s, t = pairs[row]
-        raise Feedback(f"Mostly close, but not exact: for ({s:.3g}, {t:.3g}) it is {got[row]:.3g}.")
+        off = got[row] - pairs[row].max()
+        raise Feedback(
+            f"Mostly close, but not exact: it is off by {off:.2g} for ({s:.3g}, {t:.3g})."
+        )
     raise Feedback("Not the larger one yet. It is t, plus s − t where that is positive.")
 
 
@@ -127,7 +132,7 @@ def _check_pruned(pruned: Any, network: FeedForwardParameters, m: int) -> None:
     coarseness = rounding(floats(pruned.w_1))
     for scale in (0.1, 1.0, 10.0):
         x = scale * np.random.default_rng(6).standard_normal((9, width))
-        right = feed_forward(x, silent)
+        right = to_numpy(feed_forward(x, silent))
         gap = np.abs(run(feed_forward, x, kept, trouble=STOPS) - right)
         if not (gap <= coarseness * np.abs(right).max()).all():
             raise Feedback(

@@ -10,13 +10,16 @@ from dataclasses import is_dataclass
 from decimal import Decimal
 from itertools import islice
 from numbers import Real
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import array_api_compat
 import numpy as np
 
 from companion.arrays import array_namespace, to_numpy
 from companion.parameters import map_parameters, move_parameters
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 #: Up to here a float tells whole numbers apart, and no answer of the book is larger.
 LARGEST = 2.0**53
@@ -35,11 +38,11 @@ def say(check: Callable[..., str], *arguments: Any) -> None:
         print(trouble)
 
 
-def reads_attempts(take: Callable[..., Any]) -> Callable[..., Any]:
+def reads_attempts(take: Callable[P, R]) -> Callable[P, R]:
     """Let a function that reads attempts turn whatever they raise into feedback."""
 
     @functools.wraps(take)
-    def taken(*arguments: Any, **options: Any) -> Any:
+    def taken(*arguments: P.args, **options: P.kwargs) -> R:
         try:
             return take(*arguments, **options)
         except Feedback:
@@ -101,11 +104,12 @@ def _number(wanted: str, attempt: Any, what_to_do: str) -> Any:
         attempt = to_numpy(attempt).item()
     if isinstance(attempt, bool) or not isinstance(attempt, Real | Decimal):
         raise mismatch(wanted, attempt)
-    if attempt != attempt or attempt in (float("inf"), -float("inf")):
-        raise Feedback(f"A finite number is asked for, got {attempt}.")
-    if not -LARGEST <= attempt <= LARGEST:
+    found: Any = attempt  # the class of all real numbers does not say that they compare
+    if found != found or found in (float("inf"), -float("inf")):
+        raise Feedback(f"A finite number is asked for, got {found}.")
+    if not -LARGEST <= found <= LARGEST:
         raise Feedback("A number of ordinary size is asked for, and yours is beyond 2^53.")
-    return attempt
+    return found
 
 
 @reads_attempts
@@ -240,7 +244,8 @@ def function(attempt: Any, what_to_do: str = "hand over your function") -> Calla
     attempted(attempt, what_to_do)
     if not callable(attempt):
         raise mismatch("A function", attempt)
-    return attempt
+    call: Callable[..., Any] = attempt
+    return call
 
 
 def result(

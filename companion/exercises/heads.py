@@ -43,6 +43,8 @@ def _split_entry(attempt: Any) -> str:
         raise Feedback(
             "That is where a reshape alone takes it from. Which token does row 3 belong to?"
         )
+    if (row + 1, column + 1) == SPLIT_ENTRY:
+        raise Feedback("Are your row and your column counted from one?")
     if row != SPLIT_ENTRY[0]:
         raise Feedback("Another token's row: splitting cuts columns and leaves tokens alone.")
     if column != SPLIT_ENTRY[1]:
@@ -124,4 +126,6 @@ def _check_output(
 
 def _output(parameters: AttentionParameters, x: np.ndarray) -> np.ndarray:
     trouble = "It does not take the same input:"
-    return run(multi_head_attention, x, on_the_host(parameters, trouble=trouble), trouble=trouble)
+    host = on_the_host(parameters, trouble=trouble)
+    output: np.ndarray = run(multi_head_attention, x, host, trouble=trouble)
+    return output

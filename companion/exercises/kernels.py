@@ -172,7 +172,8 @@ def _check_bound(
         raise Feedback(
             "Turn all queries round: no length changes, but your bound does. Lengths are enough."
         )
-    longer = key * np.where(np.arange(len(key)) == 6, 100.0, 1.0)[:, None]
+    # So much longer that even −1e9 in place of −∞ does not hide it.
+    longer = key * np.where(np.arange(len(key)) == 6, 1e12, 1.0)[:, None]
     if np.any(bound_of(query, longer)[:3] != bound[:3]):
         raise Feedback("A key changed that row 1 does not see, and its bound changed with it.")
     seen = np.where(mask > -np.inf, norms[1], 0).max(axis=1)

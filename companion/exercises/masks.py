@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from companion.arrays import to_numpy
 from companion.examples.running_example import running_example
 from companion.exercises.feedback import (
     LARGEST,
@@ -41,6 +42,8 @@ def _changed_rows(attempt: Any) -> str:
     named = rows(attempt, TOKENS, "give a set of row numbers from 1 to 5, such as {1, 5}")
     # Row i changes if it may see the changed row, which also is its own query when it is that row.
     right = {i for i in range(1, TOKENS + 1) if i - LEFT <= CHANGED <= i}
+    if named == {row - 1 for row in right}:
+        raise Feedback("Are your rows counted from one? Black stands in row 2.")
     if any(row < CHANGED for row in named):
         raise Feedback("You name a row that stands before black: it would have to see the future.")
     if named - right:
@@ -84,7 +87,8 @@ def _exposing_change(attempt: Any) -> str:
     what_to_do = "give a pair (changed_key, changed_value)"
     pair = entries(attempt, 2, what_to_do)
     example = running_example(np)
-    query, *own = project_qkv(example.x, example.w_q[0], example.w_k[0], example.w_v[0])
+    made = project_qkv(example.x, example.w_q[0], example.w_k[0], example.w_v[0])
+    query, *own = (to_numpy(rows) for rows in made)
     changed = []
     for name, given, unchanged in zip(("key", "value"), pair, own, strict=True):
         host = floats(written_out(given, what_to_do), unchanged.shape, f"that of {name}")
@@ -98,8 +102,8 @@ def _exposing_change(attempt: Any) -> str:
                 f"Only the last row may change: changed_{name} differs from {name} before it."
             )
         changed.append(np.concatenate([unchanged[:-1], host[-1:]]))
-    before = attention_masked_after_softmax(query, *own)
-    after = attention_masked_after_softmax(query, *changed)
+    before = to_numpy(attention_masked_after_softmax(query, *own))
+    after = to_numpy(attention_masked_after_softmax(query, *changed))
     if np.array_equal(before[:-1], after[:-1]):
         raise Feedback(
             "Earlier rows of the broken variant keep every bit: it is not exposed. Where does a "

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import array_module
+from companion.arrays import array_module, to_numpy
 from companion.examples.running_example import running_example
 from companion.exercises.feedback import (
     Feedback,
@@ -75,8 +75,9 @@ def check_ids_from_rows(attempt: Any, *, xp: Any = None) -> None:
 def _ids_from_rows(attempt: Any, xp: Any) -> str:
     unpack = function(attempt, "write a function of x, table and positions")
     rng = np.random.default_rng(0)
-    # The sizes are those of the table's rows, of x and of P, which may be longer than x.
-    for width, length, places, scale in ((7, 16, 20, 1.0), (3, 1, 6, 1e3), (4, 9, 12, 1e-3)):
+    # The sizes are those of the table's rows, of x and of P, which may be longer than x. By the
+    # scales, no fixed number tells which rows are close.
+    for width, length, places, scale in ((7, 16, 20, 1.0), (3, 1, 6, 1e9), (4, 9, 12, 1e-9)):
         table = scale * _table_of_look_alikes(rng, width)
         ids = rng.permutation(np.arange(max(length, len(table))) % len(table))[:length]
         positions = 20 * scale * rng.standard_normal((places, width))
@@ -106,6 +107,9 @@ def _check_ids(found: np.ndarray, ids: np.ndarray, table: np.ndarray) -> None:
         return
     took, right = table[found[wrong[0]]], table[ids[wrong[0]]]
     again = f"Pack your ids again: row {wrong[0] + 1} does not come back."
+    gap = np.abs(took - right).max()
+    if gap < 1e-6:
+        raise Feedback(f"{again} In this table rows may be as near as {gap:.1g}: take the nearest.")
     if np.count_nonzero(took != right) == 1:
         raise Feedback(f"{again} The row you took differs in one column: compare all of them.")
     if np.linalg.matrix_rank(np.stack([took, right])) == 1:
@@ -143,9 +147,15 @@ def _check_means(mean: Any, xp: Any, x: Any, token_mask: Any, right: np.ndarray)
         if not agrees(floats(result(mean, filled, token_mask), *shape), found):
             raise Feedback(trouble)
     if not agrees(found, right):
-        whole = agrees(found[:1], right[:1])
-        which = "sentences with padding" if whole else "a sentence without padding, too,"
-        raise Feedback(f"The sums may be right, but {which} are divided by the wrong number.")
+        unpadded = to_numpy(token_mask).all(axis=1)
+        if agrees(found[unpadded], right[unpadded]):
+            raise Feedback(
+                "The sums may be right, but sentences with padding are divided by the wrong number."
+            )
+        raise Feedback(
+            "The sums may be right, but not what divides them, also where a sentence has no "
+            "padding."
+        )
 
 
 def check_padding_cost(attempt: Any) -> None:

@@ -57,13 +57,14 @@ def check_symmetric_partner(attempt: Any) -> None:
 def _symmetric_partner(attempt: Any) -> str:
     given = written_out(attempt, "set partner to an array of shape (6, 3)")
     partner = finite(given, (6, 3), "that of W^Q")
-    w_q = running_example(np).w_q[0]
-    form = bilinear_form(w_q, partner.astype(w_q.dtype))
+    w_q = to_numpy(running_example(np).w_q[0])
+    form = to_numpy(bilinear_form(w_q, partner.astype(w_q.dtype)))
     i, j = np.unravel_index(np.argmax(np.abs(form - form.T)), form.shape)
     if not abs(form[i, j] - form[j, i]) <= rounding(partner) * np.max(np.abs(form)):
         raise Feedback(
             f"Not symmetric: entry ({i + 1}, {j + 1}) of W^Q (W^K)ᵀ is {form[i, j]:g}, entry "
-            f"({j + 1}, {i + 1}) is {form[j, i]:g}. Which factor M makes W^Q M (W^Q)ᵀ symmetric?"
+            f"({j + 1}, {i + 1}) is {form[j, i]:g}, and they differ by "
+            f"{abs(form[i, j] - form[j, i]):.2g}. Which factor M makes W^Q M (W^Q)ᵀ symmetric?"
         )
     multiple = np.sum(partner * w_q) / np.sum(w_q * w_q) * w_q
     if not np.max(np.abs(partner - multiple)) > BARELY * np.max(np.abs(partner)):

@@ -60,7 +60,9 @@ def _variances(attempt: Any) -> str:
             "The first is right. For the second hold the query still: what is left to vary?"
         )
     if second_right:
-        raise Feedback("The second is right. The first has one more term, of the keys' mean.")
+        raise Feedback(
+            "The second is right. The first has one more term: the keys' mean squared, times what?"
+        )
     raise Feedback("Neither yet: which of the theorem's terms are not zero, and what does √d_k do?")
 
 
@@ -101,6 +103,11 @@ def _check_scores(
     if not agrees(got, right, size=_sizes(query, key), roundings=8):
         factor = np.sum(got * right) / np.sum(right * right)
         if abs(factor) > 0 and np.allclose(got, factor * right, rtol=1e-3, atol=1e-3 * level**2):
+            scaled = agrees(got / factor, right, size=_sizes(query, key))
+            if abs(factor - 1) < 1e-3 and not scaled:
+                raise Feedback(
+                    f"Your scores are right to a few digits only{case}: what rounds them?"
+                )
             raise Feedback(f"Your scores are the right ones times one factor{case}: see the scale.")
         raise Feedback(f"Entry (i, j) is not the product of query i and key j, scaled,{case}.")
     if got.dtype != right.dtype:
@@ -110,7 +117,8 @@ def _check_scores(
 def _sizes(query: Any, key: Any) -> np.ndarray:
     """Return the largest that each score could be, against which its rounding counts."""
     q, k = (np.linalg.norm(to_numpy(rows).astype(np.float64), axis=-1) for rows in (query, key))
-    return q[..., :, None] * k[..., None, :]
+    sizes: np.ndarray = q[..., :, None] * k[..., None, :]
+    return sizes
 
 
 def check_covariance(attempt: Any) -> None:

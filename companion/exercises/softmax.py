@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import array_module
+from companion.arrays import array_module, to_numpy
 from companion.examples.running_example import running_example
 from companion.exercises.feedback import (
     Feedback,
@@ -46,7 +46,7 @@ def _rising_tokens(attempt: Any) -> str:
         raise Feedback(f"{strangers[0]!r:.40} is none of the tokens {', '.join(example.tokens)}.")
     query, key, _ = project_qkv(example.x, example.w_q[0], example.w_k[0], example.w_v[0])
     scores = scaled_scores(query, key)[2]
-    rises = softmax(2 * scores) > softmax(scores)
+    rises = to_numpy(softmax(2 * scores) > softmax(scores))
     rising = {token for token, more in zip(example.tokens, rises, strict=True) if more}
     falling = set(named) - rising
     if falling:
@@ -72,7 +72,7 @@ def _jacobian_product(attempt: Any) -> str:
     back = function(attempt)
     rng = np.random.default_rng(1)
     for shape, spread, size in (((3, 7), 1, 1), ((4,), 3, 1e3), ((2, 3, 5), 0.3, 1e-3)):
-        w = softmax(spread * rng.standard_normal(shape))
+        w = to_numpy(softmax(spread * rng.standard_normal(shape)))
         g = size * (1 + rng.standard_normal(shape))
         case = f" for arrays of shape {shape}"
         returned = result(back, *_moved(w, g), case=case)
@@ -134,12 +134,15 @@ def _check_quiet(quiet: Callable[..., Any], scores: np.ndarray) -> None:
     if not _is_quiet(quiet, scores) or not _is_quiet(quiet, 3 * scores - 4):
         raise Feedback("For small scores the weights are not exp(s_j) / (1 + Σ exp(s_l)).")
     if not _is_quiet(quiet, scores + 1000.0):
-        raise Feedback("Small scores come out right; with 1000 added to each, something overflows.")
+        raise Feedback(
+            "Small scores come out right; with 1000 added to each, something "
+            "overflows or is cut off."
+        )
     if not _is_quiet(quiet, scores - 1000.0):
         total = _quiet_weights(quiet, scores - 1000.0).sum(axis=-1).flat[0]
         raise Feedback(
             "Small and large scores come out right; with 1000 taken from each, the weights "
-            f"should all but vanish, and row 0 sums to {total:.2f}."
+            f"should all but vanish, and row 0 sums to {total:.2g}."
         )
 
 
@@ -168,7 +171,7 @@ def _needed_lead(attempt: Any) -> str:
         lead = number(result(needed_lead, n, p, case=case), "return the lead")
         weight = float(softmax(np.where(np.arange(n) == 0, lead, 0.0))[0])
         if not abs(weight - p) <= ROUNDED * p * (1 - p):
-            raise Feedback(f"Your lead{case} gives the one token the weight {weight:.4g}.")
+            raise Feedback(f"Your lead{case} gives the one token the weight {weight:.8g}.")
     return "Right: the needed lead grows like the logarithm of the length."
 
 

@@ -1,11 +1,10 @@
 """The drawings of the chapter on a trained encoder."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from companion.arrays import to_numpy
+from companion.arrays import Array, to_numpy
 from companion.figures.kit.canvas import Canvas
 from companion.figures.kit.figure import MAX_WIDTH, Figure, Table, style
 from companion.figures.kit.flows import Box, flow
@@ -52,7 +51,7 @@ def text_to_vector(tokens: Sequence[str], *, width: int, layers: int) -> Figure:
 
 
 @style()
-def all_heads(weights: Any, tokens: Sequence[str]) -> Figure:
+def all_heads(weights: Array, tokens: Sequence[str]) -> Figure:
     """Draw the weights of every head of every layer over one sentence as thumbnails.
 
     Parameters
@@ -113,11 +112,14 @@ def _habits(values: np.ndarray, tokens: Sequence[str]) -> list[Table]:
 
 
 def _resting(values: np.ndarray) -> np.ndarray:
-    return values[:, :, 1:, 0].mean(axis=2)  # its own row says nothing about the others
+    others = values[:, :, 1:, 0]  # its own row says nothing about the others
+    shares: np.ndarray = others.mean(axis=2)
+    return shares
 
 
 def _looking_back(values: np.ndarray) -> np.ndarray:
-    return np.diagonal(values, offset=-1, axis1=2, axis2=3).mean(axis=2)
+    shares: np.ndarray = np.diagonal(values, offset=-1, axis1=2, axis2=3).mean(axis=2)
+    return shares
 
 
 def _told(values: np.ndarray, tokens: Sequence[str]) -> str:

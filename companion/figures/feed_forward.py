@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import array_namespace, to_numpy
+from companion.arrays import Array, array_namespace, to_numpy
 from companion.feed_forward import FeedForwardParameters, feed_forward, gelu
 from companion.figures.kit.canvas import Canvas
 from companion.figures.kit.cells import NUMBER, draw_number
@@ -24,7 +24,7 @@ MOST = 10
 
 @style()
 def expand_and_reduce(
-    x: Any,
+    x: Array,
     parameters: FeedForwardParameters,
     *,
     activation: Callable[[Any], Any] = gelu,

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from companion.arrays import to_numpy
+from companion.arrays import Array, to_numpy
 from companion.figures.kit.canvas import Canvas
 from companion.figures.kit.cells import draw_cell
 from companion.figures.kit.figure import Figure, style
@@ -107,7 +106,7 @@ def _rows(
         canvas.rectangle(*place, *size, edge=HIGHLIGHT, line=2.2, order=3.0)
 
 
-def head_gallery(weights: Any, tokens: Sequence[str], *, layer: int) -> Figure:
+def head_gallery(weights: Array, tokens: Sequence[str], *, layer: int) -> Figure:
     """Draw the weights of all heads of a layer over one sentence as thumbnails.
 
     Parameters
@@ -148,7 +147,7 @@ def head_gallery(weights: Any, tokens: Sequence[str], *, layer: int) -> Figure:
     )
 
 
-def contribution_sizes(sizes: Any, tokens: Sequence[str], *, layer: int) -> Figure:
+def contribution_sizes(sizes: Array, tokens: Sequence[str], *, layer: int) -> Figure:
     """Draw how long the row is that each head adds to each token's output.
 
     Parameters

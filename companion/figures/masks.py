@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import to_numpy
+from companion.arrays import Array, to_numpy
 from companion.figures.kit.canvas import Canvas
 from companion.figures.kit.cells import draw_cell
 from companion.figures.kit.figure import MAX_WIDTH, Figure, style
@@ -22,7 +22,7 @@ BAR, BAR_GAP, BETWEEN_PANELS, HEAD_ROOM, NUMBER_ROOM = 12.0, 4.0, 20.0, 30.0, 30
 
 
 def score_triangle(
-    masked_scores: Any, tokens: Sequence[str], *, highlight_row: int | None = None
+    masked_scores: Array, tokens: Sequence[str], *, highlight_row: int | None = None
 ) -> Figure:
     """Draw the scores with −∞ in the cells that a mask hides.
 
@@ -57,7 +57,7 @@ def score_triangle(
 
 
 def causal_beside_bidirectional(
-    bidirectional: Any, causal: Any, tokens: Sequence[str], *, highlight_row: int | None = None
+    bidirectional: Array, causal: Array, tokens: Sequence[str], *, highlight_row: int | None = None
 ) -> Figure:
     """Draw the weights of one head over one sentence, without the causal mask and with it.
 
@@ -92,7 +92,7 @@ def causal_beside_bidirectional(
     )
     lost = [
         f"row {i + 1} ({tokens[i]}), which turns from {tokens[before[i]]} to {tokens[after[i]]}"
-        for i in np.flatnonzero(before > np.arange(len(tokens)))
+        for i in np.flatnonzero(before > np.arange(len(tokens))).tolist()
     ]
     said = f"The mask hides the largest weight of {', and of '.join(lost)}." if lost else ""
     return replace(drawn, alt=f"{drawn.alt} {said}".strip())
@@ -143,8 +143,8 @@ def mask_gallery(masks: Mapping[str, Any], *, highlight_row: int) -> Figure:
         f"{len(seen)} masks over {rows} queries and {columns} keys, {rows * columns} pairs each, "
         f"row {highlight_row + 1} outlined. {'; '.join(said)}."
     )
-    labels = {"row_labels": frame.row_labels, "column_labels": frame.column_labels}
-    return canvas.finish(alt, mask_tables(seen, **labels))
+    tables = mask_tables(seen, row_labels=frame.row_labels, column_labels=frame.column_labels)
+    return canvas.finish(alt, tables)
 
 
 def _mask_painter(visible: np.ndarray) -> PaintCell:

@@ -3,7 +3,7 @@
 import functools
 from typing import Any
 
-from companion.arrays import array_namespace
+from companion.arrays import Array, array_namespace
 from companion.masks import combine_masks
 
 SCORES = "T score, T cap, bool shown, T shift"
@@ -55,7 +55,7 @@ WEIGHTS = {
 }
 
 
-def fused_softmax(scores: Any, masks: list[Any], softcap: float | None) -> Any:
+def fused_softmax(scores: Array, masks: list[Array], softcap: float | None) -> Array:
     """Do what :func:`masked_softmax` of the textbook form does, on CuPy and in the scores' place.
 
     Two reductions find the largest masked score of a row and the sum of the exponentials below it;
@@ -72,7 +72,8 @@ def fused_softmax(scores: Any, masks: list[Any], softcap: float | None) -> Any:
     find_largest, sum_up, weigh = _kernels()
     largest = find_largest(*given, axis=-1, keepdims=True)
     total = sum_up(*given, largest, axis=-1, keepdims=True)
-    return weigh(*given, largest, total, scores)
+    weights: Array = weigh(*given, largest, total, scores)
+    return weights
 
 
 @functools.cache

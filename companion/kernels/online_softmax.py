@@ -16,6 +16,7 @@ from companion.arrays import (
 from companion.kernels.reach import as_slice, mask_part
 from companion.masks import check_mask, unchecked_mask_scores
 from companion.scores import check_rows, check_scale, unchecked_scaled_scores
+from companion.softmax import powers_below
 
 __all__ = [
     "SoftmaxState",
@@ -57,7 +58,8 @@ def softmax_state(scores: Array, value: Array) -> SoftmaxState:
     Returns
     -------
     SoftmaxState
-        In the arguments' dtype.
+        In the arguments' dtype, and in float32 for 16 bits, in which the sum over many keys would
+        leave the range.
 
     Raises
     ------
@@ -81,9 +83,11 @@ def softmax_state(scores: Array, value: Array) -> SoftmaxState:
 
 def unchecked_softmax_state(xp: Namespace, scores: Array, value: Array) -> SoftmaxState:
     """Do what :func:`softmax_state` does, without its checks."""
+    scores = widen(xp, scores)
     maximum = xp.max(scores, axis=-1, keepdims=True)
-    powers = xp.exp(scores - _finite(xp, maximum))  # (..., T, S)
-    return SoftmaxState(maximum, xp.sum(powers, axis=-1, keepdims=True), powers @ value)
+    powers = powers_below(xp, scores, _finite(xp, maximum))  # (..., T, S)
+    total = xp.sum(powers, axis=-1, keepdims=True)
+    return SoftmaxState(maximum, total, powers @ widen(xp, value))
 
 
 def empty_state(like: SoftmaxState) -> SoftmaxState:
@@ -134,9 +138,10 @@ def unchecked_merge_states(
     xp: Namespace, first: SoftmaxState, second: SoftmaxState
 ) -> SoftmaxState:
     """Do what :func:`merge_states` does, without its checks."""
+    first, second = (SoftmaxState(*(widen(xp, x) for x in state)) for state in (first, second))
     maximum = xp.maximum(first.maximum, second.maximum)
-    shrink_first = xp.exp(first.maximum - _finite(xp, maximum))
-    shrink_second = xp.exp(second.maximum - _finite(xp, maximum))
+    shrink_first = powers_below(xp, first.maximum, _finite(xp, maximum))
+    shrink_second = powers_below(xp, second.maximum, _finite(xp, maximum))
     return SoftmaxState(
         maximum,
         first.total * shrink_first + second.total * shrink_second,
@@ -156,7 +161,10 @@ def _finite(xp: Namespace, maximum: Array) -> Array:
 
 
 def state_output(state: SoftmaxState) -> Array:
-    """Divide the weighted values by the total: attention's output (..., T, d_v), 0 for no key."""
+    """Divide the weighted values by the total: attention's output (..., T, d_v), 0 for no key.
+
+    In the dtype of the state: float32 for what began in 16 bits.
+    """
     _check_states(state=state)
     xp = array_namespace(total=state.total)
     return unchecked_state_output(xp, state)
@@ -164,7 +172,8 @@ def state_output(state: SoftmaxState) -> Array:
 
 def unchecked_state_output(xp: Namespace, state: SoftmaxState) -> Array:
     """Do what :func:`state_output` does, without its checks."""
-    return state.weighted / xp.where(state.total == 0, xp.ones_like(state.total), state.total)
+    total = widen(xp, state.total)
+    return widen(xp, state.weighted) / xp.where(total == 0, xp.ones_like(total), total)
 
 
 def online_attention(
@@ -214,6 +223,7 @@ def online_attention(
         raise TypeError(f"block_size must be an integer, got {type(block_size).__name__}")
     if block_size < 1:
         raise ValueError(f"block_size must be at least 1, got {block_size}")
+    block_size = int(block_size)  # the sums below would leave the range of a narrow integer
     if key.ndim < 2 or key.shape[-2] == 0:
         raise ValueError(f"key must be (..., S, d_k) with S of at least 1, got {key.shape}")
     if value.ndim < 2 or value.shape[-2] != key.shape[-2]:

@@ -4,9 +4,10 @@ import math
 from typing import Any, NamedTuple
 
 import array_api_compat
+import numpy as np
 
 from companion.arrays import Array, Namespace
-from companion.masks import is_offset_array, unchecked_position_mask
+from companion.masks import FAR, is_offset_array, unchecked_position_mask
 
 
 class Reach(NamedTuple):
@@ -29,12 +30,22 @@ class Reach(NamedTuple):
         low = min(max(low, 0), count)
         return range(low, min(max(high, low), count))
 
+    def spans(self, rows: range, count: int) -> tuple[Any, Any]:
+        """Return the first key that each of these rows sees, and the first that it sees no more."""
+        numbers: Any = np.arange(rows.start, rows.stop) + self.offset
+        low = numbers - self.left if self.left >= 0 else np.zeros_like(numbers)
+        high = numbers + self.right + 1 if self.right >= 0 else np.full_like(numbers, count)
+        low = np.clip(low, 0, count)
+        return low, np.maximum(low, np.clip(high, 0, count))
+
     def _offsets(self) -> tuple[int, int]:
         if not is_offset_array(self.offset):
             return int(self.offset), int(self.offset)
         if math.prod(self.offset.shape) == 0:
             return 0, 0
         xp = array_api_compat.array_namespace(self.offset)
+        if not array_api_compat.is_numpy_namespace(xp):
+            return -FAR, FAR  # asking would wait for the device
         return int(xp.min(self.offset)), int(xp.max(self.offset))
 
     def masks(self, xp: Namespace, device: Any, rows: range, keys: range) -> list[Array]:

@@ -1,9 +1,8 @@
 """Attention as the equation reads: all scores, all weights, then the mixtures."""
 
 from collections.abc import Callable
-from typing import Any
 
-from companion.arrays import Array, Namespace, array_namespace, cast, widen
+from companion.arrays import Array, Namespace, array_namespace, broadcast_shape, cast, widen
 from companion.masks import unchecked_mask_scores
 from companion.scores import unchecked_scaled_scores, unchecked_soft_cap
 from companion.softmax import unchecked_softmax, unchecked_weighted_values
@@ -19,7 +18,7 @@ def masked_softmax(scores: Array, masks: list[Array], softcap: float | None) -> 
 def unchecked_masked_softmax(
     xp: Namespace, scores: Array, masks: list[Array], softcap: float | None
 ) -> Array:
-    """Do what :func:`masked_softmax` does, without its checks."""
+    """Do what `masked_softmax` does, without its checks."""
     scores = unchecked_soft_cap(xp, scores, softcap)
     for mask in masks:
         scores = unchecked_mask_scores(xp, scores, mask)
@@ -35,12 +34,12 @@ def textbook_attention(
     scale: float,
     softcap: float | None,
     *,
-    weigh: Callable[..., Any] | None = None,
-) -> tuple[Any, Any]:
+    weigh: Callable[[Array, list[Array], float | None], Array] | None = None,
+) -> tuple[Array, Array]:
     """Follow :eq:`eq-attention` with all weights in memory at once: (output, weights).
 
     The arguments are those of :func:`companion.scaled_dot_product_attention`, checked there, with
-    all masks in one list. `weigh` takes the place of :func:`masked_softmax`; it may write the
+    all masks in one list. `weigh` takes the place of `masked_softmax`; it may write the
     weights into the scores' memory.
     """
     dtype = query.dtype
@@ -48,6 +47,8 @@ def textbook_attention(
     rows = query.shape[-3:-1]  # (H, T), or (T,) for one head
     scores = unchecked_scaled_scores(xp, _group(xp, query, key), key, scale)
     scores = _ungroup(xp, scores, rows)  # (..., H, T, S)
+    if masks:
+        scores = _broadcast(xp, scores, masks)
     if weigh is None:
         weights = unchecked_masked_softmax(xp, scores, masks, softcap)
     else:
@@ -58,6 +59,14 @@ def textbook_attention(
         blind = xp.all(weights == 0, axis=-1, keepdims=True)
         output = xp.where(blind, xp.zeros_like(output), output)
     return cast(xp, output, dtype), cast(xp, weights, dtype)
+
+
+def _broadcast(xp: Namespace, scores: Array, masks: list[Array]) -> Array:
+    """Give the scores the batch of the masks, which may be that of the values."""
+    shape = broadcast_shape(scores.shape, *(mask.shape for mask in masks))
+    return (
+        scores if shape == scores.shape else xp.asarray(xp.broadcast_to(scores, shape), copy=True)
+    )
 
 
 def _group(xp: Namespace, rows: Array, shared: Array) -> Array:

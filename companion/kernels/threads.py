@@ -1,16 +1,15 @@
 """All cores at once: worker threads that share one budget, with one BLAS thread each."""
 
 import contextvars
-import functools
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
 from numbers import Integral
 from typing import Any, TypeVar
 
-from threadpoolctl import ThreadpoolController
+from companion.kernels import blas
 
 __all__ = ["parallel_map", "thread_count"]
 
@@ -53,7 +52,7 @@ def thread_count(threads: int | None = None) -> int:
         if not text.isdecimal() or int(text) < 1:
             raise ValueError(f"{VARIABLE} must be a whole number of at least 1, got {text!r}")
         return int(text)
-    return _budget.default()
+    return _default_threads()
 
 
 def parallel_map(
@@ -63,9 +62,10 @@ def parallel_map(
 
     NumPy lets go of the interpreter inside its products and elementwise functions, so threads
     that spend their time there run at once. While they do, every BLAS library of the process is
-    held at one thread, and set back when the last call is done. Calls made at the same time share
-    the workers between them, a call from inside a worker runs in that worker, and no thread
-    outlives its call.
+    held at one thread, and set back when the last call is done. The caller is one of the workers;
+    where one is enough, or no thread can be started, it is the only one. Calls made at the same
+    time share the workers between them, a call from inside a worker runs in that worker, and no
+    thread outlives its call.
 
     Parameters
     ----------
@@ -90,89 +90,103 @@ def parallel_map(
     wanted = min(thread_count(threads), len(items))
     if getattr(_worker, "busy", False):
         return [function(item) for item in items]
-    with (
-        _budget.workers(max(1, wanted)) as workers,
-        ThreadPoolExecutor(workers, "companion", _begin_worker) as pool,
-    ):
-        futures = [pool.submit(contextvars.copy_context().run, function, item) for item in items]
+    work = _Work(function, items)
+    try:
+        work.share(_budget.begin(work, max(1, wanted)))
+    except BaseException as interrupt:
+        work.fail(interrupt)
+    finally:
+        for end in (work.wait, partial(_budget.end, work)):
+            _until_it_is_done(end, work.fail)
+    if work.errors:
+        raise work.errors[0]
+    return work.results
+
+
+def _until_it_is_done(function: Callable[[], None], fail: Callable[[BaseException], None]) -> None:
+    """Call a function again where it was interrupted."""
+    while True:
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
+            return function()
+        except BaseException as interrupt:
+            fail(interrupt)
+
+
+class _Work:
+    """The items of one call, their results, and whatever was raised."""
+
+    def __init__(self, function: Callable[[Any], Any], items: list[Any]) -> None:
+        self.function = function
+        self.remaining = deque(enumerate(items))
+        self.results: list[Any] = [None] * len(items)
+        self.errors: list[BaseException] = []
+        self.others: list[threading.Thread] = []
+
+    def share(self, workers: int) -> None:
+        """Work in this thread and in others beside it."""
+        for _ in range(workers - 1):
+            run = contextvars.copy_context().run
+            other = threading.Thread(target=run, args=(self.work,), name="companion")
+            self.others.append(other)
+            try:
+                other.start()
+            except RuntimeError:
+                break  # none can be started, as when the interpreter ends: fewer do the work
+        contextvars.copy_context().run(self.work)
+
+    def work(self) -> None:
+        """Take one item after the other, until none is left or one has failed."""
+        _worker.busy = True
+        try:
+            blas.hold()  # once more: some libraries keep a limit for each thread
+            while self.remaining:
+                try:
+                    index, item = self.remaining.popleft()
+                except IndexError:  # another worker was faster
+                    return
+                self.results[index] = self.function(item)
+        except BaseException as error:
+            self.fail(error)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-        return _results(futures)
+            _worker.busy = False
 
+    def fail(self, error: BaseException) -> None:
+        """Keep an error, and leave out what has not begun."""
+        self.errors.append(error)
+        self.remaining.clear()
 
-def _begin_worker() -> None:
-    _worker.busy = True
-    _blas().limit(limits=1)  # once more: some libraries keep a limit for each thread
-
-
-def _results(futures: list[Future[Result]]) -> list[Result]:
-    """Return the results in order, or raise what was raised and not that others were left out."""
-    for future in futures:
-        if future.done() and not future.cancelled() and (error := future.exception()) is not None:
-            raise error
-    return [future.result() for future in futures]
-
-
-@functools.cache
-def _blas() -> Any:
-    """Find the BLAS libraries that are loaded, once: looking takes milliseconds."""
-    return ThreadpoolController().select(user_api="blas")
-
-
-def _release() -> None:
-    """Let this thread set the limit, where threadpoolctl keeps that for who did it first."""
-    for library in _blas().lib_controllers:
-        if hasattr(library, "clear_controlling_thread"):
-            library.clear_controlling_thread(force=True)
+    def wait(self) -> None:
+        """Wait until no thread of the call is left."""
+        for other in self.others:
+            if other.is_alive():
+                other.join()
 
 
 class _Budget:
-    """The workers of all calls that run now, and the limit on BLAS that they share."""
+    """The workers of all calls that run now."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.calls = 0
-        self.busy = 0
-        self.default_now = 1
-        self.limit: Any = None
+        self.granted: dict[Any, int] = {}  # to each call
 
-    def default(self) -> int:
-        """Return the number of threads that BLAS would use if no call of ours held it."""
-        with self.lock:
-            return self.default_now if self.calls else _default_threads()
-
-    def restore(self) -> None:
-        """Give BLAS its threads back, whoever limited them."""
-        _release()
-        self.limit.restore_original_limits()
-        _release()
-
-    @contextmanager
-    def workers(self, wanted: int) -> Iterator[int]:
+    def begin(self, call: Any, wanted: int) -> int:
         """Give as many of the wanted workers as are not busy, and one in any case."""
         with self.lock:
-            if self.calls == 0:
-                self.default_now = _default_threads()
-                _release()
-                self.limit = _blas().limit(limits=1)
-            self.calls += 1
-            granted = max(1, wanted - self.busy)
-            self.busy += granted
-        try:
-            yield granted
-        finally:
-            with self.lock:
-                self.calls -= 1
-                self.busy -= granted
-                if self.calls == 0:
-                    self.restore()
+            self.granted[call] = granted = max(1, wanted - sum(self.granted.values()))
+            blas.hold()
+            return granted
+
+    def end(self, call: Any) -> None:
+        """Take a call's workers back, and give BLAS its threads back with the last."""
+        with self.lock:
+            self.granted.pop(call, None)
+            if not self.granted:
+                blas.release()
 
 
 def _default_threads() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found = [library.num_threads for library in _blas().lib_controllers]
+    found = [library.num_threads for library in blas.libraries()]
     return max(1, min(cores or 1, max(found, default=cores or 1)))
 
 
@@ -182,10 +196,9 @@ _budget = _Budget()
 
 def _start_afresh() -> None:
     """Forget, in a forked child, calls whose threads were not forked."""
-    global _budget
-    if _budget.calls:
-        _budget.restore()
-    _budget = _Budget()
+    global _budget, _worker
+    blas.start_afresh()
+    _budget, _worker = _Budget(), threading.local()
 
 
 if hasattr(os, "register_at_fork"):

@@ -154,10 +154,10 @@ def test_every_notebook_runs_offline_from_the_bundle(
     options = f"""
         -p no:cacheprovider --config-file={os.devnull} --rootdir=. --numprocesses=2 --dist=loadfile
         --nbval --nbval-current-env --nbval-cell-timeout=300
-        --nbval-sanitize-with={ROOT / "tests" / "nbval_sanitize.cfg"}
     """
+    sanitized = ROOT / "notebooks" / "nbval_sanitize.cfg"
     run = subprocess.run(
-        [str(python), "-m", "pytest", *options.split(), "."],
+        [str(python), "-m", "pytest", *options.split(), f"--nbval-sanitize-with={sanitized}", "."],
         cwd=home / "notebooks",
         env=OUTSIDE | {"OPENBLAS_NUM_THREADS": "1"},  # two notebooks at a time are enough
         capture_output=True,

@@ -22,6 +22,12 @@ CONFIG: dict[str, Any] = {
     "type_vocab_size": TOKEN_TYPES,
     "layer_norm_eps": 1e-3,
 }
+MODULES = [
+    {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+    for i, (path, kind) in enumerate(
+        [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    )
+]
 OLD_POOLING = {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}
 
 
@@ -95,6 +101,7 @@ def write_encoder(folder: Path) -> Path:
     """Write the whole folder."""
     write_json(folder / "config.json", CONFIG)
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": MAX_LENGTH})
+    write_json(folder / "modules.json", MODULES)
     write_json(folder / "1_Pooling" / "config.json", OLD_POOLING)
     write_tokenizer(folder)
     write_tensors(folder)

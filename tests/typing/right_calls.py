@@ -45,4 +45,10 @@ def on_whichever(x: Array) -> float:
     )
     moved = companion.move_parameters(parameters, companion.array_module("numpy"))
     companion.transformer_block(hidden, moved, norm="pre")
-    return float(xp.max(companion.transformer_stack(hidden, [parameters, moved])))
+    output, weights = companion.attend_heads(
+        *companion.project_heads(hidden, moved.attention), moved.attention, return_weights=True
+    )
+    _, other = companion.multi_head_attention(output, moved.attention, return_weights=True)
+    layers: list[Array] = companion.transformer_stack(hidden, [moved], return_all=True)
+    largest = xp.max(companion.transformer_stack(layers[-1], [parameters, moved]))
+    return float(largest * xp.max(weights - other))

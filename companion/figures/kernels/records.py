@@ -29,7 +29,7 @@ def times_by_length(records: Records, *, causal: bool = True, over: str = "torch
     Parameters
     ----------
     records : sequence of mapping
-        ``lengths`` of ``benchmarks/results/attention.json``: implementation, causal, length and
+        ``lengths`` of a processor's ``attention.json``: implementation, causal, length and
         the median of the seconds.
     causal : bool
         Draw the causal or the full attention.
@@ -68,7 +68,7 @@ def memory_by_length(records: Records) -> Figure:
     Parameters
     ----------
     records : sequence of mapping
-        ``memory`` of ``benchmarks/results/attention.json``: implementation, length, and mib.
+        ``memory`` of a processor's ``attention.json``: implementation, length, and mib.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def memory_by_length(records: Records) -> Figure:
         y_title="peak memory in MiB",
         x_log=True,
         y_log=True,
-        x_ticks=lengths[::2],
+        x_ticks=lengths[::2].tolist(),
         height=240.0,
     )
 

@@ -6,12 +6,16 @@ Every mark, text included, is measured when it is drawn, so that nothing is ever
 import math
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from companion.figures.kit.figure import FONT, MATH_FONT, Figure, Table
 from companion.figures.kit.palette import FAINT, HATCH, INK, MUTED
 
-__all__ = ["MARGIN", "Canvas", "Point", "literal", "text_size"]
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.font_manager import FontProperties
+
+__all__ = ["MARGIN", "Canvas", "Point", "TextLook", "literal", "text_size"]
 
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
@@ -38,7 +42,7 @@ def text_size(text: str, size: float, *, bold: bool = False) -> tuple[float, flo
     return float(width), max(float(height), size)
 
 
-def _font(size: float, bold: bool) -> Any:
+def _font(size: float, bold: bool) -> "FontProperties":
     """Return the font in which a text is measured and drawn."""
     from matplotlib.font_manager import FontProperties
 
@@ -64,6 +68,14 @@ def _broken(upper: Point, lower: Point, middle: Point, room: Point) -> list[Poin
     if left >= right or right >= upper[0] or left <= lower[0]:
         return [upper, lower]
     return [upper, (right, total - right), (left, total - left), lower]
+
+
+class TextLook(TypedDict, total=False):
+    """How several texts look that are written in different places."""
+
+    size: float
+    colour: str
+    bold: bool
 
 
 class Canvas:
@@ -102,10 +114,15 @@ class Canvas:
         """Draw a rectangle from its upper left corner."""
         from matplotlib.patches import FancyBboxPatch, Rectangle
 
-        look = {"facecolor": fill, "edgecolor": edge, "linewidth": line, "zorder": order}
+        look: dict[str, Any] = {
+            "facecolor": fill,
+            "edgecolor": edge,
+            "linewidth": line,
+            "zorder": order,
+        }
         if radius:
             shape = f"round,pad=0,rounding_size={radius}"
-            patch: Any = FancyBboxPatch((x, y), width, height, boxstyle=shape, **look)
+            patch: Artist = FancyBboxPatch((x, y), width, height, boxstyle=shape, **look)
         else:
             patch = Rectangle((x, y), width, height, **look)
         self._place(patch)
@@ -163,7 +180,7 @@ class Canvas:
         turn = math.radians(angle)
         right, up = (math.cos(turn), -math.sin(turn)), (-math.sin(turn), -math.cos(turn))
         drop = _TO_BASELINE * size
-        origin = [x + shift * right[0] - drop * up[0], y + shift * right[1] - drop * up[1]]
+        origin = (x + shift * right[0] - drop * up[0], y + shift * right[1] - drop * up[1])
         self._axes.text(
             *origin,
             _typeset(text),
@@ -233,7 +250,12 @@ class Canvas:
         """Fill the polygon with the given corners."""
         from matplotlib.patches import Polygon
 
-        look = {"facecolor": fill, "alpha": opacity, "linewidth": 0, "zorder": order}
+        look: dict[str, Any] = {
+            "facecolor": fill,
+            "alpha": opacity,
+            "linewidth": 0,
+            "zorder": order,
+        }
         self._place(Polygon(points, closed=True, **look))
         xs, ys = zip(*points, strict=True)
         self._extend((min(xs), min(ys), max(xs), max(ys)))
@@ -248,7 +270,12 @@ class Canvas:
     def finish(self, alt: str, tables: Iterable[Table] = ()) -> Figure:
         """Return what was drawn as a figure just large enough for it."""
         for (fill, edge), corners in self._cells.items():
-            look = {"facecolor": fill, "edgecolor": edge, "linewidth": 0.8, "zorder": 0.9}
+            look: dict[str, Any] = {
+                "facecolor": fill,
+                "edgecolor": edge,
+                "linewidth": 0.8,
+                "zorder": 0.9,
+            }
             self._polygons(corners, 4, look)
         self._polygons(self._hatching, 2, {"fill": False, "edgecolor": HATCH, "linewidth": 0.7})
         x0, y0, x1, y1 = self.bounds
@@ -275,7 +302,7 @@ class Canvas:
         path.should_simplify = False
         self._place(PathPatch(path, **look))
 
-    def _place(self, artist: Any) -> None:
+    def _place(self, artist: "Artist") -> None:
         self._axes.add_artist(artist)
         artist.set_clip_on(False)
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import to_numpy
+from companion.arrays import Array, to_numpy
 from companion.figures.kit.palette import LINES
 
 __all__ = ["checked_bands", "checked_lines"]
 
 
 def checked_lines(
-    x: Any, lines: Mapping[str, Any], x_log: bool, y_log: bool
+    x: Array, lines: Mapping[str, Any], x_log: bool, y_log: bool
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return x and the curves over it by name, or raise where they cannot be drawn."""
     x = to_numpy(x).astype(np.float64)

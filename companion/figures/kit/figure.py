@@ -6,9 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from companion.extras import import_extra
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MatplotlibFigure
 
 __all__ = ["FONT", "MATH_FONT", "MAX_WIDTH", "TABLES", "Figure", "Table", "style"]
 
@@ -96,7 +99,9 @@ class Figure:
     tables: tuple[Table, ...] = ()
 
     @classmethod
-    def from_matplotlib(cls, figure: Any, alt: str, tables: tuple[Table, ...] = ()) -> "Figure":
+    def from_matplotlib(
+        cls, figure: "MatplotlibFigure", alt: str, tables: tuple[Table, ...] = ()
+    ) -> "Figure":
         """Make a figure of a ``matplotlib.figure.Figure``; call it within :func:`style`.
 
         Raises
@@ -116,7 +121,8 @@ class Figure:
 
         text = StringIO()
         unrecorded = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        FigureCanvasSVG(figure).print_svg(text, metadata=unrecorded)
+        canvas: Any = FigureCanvasSVG(figure)  # it has no types
+        canvas.print_svg(text, metadata=unrecorded)
         svg = text.getvalue()
         drawing = _BREAK.sub(" ", svg[svg.index("<svg") :].strip())
         return cls(_rounded(drawing), alt, tables)

@@ -3,13 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeAlias, TypedDict
 
 from companion.figures.kit import wording
 from companion.figures.kit.canvas import MARGIN, Canvas, Point, text_size
 from companion.figures.kit.figure import MAX_WIDTH, Figure, style
 from companion.figures.kit.palette import FAINT, HIGHLIGHT, HIGHLIGHT_FILL, INK, MUTED, PANEL
 
-__all__ = ["Box", "flow"]
+__all__ = ["Arrow", "Box", "flow"]
+
+Arrow: TypeAlias = tuple[str, str] | tuple[str, str, str]
+"""From which box to which, and what is written beside it."""
 
 TEXT, SHAPE, ARROW, TITLE = 11.0, 10.5, 12.0, 12.0
 ROW_GAP, COLUMN_GAP, PADDING = 36.0, 22.0, 10.0
@@ -52,7 +56,7 @@ class Box:
 @style()
 def flow(
     rows: Sequence[Sequence[Box]],
-    arrows: Sequence[tuple[str, str] | tuple[str, str, str]],
+    arrows: Sequence[Arrow],
     *,
     title: str | None = None,
 ) -> Figure:
@@ -97,9 +101,16 @@ def flow(
     return canvas.finish(_alt(boxes, arrows, title))
 
 
+class _Frame(TypedDict):
+    fill: str
+    edge: str
+    line: float
+    radius: float
+
+
 def _draw_box(canvas: Canvas, x: float, y: float, box: Box) -> None:
     width, height = box.size
-    look = {"fill": PANEL, "edge": FAINT, "line": 1.0, "radius": 4.0}
+    look: _Frame = {"fill": PANEL, "edge": FAINT, "line": 1.0, "radius": 4.0}
     if box.operation:
         look = {"fill": "none", "edge": MUTED, "line": 1.2, "radius": height / 2 - 0.5}
     if box.highlight:

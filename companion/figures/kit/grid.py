@@ -168,7 +168,7 @@ def checked_frame(
         labels.append(None if given is None else tuple(given))
     if highlight_row is not None and not 0 <= highlight_row < rows:
         raise ValueError(f"highlight_row must be from 0 to {rows - 1}, got {highlight_row}")
-    return Frame(rows, columns, *labels, row_title, column_title, highlight_row)
+    return Frame(rows, columns, labels[0], labels[1], row_title, column_title, highlight_row)
 
 
 def _draw_grid(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from companion.arrays import Array
 from companion.figures.kit import wording
 from companion.figures.kit.canvas import Canvas, text_size
 from companion.figures.kit.cells import NUMBER
@@ -22,7 +23,7 @@ __all__ = ["heat_map", "heat_maps", "mask_map"]
 
 
 def heat_map(
-    matrix: Any,
+    matrix: Array,
     row_labels: Sequence[str] | None = None,
     column_labels: Sequence[str] | None = None,
     *,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import to_numpy
+from companion.arrays import Array, to_numpy
 from companion.figures.kit.grid import Frame, checked_frame
 
 __all__ = ["Maps", "checked_maps", "checked_matrix", "checked_vectors"]
@@ -70,7 +70,7 @@ def checked_maps(
     return Maps(frame, values, seen, titles, _checked_limits(limits, drawn), decimals)
 
 
-def checked_matrix(matrix: Any, name: str) -> np.ndarray:
+def checked_matrix(matrix: Array, name: str) -> np.ndarray:
     """Return a matrix on the host, or raise ValueError where it is none."""
     host = to_numpy(matrix)
     if host.ndim != 2 or 0 in host.shape:
@@ -87,7 +87,7 @@ def checked_vectors(**vectors: Any) -> dict[str, np.ndarray]:
     return hosts
 
 
-def _checked_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _checked_mask(mask: Array, shape: tuple[int, ...]) -> np.ndarray:
     if mask is None:
         return np.ones(shape, dtype=bool)
     host = to_numpy(mask)

@@ -10,7 +10,7 @@ import numpy as np
 
 from companion.arrays import to_numpy
 from companion.figures.kit import wording
-from companion.figures.kit.canvas import Canvas, literal, text_size
+from companion.figures.kit.canvas import Canvas, TextLook, literal, text_size
 from companion.figures.kit.cells import draw_cell, draw_numbers
 from companion.figures.kit.figure import Table
 from companion.figures.kit.palette import (
@@ -69,9 +69,12 @@ class Matrix:
         rows, columns = self.shape
         if rows < 1 or columns < 1:
             raise ValueError(f"shape must hold two positive numbers, got {self.shape}")
-        sides = (("row_labels", rows), ("column_labels", columns))
-        sides += (("row_names", rows), ("column_names", columns))
-        for name, count in sides:
+        for name, count in (
+            ("row_labels", rows),
+            ("column_labels", columns),
+            ("row_names", rows),
+            ("column_names", columns),
+        ):
             if len(getattr(self, name)) not in (0, count):
                 raise ValueError(f"{name} must be {count}, got {len(getattr(self, name))}")
         for name, count in (("highlight_row", rows), ("highlight_column", columns)):
@@ -117,12 +120,11 @@ def draw_matrix(
         _outline(canvas, x + matrix.highlight_column * side, y, side, height)
     for i, label in enumerate(matrix.row_labels):
         follow = i == matrix.highlight_row
-        look = {"size": LABEL, "bold": follow, "colour": HIGHLIGHT if follow else INK}
-        canvas.text(x - 6.0, y + (i + 0.5) * side, literal(label), align="right", **look)
+        canvas.text(x - 6.0, y + (i + 0.5) * side, literal(label), align="right", **_look(follow))
     for j, label in enumerate(matrix.column_labels):
         follow = j == matrix.highlight_column
-        look = {"size": LABEL, "bold": follow, "colour": HIGHLIGHT if follow else INK}
-        canvas.text(x + (j + 0.5) * side, y - 5.0, literal(label), align="left", angle=90.0, **look)
+        middle = x + (j + 0.5) * side
+        canvas.text(middle, y - 5.0, literal(label), align="left", angle=90.0, **_look(follow))
     canvas.text(x + width / 2, y - above(matrix) + NAME / 2, matrix.name, size=NAME)
     below = y + height + 13.0
     if matrix.letters:
@@ -156,6 +158,10 @@ def _outline(canvas: Canvas, x: float, y: float, width: float, height: float) ->
     canvas.rectangle(x, y, width, height, edge=HIGHLIGHT, line=2.4, radius=1.5, order=3)
 
 
+def _look(follow: bool) -> TextLook:
+    return {"size": LABEL, "bold": follow, "colour": HIGHLIGHT if follow else INK}
+
+
 def labels_width(matrix: Matrix) -> float:
     """Return the room that the labels beside a matrix take."""
     widths = [text_size(literal(label), LABEL, bold=True)[0] for label in matrix.row_labels]
@@ -167,10 +173,14 @@ def numbers(matrix: Matrix) -> list[Table]:
     if matrix.values is None:
         return []
     name = f"{matrix.name} {matrix.letters}".strip()
-    labels = {
-        "row_labels": matrix.row_labels or matrix.row_names,
-        "column_labels": matrix.column_labels or matrix.column_names,
-    }
     # The cells may be too narrow for a second digit; a table is not.
     decimals = matrix.decimals and max(matrix.decimals, 2)
-    return [table(matrix.values, name, decimals=decimals, **labels)]
+    return [
+        table(
+            matrix.values,
+            name,
+            row_labels=matrix.row_labels or matrix.row_names,
+            column_labels=matrix.column_labels or matrix.column_names,
+            decimals=decimals,
+        )
+    ]

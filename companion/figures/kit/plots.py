@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from companion.arrays import Array
 from companion.figures.kit import wording
 from companion.figures.kit.axis import Axis, choose_axis, tick_texts
 from companion.figures.kit.canvas import Canvas, text_size
@@ -42,7 +43,7 @@ _CORNERS = {
 
 @style()
 def curves(
-    x: Any,
+    x: Array,
     lines: Mapping[str, Any],
     *,
     x_title: str,

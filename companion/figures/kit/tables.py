@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -12,12 +12,29 @@ from companion.figures.kit.axis import power_of_ten
 from companion.figures.kit.figure import Table
 from companion.figures.kit.map_data import Maps
 
-__all__ = ["MOST_NUMBERS", "by_head", "curve_table", "map_tables", "mask_tables", "table"]
+__all__ = [
+    "MOST_NUMBERS",
+    "Labels",
+    "by_head",
+    "curve_table",
+    "map_tables",
+    "mask_tables",
+    "table",
+]
 
 #: A figure of more has a table of each row's highest and lowest number instead.
 MOST_NUMBERS = 2500
 EMPTY = "what the mask hides is left empty"
 MOST_POINTS = 40  # a curve of more is a function, whose samples say nothing by themselves
+
+
+class Labels(TypedDict):
+    """What a matrix's rows and columns are, for its table and its map."""
+
+    row_labels: Sequence[str]
+    column_labels: Sequence[str]
+    row_title: str
+    column_title: str
 
 
 def table(
@@ -61,12 +78,12 @@ def table(
         tuple(write(float(value)) if seen else "" for value, seen in zip(row, see, strict=True))
         for row, see in zip(host, shown, strict=True)
     )
-    names = (
+    row_names, column_names = (
         _names(labels, count)
         for labels, count in zip((row_labels, column_labels), host.shape, strict=True)
     )
-    titles = (wording.spoken(text) for text in (title, row_title, column_title))
-    return Table(*titles, *names, rows)
+    titles = [wording.spoken(text) for text in (title, row_title, column_title)]
+    return Table(titles[0], titles[1], titles[2], row_names, column_names, rows)
 
 
 def _names(labels: Sequence[str] | None, count: int) -> tuple[str, ...]:
@@ -82,12 +99,15 @@ def by_head(layers: Mapping[str, Any], title: str) -> Table:
     numbers = np.full((len(rows), max(map(len, rows))), np.nan)
     for layer, row in enumerate(rows):
         numbers[layer, : len(row)] = row
-    labels = {
-        "row_labels": list(layers),
-        "column_labels": [str(head) for head in range(numbers.shape[1])],
-    }
-    known = ~np.isnan(numbers)
-    return table(numbers, title, row_title="layer", column_title="head", visible=known, **labels)
+    return table(
+        numbers,
+        title,
+        row_labels=list(layers),
+        column_labels=[str(head) for head in range(numbers.shape[1])],
+        row_title="layer",
+        column_title="head",
+        visible=~np.isnan(numbers),
+    )
 
 
 def map_tables(maps: Maps) -> list[Table]:

@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import to_numpy
+from companion.arrays import Array, to_numpy
 from companion.figures.kit.figure import Figure
 from companion.figures.kit.heatmaps import heat_map
 from companion.figures.kit.plots import curves
-from companion.figures.kit.tables import curve_table, table
+from companion.figures.kit.tables import Labels, curve_table, table
 from companion.figures.kit.wording import plain, signed
 
 __all__ = ["position_likeness", "position_table", "row_likeness"]
 
 
-def position_table(positions: Any) -> Figure:
+def position_table(positions: Array) -> Figure:
     """Draw a table of sinusoidal positions, one position a row; rows and columns count from 0.
 
     Parameters
@@ -29,7 +29,7 @@ def position_table(positions: Any) -> Figure:
     """
     host = to_numpy(positions)
     length, width = host.shape
-    labels = {
+    labels: Labels = {
         "row_labels": [str(n) for n in range(length)],
         "column_labels": [str(n) for n in range(width)],
         "row_title": "position",
@@ -71,18 +71,27 @@ def position_likeness(tables: Mapping[str, Any]) -> Figure:
     -------
     Figure
     """
-    lines, bands = {}, {}
+    lines: dict[str, np.ndarray] = {}
+    bands: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, positions in tables.items():
         cosines = _cosines(to_numpy(positions))
         diagonals = [np.round(np.diagonal(cosines, k), 6) for k in range(len(cosines))]
         lines[name] = np.asarray([diagonal.mean() for diagonal in diagonals])
-        bands[name] = tuple(
+        least, most = (
             np.asarray([end(diagonal) for diagonal in diagonals]) for end in (np.min, np.max)
         )
+        bands[name] = least, most
     distances = np.arange(len(cosines))
-    ticks = {"x_ticks": distances[::2].tolist(), "y_ticks": [0, 0.25, 0.5, 0.75, 1]}
-    titles = {"x_title": "distance of the two positions", "y_title": "cosine"}
-    drawn = curves(distances, lines, bands=bands, y_limits=(0.0, 1.0), **titles, **ticks)
+    drawn = curves(
+        distances,
+        lines,
+        bands=bands,
+        x_title="distance of the two positions",
+        y_title="cosine",
+        x_ticks=distances[::2].tolist(),
+        y_ticks=[0, 0.25, 0.5, 0.75, 1],
+        y_limits=(0.0, 1.0),
+    )
     columns = {}
     for name, line in lines.items():
         columns[name] = line
@@ -100,7 +109,7 @@ def position_likeness(tables: Mapping[str, Any]) -> Figure:
     return replace(drawn, alt=f"{opening}. {'. '.join(said)}.", tables=numbers)
 
 
-def row_likeness(x: Any, tokens: Sequence[str], *, highlight_row: int | None = None) -> Figure:
+def row_likeness(x: Array, tokens: Sequence[str], *, highlight_row: int | None = None) -> Figure:
     """Draw the cosines between all rows of a packed sentence.
 
     Parameters
@@ -147,4 +156,5 @@ def _cosines(rows: np.ndarray) -> np.ndarray:
     rows = rows.astype(np.float64)
     directions = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     # A cosine never exceeds 1, whatever the rounding.
-    return np.clip(directions @ directions.T, -1.0, 1.0)
+    cosines: np.ndarray = np.clip(directions @ directions.T, -1.0, 1.0)
+    return cosines

@@ -1,11 +1,10 @@
 """The product that makes queries, with its numbers."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from companion.arrays import to_numpy
+from companion.arrays import Array, to_numpy
 from companion.figures.kit.canvas import Canvas
 from companion.figures.kit.cells import draw_numbers, outline
 from companion.figures.kit.figure import Figure, style
@@ -22,8 +21,8 @@ X_SIDE, SIDE = 27.0, 36.0
 
 @style()
 def matrix_product(
-    x: Any,
-    weight: Any,
+    x: Array,
+    weight: Array,
     *,
     tokens: Sequence[str],
     features: Sequence[str],
@@ -77,9 +76,10 @@ def matrix_product(
         ("$W^Q$", weight, (middle, -14.0), features, None),
         ("$Q$", product, (middle, below), tokens, None),
     ):
-        canvas.text(*place, f"{name}   {matrix.shape[0]} × {matrix.shape[1]}", size=NAME)
-        labels = {"row_labels": rows, "column_labels": columns}
-        numbers.append(table(matrix, name, write=plain, **labels))
+        canvas.text(
+            place[0], place[1], f"{name}   {matrix.shape[0]} × {matrix.shape[1]}", size=NAME
+        )
+        numbers.append(table(matrix, name, row_labels=rows, column_labels=columns, write=plain))
     return canvas.finish(_product_alt(x, weight, product, tokens, row, column), numbers)
 
 
@@ -98,7 +98,14 @@ def _draw_labels(
         canvas.text(*place, token, size=LABEL, align="right", bold=i == row, colour=colour)
 
 
-def _check_product(x: Any, weight: Any, tokens: Any, features: Any, row: int, column: int) -> None:
+def _check_product(
+    x: np.ndarray,
+    weight: np.ndarray,
+    tokens: Sequence[str],
+    features: Sequence[str],
+    row: int,
+    column: int,
+) -> None:
     if x.ndim != 2 or weight.ndim != 2 or x.shape[1] != weight.shape[0]:
         raise ValueError(
             f"x and weight must be (N, d) and (d, d_k), got shapes {x.shape} and {weight.shape}"
@@ -111,7 +118,14 @@ def _check_product(x: Any, weight: Any, tokens: Any, features: Any, row: int, co
         raise ValueError(f"row and column must be inside the product {shape}, got {row}, {column}")
 
 
-def _product_alt(x: Any, weight: Any, product: Any, tokens: Any, row: int, column: int) -> str:
+def _product_alt(
+    x: np.ndarray,
+    weight: np.ndarray,
+    product: np.ndarray,
+    tokens: Sequence[str],
+    row: int,
+    column: int,
+) -> str:
     shapes = [f"{matrix.shape[0]} by {matrix.shape[1]}" for matrix in (x, weight, product)]
     terms = [
         f"{plain(a)} times {plain(b)}"

@@ -1,14 +1,14 @@
 """One token in its three roles, and what becomes of each."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from companion.arrays import Array
 from companion.figures.kit.canvas import Canvas
 from companion.figures.kit.cells import NUMBER, draw_cell
 from companion.figures.kit.figure import Figure, style
-from companion.figures.kit.flows import Box, flow
+from companion.figures.kit.flows import Arrow, Box, flow
 from companion.figures.kit.map_data import checked_vectors
 from companion.figures.kit.palette import HIGHLIGHT_FILL, LINES, MUTED, PANEL
 from companion.figures.kit.wording import plain
@@ -25,7 +25,7 @@ ROLES = (
 
 @style()
 def three_roles(
-    x: Any, query: Any, key: Any, value: Any, *, token: str, features: Sequence[str]
+    x: Array, query: Array, key: Array, value: Array, *, token: str, features: Sequence[str]
 ) -> Figure:
     """Draw one token's vector and the three that are made of it.
 
@@ -93,7 +93,9 @@ def _draw_role(
     canvas.text(middle, y + 70.0, use, size=NUMBER, colour=MUTED)
 
 
-def roles_flow(x: Any, query: Any, key: Any, value: Any, *, token: str, follow: int = 2) -> Figure:
+def roles_flow(
+    x: Array, query: Array, key: Array, value: Array, *, token: str, follow: int = 2
+) -> Figure:
     """Draw what one token does as a query, as a key and as a value.
 
     Parameters
@@ -132,7 +134,7 @@ def roles_flow(x: Any, query: Any, key: Any, value: Any, *, token: str, follow: 
             Box("all", f"all {count} outputs", f"{count} × {value.shape[1]}", column=1.0),
         ],
     ]
-    arrows = [
+    arrows: list[Arrow] = [
         ("x", "q", "$W^Q$"),
         ("x", "k", "$W^K$"),
         ("x", "v", "$W^V$"),

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
+from companion.arrays import Array
 from companion.figures.kit.diagrams import Matrix, equations
 from companion.figures.kit.figure import Figure
 from companion.figures.kit.flows import Box, flow
@@ -15,10 +15,10 @@ ROLES = (("Q", "query"), ("K", "key"), ("V", "value"))
 
 
 def projected_spaces(
-    x: Any,
-    w_q: Any,
-    w_k: Any,
-    w_v: Any,
+    x: Array,
+    w_q: Array,
+    w_k: Array,
+    w_v: Array,
     *,
     token: str,
     features: Sequence[str],
@@ -42,28 +42,36 @@ def projected_spaces(
     -------
     Figure
     """
-    i, name = follow + 1, {"row_names": (token,)}
-    look = {**name, "column_names": features, "highlight_row": 0}
-    row = Matrix(f"{token}, $x_{i}$", (1, len(features)), "(1, $d$)", values=x[None, :], **look)
+    i, names = follow + 1, (token,)
+    row = Matrix(
+        f"{token}, $x_{i}$",
+        (1, len(features)),
+        "(1, $d$)",
+        row_names=names,
+        column_names=features,
+        highlight_row=0,
+        values=x[None, :],
+    )
     lines, said = [], []
     for (letter, role), weight, width in zip(
         ROLES, (w_q, w_k, w_v), ("$d_k$", "$d_k$", "$d_v$"), strict=True
     ):
-        shape, letters = weight.shape, f"($d$, {width})"
+        (height, columns), letters = weight.shape, f"($d$, {width})"
+        shape = (height, columns)
         matrix = Matrix(f"$W^{letter}$", shape, letters, row_names=features, values=weight)
         made = x[None, :] @ weight
         vector = f"{role} ${letter.lower()}_{i}$"
-        result = Matrix(vector, made.shape, f"(1, {width})", values=made, **name)
+        result = Matrix(vector, (1, columns), f"(1, {width})", row_names=names, values=made)
         lines.append((row, "@", matrix, "=", result))
         said.append(
-            f"times W^{letter} ({shape[0]} × {shape[1]}) is the {spoken(vector)} (1 × {shape[1]})"
+            f"times W^{letter} ({height} × {columns}) is the {spoken(vector)} (1 × {columns})"
         )
     drawn = equations(*lines)
     alt = f"The row of {token}, x_{i} (1 × {len(features)}), {'; '.join(said)}."
     return replace(drawn, alt=alt, tables=tuple(dict.fromkeys(drawn.tables)))
 
 
-def spaces_flow(x: Any, w_q: Any, w_k: Any, w_v: Any) -> Figure:
+def spaces_flow(x: Array, w_q: Array, w_k: Array, w_v: Array) -> Figure:
     """Draw the way from the space of the inputs through three matrices into two spaces.
 
     Parameters

@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from companion.arrays import to_numpy
+from companion.arrays import Array, to_numpy
 from companion.figures.kit.canvas import Canvas
 from companion.figures.kit.cells import NUMBER
 from companion.figures.kit.figure import Figure, style
@@ -19,7 +18,7 @@ LABEL = 11.0
 
 
 @style()
-def keys_around_query(query: Any, key: Any, *, tokens: Sequence[str], name: str) -> Figure:
+def keys_around_query(query: Array, key: Array, *, tokens: Sequence[str], name: str) -> Figure:
     """Draw all keys as arrows, by their length and their angle to one query.
 
     The query points to the right, and how far a key reaches to the right is all that its score

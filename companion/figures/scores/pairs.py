@@ -1,12 +1,11 @@
 """All scaled scores as one product, every query against every key."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from companion.arrays import to_numpy
-from companion.figures.kit.canvas import Canvas
+from companion.arrays import Array, to_numpy
+from companion.figures.kit.canvas import Canvas, TextLook
 from companion.figures.kit.cells import draw_numbers, outline
 from companion.figures.kit.figure import MAX_WIDTH, Figure, style
 from companion.figures.kit.palette import HIGHLIGHT, INK
@@ -21,7 +20,7 @@ SIDE, HEIGHT = 36.0, 23.0
 
 
 @style()
-def every_pair(query: Any, key: Any, *, tokens: Sequence[str], row: int, column: int) -> Figure:
+def every_pair(query: Array, key: Array, *, tokens: Sequence[str], row: int, column: int) -> Figure:
     """Draw all scaled scores as a product: every query on the left meets every key at the top.
 
     Parameters
@@ -51,11 +50,11 @@ def every_pair(query: Any, key: Any, *, tokens: Sequence[str], row: int, column:
     draw_numbers(canvas, (left, 0.0), key.T, size, largest=None)
     draw_numbers(canvas, (left, top), scores, size, largest=largest)
     for i, token in enumerate(tokens):
-        look = {"bold": i == row, "colour": HIGHLIGHT if i == row else INK}
-        canvas.text(-6.0, top + (i + 0.5) * HEIGHT, token, size=LABEL, align="right", **look)
-        look = {"bold": i == column, "colour": HIGHLIGHT if i == column else INK}
+        look: TextLook = {"size": LABEL, "bold": i == row, "colour": HIGHLIGHT if i == row else INK}
+        canvas.text(-6.0, top + (i + 0.5) * HEIGHT, token, align="right", **look)
+        look = {"size": LABEL, "bold": i == column, "colour": HIGHLIGHT if i == column else INK}
         place = (left + (i + 0.5) * SIDE, -6.0)
-        canvas.text(*place, token, size=LABEL, align="left", angle=45.0, **look)
+        canvas.text(*place, token, align="left", angle=45.0, **look)
     y, x = top + row * HEIGHT, left + column * SIDE
     outline(canvas, (0.0, y, SIDE * d_k, HEIGHT))
     outline(canvas, (x, 0.0, SIDE, HEIGHT * d_k))

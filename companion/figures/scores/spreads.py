@@ -162,9 +162,9 @@ def _draw_panel(
     """Draw a line for each head from its spread without the means to its spread."""
     bottom = ROW * len(measured)
     for tick in ticks:
-        look = {"colour": INK, "width": 1.6} if tick == 1 else {"colour": FAINT, "width": 0.6}
+        colour, width = (INK, 1.6) if tick == 1 else (FAINT, 0.6)
         x = panel.place(tick)
-        canvas.line([(x, 0.0), (x, bottom)], order=0.5, **look)
+        canvas.line([(x, 0.0), (x, bottom)], colour=colour, width=width, order=0.5)
         canvas.text(x, bottom + 10.0, f"{tick:g}", size=NUMBER)
     for h, (spread, rest) in enumerate(zip(measured, centred, strict=True)):
         y = ROW * (h + 0.5)

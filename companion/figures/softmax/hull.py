@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from companion.arrays import array_namespace, to_numpy
-from companion.figures.kit.canvas import Canvas, Point, text_size
+from companion.arrays import Array, array_namespace, to_numpy
+from companion.figures.kit.canvas import Canvas, Point, TextLook, text_size
 from companion.figures.kit.cells import NUMBER
 from companion.figures.kit.figure import Figure, style
 from companion.figures.kit.palette import HIGHLIGHT, INK, LINES, MUTED, PANEL
@@ -22,7 +21,7 @@ LABEL, TITLE = 11.0, 10.0
 
 @style()
 def mixtures_in_hull(
-    value: Any, scores: Any, labels: Sequence[str], *, follow: int = 2, side: float = 285.0
+    value: Array, scores: Array, labels: Sequence[str], *, follow: int = 2, side: float = 285.0
 ) -> Figure:
     """Draw two columns of the values, their convex hull, and the mixtures inside it.
 
@@ -100,7 +99,7 @@ def _draw_outputs(
         if i == follow:
             continue
         near = any(0 < right - x < 30.0 and abs(other - y) < 12.0 for right, other in places)
-        look = {"size": NUMBER, "colour": LINES[1]}
+        look: TextLook = {"size": NUMBER, "colour": LINES[1]}
         edge = _right_edge(outline, y)
         if near:
             canvas.text(x - 8.0, y, labels[i], align="right", **look)
@@ -113,7 +112,7 @@ def _draw_outputs(
 
 def _draw_ends(canvas: Canvas, start: Point, output: Point, label: str) -> None:
     """Mark where the path begins, and name the output that it goes through."""
-    look = {"size": NUMBER, "colour": HIGHLIGHT, "bold": True}
+    look: TextLook = {"size": NUMBER, "colour": HIGHLIGHT, "bold": True}
     x, y = start
     canvas.disc(x, y, 4.0, fill=HIGHLIGHT)
     canvas.disc(x, y, 2.4, fill=PANEL)
@@ -125,7 +124,7 @@ def _draw_ends(canvas: Canvas, start: Point, output: Point, label: str) -> None:
 def _right_edge(outline: Sequence[Point], y: float, half: float = 6.0) -> float:
     """Return how far right an outline reaches beside a line of text at this height."""
     heights = np.linspace(y - half, y + half, 5)
-    crossed = [
+    crossed: list[float] = [
         ax + (bx - ax) * (height - ay) / (by - ay)
         for (ax, ay), (bx, by) in pairwise(outline)
         for height in heights

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import to_numpy
+from companion.arrays import Array, to_numpy
 from companion.figures.kit.canvas import Canvas, literal
 from companion.figures.kit.cells import NUMBER, draw_numbers, outline
 from companion.figures.kit.figure import Figure, Table, style
@@ -26,7 +26,7 @@ LARGEST = 4.0  # the number with the darkest cell
 
 @style()
 def roles_meet(
-    x: Any, query: Any, key: Any, value: Any, *, tokens: Sequence[str], follow: int = 2
+    x: Array, query: Array, key: Array, value: Array, *, tokens: Sequence[str], follow: int = 2
 ) -> Figure:
     """Draw one token's query meeting every key, and the weights mixing every value.
 

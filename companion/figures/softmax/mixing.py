@@ -1,11 +1,10 @@
 """One row of scores becomes weights, and the weights one mixed row of values."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from companion.arrays import array_namespace, to_numpy
+from companion.arrays import Array, array_namespace, to_numpy
 from companion.figures.kit.canvas import Canvas
 from companion.figures.kit.cells import NUMBER, draw_numbers, outline
 from companion.figures.kit.figure import Figure, style
@@ -24,7 +23,7 @@ SCORE, BAR, CELLS, WHOLE = 100.0, 112.0, 228.0, 130.0
 
 @style()
 def mixture(
-    tokens: Sequence[str], scores: Any, weights: Any, value: Any, *, follow: int = 2
+    tokens: Sequence[str], scores: Array, weights: Array, value: Array, *, follow: int = 2
 ) -> Figure:
     """Draw how one row of scores becomes weights, and the weights one mixed row of values.
 

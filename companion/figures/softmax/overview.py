@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import to_numpy
+from companion.arrays import Array, to_numpy
 from companion.figures.kit.diagrams import Matrix, equations
 from companion.figures.kit.figure import Figure
-from companion.figures.kit.flows import Box, flow
+from companion.figures.kit.flows import Arrow, Box, flow
 from companion.figures.kit.wording import plain, signed
 from companion.scores import scaled_scores
 from companion.softmax import softmax, weighted_values
@@ -17,7 +17,7 @@ from companion.softmax import softmax, weighted_values
 __all__ = ["attention_flow", "matrix_form", "pipeline"]
 
 
-def attention_flow(x: Any, query: Any, key: Any, value: Any) -> Figure:
+def attention_flow(x: Array, query: Array, key: Array, value: Array) -> Figure:
     """Draw the way from X to the output, with the shape of every matrix.
 
     Parameters
@@ -44,7 +44,7 @@ def attention_flow(x: Any, query: Any, key: Any, value: Any) -> Figure:
         [Box("w", "weights $W$", square, column=0.5)],
         [Box("a", "output $A = WV$", f"{count} × {columns}", column=0.5)],
     ]
-    arrows = [
+    arrows: list[Arrow] = [
         ("x", "q", "$W^Q$"),
         ("x", "k", "$W^K$"),
         ("x", "v", "$W^V$"),
@@ -58,7 +58,9 @@ def attention_flow(x: Any, query: Any, key: Any, value: Any) -> Figure:
     return flow(rows, arrows)
 
 
-def matrix_form(query: Any, key: Any, value: Any, *, tokens: Sequence[str], row: int) -> Figure:
+def matrix_form(
+    query: Array, key: Array, value: Array, *, tokens: Sequence[str], row: int
+) -> Figure:
     """Draw attention as two products of matrices with a softmax between them.
 
     Parameters
@@ -101,7 +103,9 @@ def matrix_form(query: Any, key: Any, value: Any, *, tokens: Sequence[str], row:
     )
 
 
-def pipeline(x: Any, query: Any, key: Any, value: Any, *, token: str, follow: int = 2) -> Figure:
+def pipeline(
+    x: Array, query: Array, key: Array, value: Array, *, token: str, follow: int = 2
+) -> Figure:
     """Draw every step from one token's row to its output, with the numbers, the scale marked.
 
     Parameters
@@ -150,7 +154,13 @@ def pipeline(x: Any, query: Any, key: Any, value: Any, *, token: str, follow: in
         [Box("a", f"output $a_{i}$", _numbers(output[follow, :]), column=0.5)],
     ]
     steps = ["s", "d", "r", "e", "w", "m", "a"]
-    arrows = [("x", "q", "$W^Q$"), ("X", "k", "$W^K$"), ("X", "v", "$W^V$"), ("q", "s"), ("k", "s")]
+    arrows: list[Arrow] = [
+        ("x", "q", "$W^Q$"),
+        ("X", "k", "$W^K$"),
+        ("X", "v", "$W^V$"),
+        ("q", "s"),
+        ("k", "s"),
+    ]
     arrows += [*pairwise(steps), ("v", "m")]
     return flow(rows, arrows)
 

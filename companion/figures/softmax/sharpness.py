@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import array_namespace, to_numpy
+from companion.arrays import Array, array_namespace, to_numpy
 from companion.figures.kit.figure import Figure
 from companion.figures.kit.plots import curves
 from companion.softmax import softmax
@@ -15,7 +15,7 @@ from companion.softmax import softmax
 __all__ = ["gradient_sizes", "sharpening"]
 
 
-def sharpening(scores: Any, labels: Sequence[str], betas: Any) -> Figure:
+def sharpening(scores: Array, labels: Sequence[str], betas: Array) -> Figure:
     """Draw the weights softmax(βs) against β: from a plain mean to a hard look-up.
 
     The table has every third β.
@@ -38,7 +38,7 @@ def sharpening(scores: Any, labels: Sequence[str], betas: Any) -> Figure:
     lines = {}
     for first in sorted(np.unique(host, return_index=True)[1]):
         same = np.flatnonzero(host == host[first])
-        lines[", ".join(labels[j] for j in same)] = weights[:, first]
+        lines[", ".join(labels[j] for j in same.tolist())] = weights[:, first]
     drawn = curves(
         to_numpy(xp.astype(betas, xp.float64)),
         lines,

@@ -1,0 +1,50 @@
+"""A published encoder's JSON files: read whole, or refused with a word about what is wrong."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+__all__ = ["existing_file", "read_json", "size"]
+
+Json = TypeVar("Json", dict[str, Any], list[Any])
+LARGEST = 2**31 - 1  # what every library below takes as a size
+
+
+def existing_file(path: Path) -> Path:
+    """Return the path of a file that is there and can be read, or raise an OSError."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} must hold the file {path.name}, and does not")
+    path.open("rb").close()
+    return path
+
+
+def read_json(path: Path, kind: type[Json]) -> Json:
+    """Read a file that holds one JSON object, or one list, in which no key stands twice."""
+    try:
+        text = existing_file(path).read_text(encoding="utf-8")
+        content = json.loads(text, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:  # damaged UTF-8 or JSON, or nested too deeply
+        raise ValueError(f"{path} must be undamaged JSON: {error}") from error
+    if not isinstance(content, kind):
+        name = "object" if kind is dict else "list"
+        raise ValueError(f"{path} must hold a JSON {name}, got {type(content).__name__}")
+    return content
+
+
+def size(path: Path, content: dict[str, Any], key: str) -> int:
+    """Take a positive integer out of what a file holds."""
+    value = content.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{path}: {key} must be a positive integer, got {value!r}")
+    if value > LARGEST:
+        raise ValueError(f"{path}: {key} must be at most {LARGEST}, got {value}")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} stands twice in one object")
+    return content

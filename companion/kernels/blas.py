@@ -1,0 +1,97 @@
+"""Every BLAS library of the process at one thread, while calls of ours run their own."""
+
+import sys
+import threading
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
+
+_lock = threading.RLock()
+_found: tuple[int, list[Any]] = (-1, [])  # modules when it was looked, and what was there
+_noted: dict[str, int] = {}  # threads that each library has when it is let go, by its file
+_writing = False  # while this module sets a limit itself
+_originals: dict[Any, tuple[Any, Any]] = {}  # of a controller: how it reads and writes
+
+
+def libraries() -> list[Any]:
+    """Return the controllers of the BLAS libraries that are loaded.
+
+    Looking takes milliseconds, so it is done again only when Python has loaded a module since.
+    """
+    global _found
+    with _lock:
+        if _found[0] != len(sys.modules):
+            controllers = ThreadpoolController().select(user_api="blas").lib_controllers
+            for library in controllers:
+                _teach(type(library))
+            _found = (len(sys.modules), controllers)
+        return _found[1]
+
+
+def hold() -> None:
+    """Set every BLAS library to one thread, and note what it had."""
+    with _lock:
+        for library in libraries():
+            read, _ = _originals[type(library)]
+            _noted.setdefault(library.filepath, read(library))
+            _write(library, 1)
+
+
+def release() -> None:
+    """Give every BLAS library the threads that were noted of it, or asked for meanwhile."""
+    with _lock:
+        for library in libraries():
+            if library.filepath in _noted:
+                _write(library, _noted[library.filepath])
+                del _noted[library.filepath]
+
+
+def start_afresh() -> None:
+    """Let go in a forked child, where whoever had the lock may not have been forked."""
+    global _lock
+    _lock = threading.RLock()
+    release()
+
+
+def _write(library: Any, threads: int) -> None:
+    """Set the threads of a library, whichever thread has set them last."""
+    global _writing
+    _, write = _originals[type(library)]
+    _let_anyone_write(library)
+    _writing = True
+    try:
+        write(library, threads)  # which may come back by the library's own name for it
+    finally:
+        _writing = False
+        _let_anyone_write(library)
+
+
+def _let_anyone_write(library: Any) -> None:
+    """Forget who wrote first, where threadpoolctl keeps that and refuses all others."""
+    if hasattr(library, "clear_controlling_thread"):
+        library.clear_controlling_thread(force=True)
+
+
+def _teach(controller: Any) -> None:
+    """Let others read and write what a library will have when it is let go, while it is held.
+
+    A limit that someone begins during a call of ours would otherwise note the one thread of the
+    call and come back to it, and one that ends then would be undone.
+    """
+    if controller in _originals:
+        return
+    read, write = controller.get_num_threads, controller.set_num_threads
+
+    def get_num_threads(self: Any) -> Any:
+        with _lock:
+            return _noted[self.filepath] if self.filepath in _noted else read(self)
+
+    def set_num_threads(self: Any, num_threads: int) -> Any:
+        with _lock:
+            if self.filepath in _noted and not _writing:
+                _noted[self.filepath] = num_threads
+                return None
+            return write(self, num_threads)
+
+    controller.get_num_threads, controller.set_num_threads = get_num_threads, set_num_threads
+    _originals[controller] = (read, write)
