@@ -118,7 +118,7 @@ def _within_range(xp: Namespace, rows: Array, eps: float) -> tuple[Array, Any]:
         return rows, eps
     low, high, limit = _ordinary_sizes(xp, rows.dtype)
     sizes, root = xp.abs(rows), math.sqrt(eps)
-    if array_api_compat.is_numpy_namespace(xp) and low <= root and sizes.max() <= high:
+    if array_api_compat.is_numpy_namespace(xp) and low <= root and xp.max(sizes) <= high:
         return rows, eps
     size = xp.max(sizes, axis=-1, keepdims=True)
     extreme = size > high
