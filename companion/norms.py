@@ -114,17 +114,17 @@ def _within_range(xp: Namespace, rows: Array, eps: float) -> tuple[Array, Any]:
     A row near an end of the range is divided by the size of its numbers, and `eps` by the square of
     it, which leaves the normed row as it is. Rows of ordinary size stay as they are to the bit.
     """
-    if rows.shape[-1] == 0:
+    if 0 in rows.shape:
         return rows, eps
     low, high, limit = _ordinary_sizes(xp, rows.dtype)
-    size = xp.max(xp.abs(rows), axis=-1, keepdims=True)
-    root = math.sqrt(eps)
+    sizes, root = xp.abs(rows), math.sqrt(eps)
+    if array_api_compat.is_numpy_namespace(xp) and low <= root and xp.max(sizes) <= high:
+        return rows, eps
+    size = xp.max(sizes, axis=-1, keepdims=True)
     extreme = size > high
     if root < low:  # or a row of small numbers is nothing beside it
         size = xp.maximum(size, root)
         extreme = extreme | ((size < low) & (size > 0))
-    if array_api_compat.is_numpy_namespace(xp) and not bool(xp.any(extreme)):
-        return rows, eps
     unit = xp.where(extreme, xp.minimum(size, limit), xp.ones_like(size))
     return rows / unit, xp.where(extreme, (root / unit) ** 2, eps)
 

@@ -57,8 +57,8 @@ def unchecked_mean_pool(xp: Namespace, states: Array, token_mask: Array) -> Arra
         return cast(xp, xp.sum(kept, axis=-2), states.dtype)
     # The sum of columns near the end of the range would leave it: they are made smaller for it.
     size = xp.max(xp.abs(kept), axis=-2)
-    limit, smaller = largest_float(xp, wide.dtype), 2.0 ** rows.bit_length()
-    unit = xp.where(size > limit / smaller, xp.full_like(size, smaller), xp.ones_like(size))
+    limit, fold = largest_float(xp, wide.dtype), 2.0 ** rows.bit_length()
+    unit = xp.where(size > limit / fold, xp.full_like(size, fold), xp.ones_like(size))
     mean = xp.sum(kept / unit[..., None, :], axis=-2) / count
     # A mean is no larger than the largest of its numbers: rounding alone takes it past it.
     return cast(xp, xp.minimum(xp.maximum(mean, -size / unit), size / unit) * unit, states.dtype)
