@@ -89,11 +89,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=31, help="timed turns of each")
     parser.add_argument("--output", type=Path, help="write the result there as JSON")
     options = parser.parse_args()
+    measure.warn_if_busy()
     result = run(options.repeats)
     for found in result["problems"]:
         ours, plain = (1e6 * found[who]["seconds"] for who in ("companion", "arithmetic"))
         print(f"{found['problem']:12s}{ours:8.1f} µs, {found['ratio']:.2f} times {plain:.1f} µs")
     if options.output:
+        if options.output.is_dir():
+            options.output = measure.folder(options.output) / "small_calls.json"
         measure.write(options.output, result)
 
 
