@@ -65,6 +65,15 @@ Search.htmlToText = (html, anchor) => {
   return textOf(page.documentElement.outerHTML, anchor).replace(/\s+/g, " ").trim();
 };
 
+// A word is looked up as a property of the index, and every object has some that no page holds, such
+// as "constructor".
+const setIndex = Search.setIndex;
+Search.setIndex = (index) => {
+  const bare = Object.create(null, { hasOwnProperty: { value: Object.prototype.hasOwnProperty } });
+  for (const words of [index.terms, index.titleterms]) Object.setPrototypeOf(words, bare);
+  setIndex(index);
+};
+
 // A quotation begins and ends with whole words.
 const summaryOf = Search.makeSearchSummary;
 Search.makeSearchSummary = (...given) => {

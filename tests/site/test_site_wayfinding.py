@@ -180,6 +180,13 @@ def test_the_letters_of_the_glossary_lead_to_its_entries(soups: dict[str, Beauti
         assert term.get_text().upper().startswith(link.get_text())
 
 
+@pytest.mark.parametrize("word", ["constructor", "__proto__", "toString", "valueOf"])
+def test_what_every_object_has_is_found_on_no_page(open_page: Any, word: str) -> None:
+    page = open_page(f"search.html?q={word}")
+    page.wait_for_function(FOUND)
+    assert "did not match any documents" in page.inner_text("#search-results")
+
+
 def test_the_keyboard_searches(open_page: Any) -> None:
     page = open_page("book/run.html")
     page.keyboard.press("Control+k")
