@@ -80,7 +80,7 @@ def chapters(html: Path) -> Iterator[tuple[str, bytes]]:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         needed |= {(home / name).resolve() for name in files_read(notebook, home)}
     for path in needed:
-        for file in [path] if path.is_file() else path.iterdir():
+        for file in [path] if path.is_file() else path.rglob("*"):
             if file.is_file() and not file.name.startswith("."):
                 yield file.relative_to(ROOT).as_posix(), file.read_bytes()
 
