@@ -14,7 +14,7 @@ STATEMENTS = tuple(NODE_TYPES.values())
 SAID = "Proof. "  # what sphinx-proof writes before the first words
 
 
-class folded_proof(nodes.General, nodes.Element):  # noqa: N801 - docutils names its nodes so
+class folded_proof(nodes.General, nodes.Element):
     """A proof, which knows kind, count and label of the statement directly before it."""
 
 
