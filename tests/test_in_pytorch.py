@@ -64,7 +64,17 @@ TABLE: dict[str, dict[str, Snippet]] = {
             ),
         ),
     },
-    "projections": {},
+    "projections": {
+        "linear": Snippet(
+            {"x": normal(2, 5, 6), "weight": normal(6, 3), "bias": normal(3)}, companion.project
+        ),
+        "packed": Snippet(
+            {"x": normal(5, 6), "w_q": normal(6, 3), "w_k": normal(6, 3), "w_v": normal(6, 4)},
+            lambda **given: dict(
+                zip(("query", "key", "value"), companion.project_qkv(**given), strict=True)
+            ),
+        ),
+    },
     "scores": {},
     "softmax": {
         "rows": Snippet({"scores": normal(2, 5, 7)}, companion.softmax),

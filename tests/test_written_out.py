@@ -74,7 +74,16 @@ TABLE: dict[str, dict[str, Written]] = {
             ],
         ),
     },
-    "02_projections": {},
+    "02_projections": {
+        "project": Written(
+            companion.project,
+            [
+                call(normal(7, 5), normal(5, 2), normal(2)),
+                call(normal(1, 4), normal(4, 4)),
+                call(normal(2, 3, 4), normal(4, 6), bias=normal(6)),
+            ],
+        ),
+    },
     "03_scores": {},
     "04_softmax": {},
     "05_masks": {},
