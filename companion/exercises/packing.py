@@ -55,10 +55,7 @@ def _cat_row(attempt: Any) -> str:
 
 
 def check_pack_sentences(attempt: Any, *, xp: Any = None) -> None:
-    """Check a function (sentences, table, positions) → (x, token_mask), of arrays of the module xp.
-
-    A sentence is a list of ids; x is (B, N, d), zero where token_mask (B, N) is False.
-    """
+    """Check a function (lists of ids, table, positions) → x (B, N, d), token_mask (B, N) of xp."""
     say(_pack_sentences, attempt, xp or array_module())
 
 

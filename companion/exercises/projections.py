@@ -36,10 +36,7 @@ ROLES = ("query", "key", "value")
 
 
 def check_project_qkv(attempt: Any, *, xp: Any = None) -> None:
-    """Check a function (x, w_q, w_k, w_v, b_q, b_k, b_v) → (query, key, value), arrays of xp.
-
-    x is (..., N, d), the weights are (d, d_k), (d, d_k) and (d, d_v), the biases their last axis.
-    """
+    """Check a function (x, w_q, w_k, w_v, b_q, b_k, b_v) → (query, key, value), arrays of xp."""
     say(_project_qkv, attempt, xp or array_module())
 
 
