@@ -75,9 +75,17 @@ TABLE: dict[str, dict[str, Snippet]] = {
             ),
         ),
     },
-    "scores": {},
+    "scores": {
+        "product": Snippet(
+            {"query": normal(2, 3, 5, 4), "key": normal(2, 3, 7, 4)}, companion.scaled_scores
+        ),
+    },
     "softmax": {
         "rows": Snippet({"scores": normal(2, 5, 7)}, companion.softmax),
+        "mixture": Snippet(
+            {"query": normal(2, 3, 5, 4), "key": normal(2, 3, 7, 4), "value": normal(2, 3, 7, 6)},
+            companion.scaled_dot_product_attention,
+        ),
     },
     "masks": {},
     "heads": {},

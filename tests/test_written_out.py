@@ -84,8 +84,41 @@ TABLE: dict[str, dict[str, Written]] = {
             ],
         ),
     },
-    "03_scores": {},
-    "04_softmax": {},
+    "03_scores": {
+        "scores_loop": Written(
+            companion.loops.scores_loop,
+            [call(normal(3, 7), normal(4, 7)), call(normal(1, 2), normal(5, 2), scale=0.3)],
+        ),
+        "scaled_scores": Written(
+            companion.scaled_scores,
+            [
+                call(normal(6, 7), normal(4, 7)),
+                call(normal(2, 3, 1, 5), normal(2, 3, 8, 5)),
+                call(normal(4, 2, dtype=np.float32), normal(3, 2, dtype=np.float32)),
+            ],
+        ),
+    },
+    "04_softmax": {
+        "softmax_loop": Written(
+            companion.loops.softmax_loop, [call(normal(3, 7)), call(normal(6, 1))]
+        ),
+        "weighted_values_loop": Written(
+            companion.loops.weighted_values_loop,
+            [call(normal(3, 7), normal(7, 2)), call(normal(1, 4), normal(4, 6))],
+        ),
+        "softmax": Written(
+            companion.softmax,
+            [
+                call(normal(3, 7)),
+                call(100 * normal(2, 4, 5) + 1000 * normal(2, 4, 1)),
+                call(normal(6, 1, dtype=np.float32)),
+            ],
+        ),
+        "weighted_values": Written(
+            companion.weighted_values,
+            [call(normal(3, 7), normal(7, 2)), call(normal(2, 1, 4), normal(2, 4, 6))],
+        ),
+    },
     "05_masks": {},
     "06_heads": {},
     "07_feed_forward": {},
