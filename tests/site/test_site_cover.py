@@ -19,7 +19,7 @@ LIT = """() =>
     [...document.querySelectorAll(".ex-strong .ex-token")].map((e) => e.innerText)"""
 ENDS = """(selectors) =>
     selectors.map((s) => document.querySelector(s).getBoundingClientRect().bottom)"""
-FIRST_SCREEN = ["h1", "h1 + p", ".ex-words", ".ex-said", ".cover-ways"]
+FIRST_SCREEN = ["section > h1", "h1 + p", ".ex-words", ".ex-said", ".cover-ways"]
 
 
 def select_anew(page: Any, word: int) -> None:
@@ -49,7 +49,7 @@ def test_she_lights_girl(open_page: Callable[..., Any]) -> None:
     words.nth(7).hover()
     assert (page.evaluate(LIT), said.inner_text()) == (["girl"], SHE)
     select_anew(page, 4)  # her
-    page.locator("h1").hover()
+    page.locator("section > h1").hover()
     assert said.inner_text().startswith(f"her gives 56{SPACE}% to girl")
     assert words.nth(4).locator("input").is_checked()
 
@@ -71,7 +71,7 @@ def test_by_keyboard_and_by_touch(
 ) -> None:
     page = open_page(PAGE)
     select_anew(page, 4)
-    page.locator("h1").click()
+    page.locator("section > h1").click()
     for _ in range(60):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.name") == "ex-token":
