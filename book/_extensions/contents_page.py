@@ -1,7 +1,8 @@
 """The page of contents, made from the first paragraph of each chapter.
 
-A chapter begins *You will … You need … Time: …*. Here these three facts become the end of the page
-`book/contents.md`; where they are missing there is a warning, which is an error of the build.
+A chapter begins *You will … You need …*. Here these two facts and the computed minutes become the
+end of the page `book/contents.md`, and the minutes stand under the chapter's opening too. Where a
+fact is missing there is a warning, which is an error of the build.
 """
 
 import json
@@ -11,8 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
+
+from book.minutes import Minutes, minutes
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = "book/contents"
@@ -29,33 +33,19 @@ ABOUT = {
     "book/references": "the books and papers that the text cites",
 }
 
-HEADING = re.compile(r"\((ch-[\w-]+)\)=\n# (.+)")
-FACTS = re.compile(r"\*You will\* (.+) \*You need\* (.+) \*Time:\* about (.+)\.")
-TIME = re.compile(r"(.+?), and (half )?as much again with the exercises")
-MINUTES = {
-    "twenty minutes": 20,
-    "half an hour": 30,
-    "forty minutes": 40,
-    "forty-five minutes": 45,
-    "fifty minutes": 50,
-    "an hour": 60,
-    "an hour and a half": 90,
-    "two hours": 120,
-}
+HEADING = re.compile(r"\(((?:ch|page)-[\w-]+)\)=\n# (.+)")
+FACTS = re.compile(r"\*You will\* (.+) \*You need\* (.+\.)")
 NUMBERS = ["no", "one", "two", "three", "four", "five", "six"]
 NUMBERS += ["seven", "eight", "nine", "ten", "eleven", "twelve"]
 
 
 class Chapter(NamedTuple):
-    """What a chapter says of itself, in MyST Markdown; the last two are minutes."""
+    """What a chapter says of itself, in MyST Markdown."""
 
     label: str
     title: str
     gives: str
     needs: str
-    time: str
-    reading: int
-    exercises: int
 
 
 def opening(text: str) -> Chapter:
@@ -64,19 +54,14 @@ def opening(text: str) -> Chapter:
     Raises
     ------
     ValueError
-        If the paragraph does not say what it gives, what it needs and how long it takes.
+        If the paragraph lacks what it gives or what it needs, or types a time: that is computed.
     """
     paragraphs = text.split("\n\n")
     heading = HEADING.fullmatch(paragraphs[0])
     facts = FACTS.fullmatch(" ".join(paragraphs[1].split())) if paragraphs[1:] else None
-    if not heading or not facts:
-        raise ValueError("a chapter begins: label, title, You will …, You need …, Time: about ….")
-    time = TIME.fullmatch(facts[3])
-    if not time or time[1] not in MINUTES:
-        raise ValueError(f"no time can be read from: about {facts[3]}")
-    minutes = MINUTES[time[1]]
-    exercises = minutes // 2 if time[2] else minutes
-    return Chapter(*heading.groups(), *facts.groups(), minutes, exercises)
+    if not heading or not facts or "*Time:*" in facts[0]:
+        raise ValueError("a chapter begins: label, title, You will …, You need …, and no time")
+    return Chapter(*heading.groups(), *facts.groups())
 
 
 def parts(root: Path) -> Iterator[tuple[str, list[str]]]:
@@ -102,35 +87,40 @@ def chapter(root: Path, name: str) -> Chapter:
     return opening(markdown(root, name)[0])
 
 
+def minutes_of(root: Path, name: str) -> Minutes:
+    """Compute the minutes of a chapter."""
+    return minutes(root / f"{name}.ipynb")
+
+
 def rendered(root: Path) -> str:
     """Write the end of the page, part by part."""
     sections, total = [], []
     for caption, pages in parts(root):
-        chapters = [chapter(root, name) for name in pages if is_chapter(name)]
-        total += chapters
+        chapters = [(chapter(root, n), minutes_of(root, n)) for n in pages if is_chapter(n)]
+        total += [took for _, took in chapters]
         others = [
             f"- {{doc}}`/{name}`: {ABOUT[name]}"
             for name in pages
             if not is_chapter(name) and name != PAGE
         ]
-        entries = [_entry(c) for c in chapters] + (["\n".join(others)] if others else [])
+        entries = [_entry(*c) for c in chapters] + (["\n".join(others)] if others else [])
         sections += [f"## {caption}", *entries]
     return "\n\n".join([_sum(total), *sections])
 
 
-def _entry(chapter: Chapter) -> str:
+def _entry(chapter: Chapter, took: Minutes) -> str:
     """Write one chapter as a definition."""
     return (
         f"{{numref}}`{{number}}. {{name}} <{chapter.label}>`\n"
         f": *You will* {chapter.gives}\n\n"
         f"  *You need* {chapter.needs}\n\n"
-        f"  *Time:* about {chapter.time}."
+        f"  {took.sentence()}"
     )
 
 
-def _sum(chapters: list[Chapter]) -> str:
-    reading = _hours(sum(c.reading for c in chapters))
-    exercises = _hours(sum(c.exercises for c in chapters))
+def _sum(chapters: list[Minutes]) -> str:
+    reading = _hours(sum(took.whole for took in chapters))
+    exercises = _hours(sum(took.exercises for took in chapters))
     count = NUMBERS[len(chapters)] if len(chapters) < len(NUMBERS) else str(len(chapters))
     return (
         f"{count.capitalize()} chapters: about {reading} to read, and {exercises} more with the "
@@ -157,8 +147,20 @@ def _fill(_app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] += "\n" + rendered(ROOT) + "\n"
 
 
+def _tell(app: Sphinx, document: nodes.document) -> None:
+    """Say under a chapter's opening how long it takes."""
+    name = app.env.docname
+    if is_chapter(name):
+        opening = next(document.findall(nodes.paragraph))
+        line = nodes.paragraph(classes=["minutes"])
+        for i, words in enumerate(minutes_of(ROOT, name).sentence().split("*")):
+            line += nodes.emphasis(text=words) if i % 2 else nodes.Text(words)
+        opening.parent.insert(opening.parent.index(opening) + 1, line)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Tell Sphinx when to call the above."""
     app.connect("builder-inited", _warn)
     app.connect("source-read", _fill)
+    app.connect("doctree-read", _tell, priority=600)  # above the line that term_links inserts
     return {"parallel_read_safe": True, "parallel_write_safe": True}
