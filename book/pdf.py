@@ -192,7 +192,7 @@ def chapter(folder: Path, path: str, order: list[str]) -> str:
     """Take the text of a page, with names and links that hold in one document of them all."""
 
     def renamed(name: re.Match[str]) -> str:
-        return name[0] if name[1] == "proof" else f' id="{_name(path, name[1])}"'
+        return f' id="{_name(path, name[1])}"'
 
     def linked(link: re.Match[str]) -> str:
         target, fragment = urldefrag(urljoin(path, link[1]))
@@ -203,7 +203,6 @@ def chapter(folder: Path, path: str, order: list[str]) -> str:
 
     def mended(tag: re.Match[str]) -> str:
         tag = _moved(tag[0], path) if tag[0].startswith("<img") else tag[0]
-        # Style sheets name a proof by what should be its name.
         tag = re.sub(r' id="([^"]*)"', renamed, tag)
         return re.sub(r' href="([^"]*)"', linked, tag)
 

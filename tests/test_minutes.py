@@ -42,7 +42,11 @@ def seconds(tmp_path: Path):
     [
         # prose
         (text(WORDS), 60, 60),
-        (text("# A heading of exactly six words", "", "- a *list*,", "- — and **more**"), 10 / 3, 10 / 3),
+        (
+            text("# A heading of exactly six words", "", "- a *list*,", "- — and **more**"),
+            10 / 3,
+            10 / 3,
+        ),
         (text("> it says [four words](https://there)"), 4 / 3, 4 / 3),
         (text("(ch-nothing)=", "", "% a comment", "", "<!-- and another -->"), 0, 0),
         (text("| a | b |", "|---|---|", "| c | d |"), 4 / 3, 4 / 3),

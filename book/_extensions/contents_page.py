@@ -23,6 +23,7 @@ PAGE = "book/contents"
 
 # What the pages are that are no chapters.
 ABOUT = {
+    "notebooks/tour": "what attention is, in six lines of NumPy",
     "book/run": "what to install, how to build and test, on a GPU too",
     "book/notation": "every letter and every sign",
     "book/explorer": "a trained attention layer to play with",
