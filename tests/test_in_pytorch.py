@@ -51,7 +51,18 @@ TABLE: dict[str, dict[str, Snippet]] = {
     "softmax": {
         "rows": Snippet({"scores": normal(2, 5, 7)}, companion.softmax),
     },
-    "masks": {},
+    "masks": {
+        "causal": Snippet(
+            {"query": normal(5, 3), "key": normal(5, 3), "value": normal(5, 4)},
+            lambda **given: companion.scaled_dot_product_attention(**given, is_causal=True),
+        ),
+        "last_rows": Snippet(
+            {"query": normal(2, 3), "key": normal(5, 3), "value": normal(5, 4)},
+            lambda **given: companion.scaled_dot_product_attention(
+                **given, is_causal=True, query_offset=3
+            ),
+        ),
+    },
     "heads": {},
     "feed_forward": {},
     "block": {},

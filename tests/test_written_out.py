@@ -56,7 +56,28 @@ TABLE: dict[str, dict[str, Written]] = {
     "02_projections": {},
     "03_scores": {},
     "04_softmax": {},
-    "05_masks": {},
+    "05_masks": {
+        "causal_mask": Written(companion.causal_mask, [call(4, 7), call(6, 3), call(1, 1)]),
+        "mask_scores": Written(
+            companion.mask_scores,
+            [
+                call(normal(4, 7), RNG.random((4, 7)) < 0.6),
+                call(normal(2, 3, 5), RNG.random((2, 1, 5)) < 0.6),
+                call(
+                    np.asarray([[np.nan, np.inf, 1]], np.float32),
+                    np.asarray([[False, False, True]]),
+                ),
+            ],
+        ),
+        "scaled_dot_product_attention": Written(
+            companion.scaled_dot_product_attention,
+            [
+                call(normal(4, 3), normal(7, 3), normal(7, 2), is_causal=True),
+                call(normal(2, 6, 5), normal(2, 4, 5), normal(2, 4, 3)),
+                call(*(100 * normal(3, 5, 4) for _ in range(3)), is_causal=True),
+            ],
+        ),
+    },
     "06_heads": {},
     "07_feed_forward": {},
     "08_block": {},
@@ -153,7 +174,10 @@ def text_of(cells: list[dict[str, Any]]) -> str:
 
 def shapes(call: Call) -> tuple[Any, ...]:
     given = (*call.arguments, *call.options.values())
-    return tuple(getattr(x, "shape", None) or getattr(x, "__len__", lambda: 0)() for x in given)
+    return tuple(
+        x if isinstance(x, int) else getattr(x, "shape", None) or getattr(x, "__len__", int)()
+        for x in given
+    )
 
 
 def test_every_notebook_has_its_place_in_the_table() -> None:
