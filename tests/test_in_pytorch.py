@@ -42,6 +42,12 @@ def normal(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape)
 
 
+def all_heads(*, x: Any, w_o: Any, **w: Any) -> dict[str, Any]:
+    parameters = companion.AttentionParameters(**w, w_o=w_o)
+    output, weights = companion.multi_head_attention(x, parameters, return_weights=True)
+    return {"output": output, "weights": weights}
+
+
 # By room, and by what the file shows: `softmax_rows.py` is "rows" of the room "softmax".
 TABLE: dict[str, dict[str, Snippet]] = {
     "tour": {},
@@ -63,7 +69,17 @@ TABLE: dict[str, dict[str, Snippet]] = {
             ),
         ),
     },
-    "heads": {},
+    "heads": {
+        "layer": Snippet(
+            {"x": normal(5, 6), "w_o": normal(6, 6)}
+            | {name: normal(2, 6, 3) for name in ("w_q", "w_k", "w_v")},
+            all_heads,
+        ),
+        "split": Snippet(
+            {"packed": normal(2, 5, 6), "heads": 3},
+            lambda **given: companion.split_heads(given["packed"], given["heads"]),
+        ),
+    },
     "feed_forward": {},
     "block": {},
     "encoder": {},

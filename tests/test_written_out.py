@@ -49,6 +49,12 @@ def normal(*shape: int, dtype: type = np.float64) -> np.ndarray:
     return RNG.standard_normal(shape).astype(dtype)
 
 
+def heads_of(heads: int, width: int) -> companion.AttentionParameters:
+    """Draw heads with values of another width than keys, and an output of another than x."""
+    shapes = (heads, width, 5), (heads, width, 5), (heads, width, 3), (3 * heads, width + 1)
+    return companion.AttentionParameters(*(normal(*shape) for shape in shapes))
+
+
 # By notebook and function.
 TABLE: dict[str, dict[str, Written]] = {
     "tour": {},
@@ -78,7 +84,26 @@ TABLE: dict[str, dict[str, Written]] = {
             ],
         ),
     },
-    "06_heads": {},
+    "06_heads": {
+        "multi_head_attention_loop": Written(
+            companion.loops.multi_head_attention_loop,
+            [call(normal(4, 9), heads_of(3, 9)), call(normal(3, 8), heads_of(2, 8))],
+        ),
+        "split_heads": Written(
+            companion.split_heads, [call(normal(4, 6), 3), call(normal(2, 5, 8), 2)]
+        ),
+        "merge_heads": Written(
+            companion.merge_heads, [call(normal(3, 4, 2)), call(normal(2, 2, 5, 4))]
+        ),
+        "multi_head_attention": Written(
+            companion.multi_head_attention,
+            [call(normal(4, 9), heads_of(3, 9)), call(normal(2, 5, 8), heads_of(2, 8))],
+        ),
+        "head_contributions": Written(
+            companion.head_contributions,
+            [call(normal(4, 9), heads_of(3, 9)), call(normal(6, 8), heads_of(2, 8))],
+        ),
+    },
     "07_feed_forward": {},
     "08_block": {},
     "09_encoder": {},
