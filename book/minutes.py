@@ -66,11 +66,13 @@ class Minutes(NamedTuple):
     layered: bool
 
     def sentence(self) -> str:
-        """Say them in a line of Markdown; what has no line between its layers, has no core."""
-        whole = f"{self.whole} · *exercises* {self.exercises}"
-        if self.layered:
-            return f"*Core* {self.core} minutes · *whole chapter* {whole}"
-        return f"*Whole chapter* {whole.replace(' ·', ' minutes ·', 1)}"
+        """Say them in a line of Markdown; a core is named where something follows it."""
+        if not self.exercises:
+            return f"*Time* {self.core} minutes"
+        rest = f"· *exercises* {self.exercises}"
+        if not self.layered:
+            return f"*Whole chapter* {self.whole} minutes {rest}"
+        return f"*Core* {self.core} minutes · *whole chapter* {self.whole} {rest}"
 
 
 def minutes(path: Path) -> Minutes:
@@ -87,6 +89,14 @@ def minutes(path: Path) -> Minutes:
         *(math.ceil(seconds[part] / 60) for part in ("core", "whole", "exercises")),
         layered=Piece("deeper") in read,
     )
+
+
+def spoken(minutes: int) -> str:
+    """Say minutes as one does: from two hours on to the half hour."""
+    if minutes < 120:
+        return f"{minutes} minutes"
+    hours, half = divmod(round(minutes / 30), 2)
+    return f"about {hours}{'½' * half} hours"
 
 
 def seconds_by_part(read: list[Piece]) -> Counter[str]:
@@ -190,7 +200,7 @@ def _fence(token: Any, folder: Path, folded: bool, proof: bool) -> Iterator[Piec
         yield from _code(_included(title, folder) if name == "literalinclude" else content, folded)
     elif name == "math":
         yield Piece("equations", 1, folded)
-    elif name in ("figure", "image"):
+    elif name in ("figure", "figure-md", "image"):
         yield Piece("figures", 1, folded)
     else:
         title = "" if name in NO_TITLE else title

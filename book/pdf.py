@@ -202,7 +202,8 @@ def chapter(folder: Path, path: str, order: list[str]) -> str:
         return link[0] if urlsplit(target).scheme else ""
 
     def mended(tag: re.Match[str]) -> str:
-        tag = _moved(tag[0], path) if tag[0].startswith("<img") else tag[0]
+        tag = tag[0].replace(' loading="lazy"', "")  # paper shows all of them
+        tag = _moved(tag, path) if tag.startswith("<img") else tag
         tag = re.sub(r' id="([^"]*)"', renamed, tag)
         return re.sub(r' href="([^"]*)"', linked, tag)
 

@@ -75,6 +75,7 @@ def seconds(tmp_path: Path):
         (code("draw()", mystnb={"figure": {"caption": "its words are in the 45"}}), 53, 53),
         (text("![its words](there.svg)"), 45, 45),
         (text("```{figure} there.svg", ":name: fig-a", "its words", "```"), 45, 45),
+        (text(":::{figure-md} fig-a", "![its words](there.svg)", "", "a caption", ":::"), 45, 45),
         # what is folded
         (text("```{prf:proof}", "word " * 50, "```"), 0, 60),
         (text("```{prf:proof}", "$$", "a", "$$", "- word", "```"), 0, 11.2),
@@ -141,14 +142,22 @@ def test_minutes_are_rounded_up_and_said(tmp_path: Path) -> None:
     cells = [text(WORDS, "", "more")]
     path.write_text(json.dumps({"cells": cells}), encoding="utf-8")
     assert minutes.minutes(path) == minutes.Minutes(2, 2, 0, layered=False)
-    assert minutes.minutes(path).sentence() == "*Whole chapter* 2 minutes · *exercises* 0"
+    assert minutes.minutes(path).sentence() == "*Time* 2 minutes"
     cells.append(text("## Going deeper", "", WORDS))
     path.write_text(json.dumps({"cells": cells}), encoding="utf-8")
     took = minutes.minutes(path)
     assert took == minutes.Minutes(2, 3, 0, layered=True)
-    assert took.sentence() == "*Core* 2 minutes · *whole chapter* 3 · *exercises* 0"
+    took = took._replace(exercises=4)
+    assert took.sentence() == "*Core* 2 minutes · *whole chapter* 3 · *exercises* 4"
+    unlayered = took._replace(layered=False)
+    assert unlayered.sentence() == "*Whole chapter* 3 minutes · *exercises* 4"
     _, row = minutes.table([path]).splitlines()
     assert row.split() == ["chapter", "2", "3", "0", "1.0", "0.0", "0.0", "0.0"]
+
+
+def test_minutes_are_spoken_to_the_half_hour() -> None:
+    said = {14: "14 minutes", 119: "119 minutes", 120: "about 2 hours", 136: "about 2½ hours"}
+    assert {m: minutes.spoken(m) for m in said} == said
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
