@@ -81,7 +81,14 @@ TABLE: dict[str, dict[str, Snippet]] = {
         ),
     },
     "feed_forward": {},
-    "block": {},
+    "block": {
+        "norm": Snippet(
+            {"total": normal(2, 5, 7), "weight": normal(7), "bias": normal(7)},
+            lambda total, weight, bias: dict.fromkeys(
+                ("output", "by_hand"), companion.layer_norm(total, weight, bias)
+            ),
+        ),
+    },
     "encoder": {},
     "cost": {},
     "arrays": {},

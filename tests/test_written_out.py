@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ PATHS = sorted(path for path in ROOT.glob("notebooks/*.ipynb") if path.stem != "
 TAG = "written-out"
 LONGEST = 10  # lines of code in a function
 GROUND = {"xp": companion.array_module("numpy"), "math": math}
+# What a page calls of the library that an earlier chapter teaches and does not write out.
+LENT: dict[str, dict[str, Any]] = {"08_block": {"feed_forward": companion.feed_forward}}
 RNG = np.random.default_rng(0)
 
 
@@ -53,6 +56,14 @@ def heads_of(heads: int, width: int) -> companion.AttentionParameters:
     """Draw heads with values of another width than keys, and an output of another than x."""
     shapes = (heads, width, 5), (heads, width, 5), (heads, width, 3), (3 * heads, width + 1)
     return companion.AttentionParameters(*(normal(*shape) for shape in shapes))
+
+
+def block_of(heads: int, width: int) -> companion.BlockParameters:
+    """Draw a block whose norms and biases are not neutral, but for attention, which has none."""
+    drawn = companion.BlockParameters.random(RNG, width=width, heads=heads, hidden=width + 2)
+    moved = companion.map_parameters(lambda w: w + 0.5 * normal(*w.shape), drawn)
+    attention = companion.AttentionParameters.random(RNG, width=width, heads=heads, bias=False)
+    return replace(moved, attention=attention)
 
 
 # By notebook and function.
@@ -105,7 +116,23 @@ TABLE: dict[str, dict[str, Written]] = {
         ),
     },
     "07_feed_forward": {},
-    "08_block": {},
+    "08_block": {
+        "layer_norm": Written(
+            companion.layer_norm,
+            [call(normal(4, 7), normal(7), normal(7)), call(normal(2, 3, 5), normal(5), normal(5))],
+        ),
+        "rms_norm": Written(
+            companion.rms_norm, [call(normal(4, 7), normal(7)), call(normal(2, 3, 5), normal(5))]
+        ),
+        "transformer_block": Written(
+            companion.transformer_block,
+            [
+                call(normal(4, 8), block_of(2, 8)),
+                call(normal(4, 8), block_of(2, 8), norm="pre"),
+                call(normal(2, 3, 9), block_of(3, 9), norm="pre"),
+            ],
+        ),
+    },
     "09_encoder": {},
     "10_cost": {},
     "11_cupy": {},
@@ -144,7 +171,7 @@ def define(sources: list[str], namespace: dict[str, Any]) -> dict[str, Any]:
 
 def written_on(path: Path) -> dict[str, Any]:
     """Define what a page writes out, with what earlier pages lend it in reach."""
-    namespace = dict(GROUND) | ({"np": np} if path.stem == "tour" else {})
+    namespace = GROUND | LENT.get(path.stem, {}) | ({"np": np} if path.stem == "tour" else {})
     for name in CHAPTERS[: CHAPTERS.index(path.stem)] if path.stem in BORROWERS else ():
         define(tagged(cells(path.with_stem(name))), namespace)
     return define(tagged(cells(path)), namespace)
