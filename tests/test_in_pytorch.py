@@ -42,6 +42,12 @@ def normal(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape)
 
 
+def all_heads(*, x: Any, w_o: Any, **w: Any) -> dict[str, Any]:
+    parameters = companion.AttentionParameters(**w, w_o=w_o)
+    output, weights = companion.multi_head_attention(x, parameters, return_weights=True)
+    return {"output": output, "weights": weights}
+
+
 # By room, and by what the file shows: `softmax_rows.py` is "rows" of the room "softmax".
 TABLE: dict[str, dict[str, Snippet]] = {
     "tour": {},
@@ -87,10 +93,38 @@ TABLE: dict[str, dict[str, Snippet]] = {
             companion.scaled_dot_product_attention,
         ),
     },
-    "masks": {},
-    "heads": {},
+    "masks": {
+        "causal": Snippet(
+            {"query": normal(5, 3), "key": normal(5, 3), "value": normal(5, 4)},
+            lambda **given: companion.scaled_dot_product_attention(**given, is_causal=True),
+        ),
+        "last_rows": Snippet(
+            {"query": normal(2, 3), "key": normal(5, 3), "value": normal(5, 4)},
+            lambda **given: companion.scaled_dot_product_attention(
+                **given, is_causal=True, query_offset=3
+            ),
+        ),
+    },
+    "heads": {
+        "layer": Snippet(
+            {"x": normal(5, 6), "w_o": normal(6, 6)}
+            | {name: normal(2, 6, 3) for name in ("w_q", "w_k", "w_v")},
+            all_heads,
+        ),
+        "split": Snippet(
+            {"packed": normal(2, 5, 6), "heads": 3},
+            lambda **given: companion.split_heads(given["packed"], given["heads"]),
+        ),
+    },
     "feed_forward": {},
-    "block": {},
+    "block": {
+        "norm": Snippet(
+            {"total": normal(2, 5, 7), "weight": normal(7), "bias": normal(7)},
+            lambda total, weight, bias: dict.fromkeys(
+                ("output", "by_hand"), companion.layer_norm(total, weight, bias)
+            ),
+        ),
+    },
     "encoder": {},
     "cost": {},
     "arrays": {},
