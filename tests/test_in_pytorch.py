@@ -132,7 +132,12 @@ TABLE: dict[str, dict[str, Snippet]] = {
         ),
     },
     "encoder": {},
-    "cost": {},
+    "cost": {
+        "flops": Snippet(
+            {"query": normal(2, 5, 3), "key": normal(2, 7, 3)},
+            lambda **_: companion.cost.scores(5, 7, companion.cost.Sizes(width=6, heads=2)).flops,
+        ),
+    },
     "arrays": {},
     "kernels": {},
 }

@@ -25,6 +25,8 @@ PATHS = sorted(path for path in ROOT.glob("notebooks/*.ipynb") if path.stem != "
 TAG = "written-out"
 LONGEST = 10  # lines of code in a function
 GROUND = {"xp": companion.array_module("numpy"), "math": math}
+# What a page calls of the library that no page writes out.
+LENT: dict[str, dict[str, Any]] = {"10_cost": {"Cost": companion.cost.Cost}}
 RNG = np.random.default_rng(0)
 
 
@@ -215,7 +217,19 @@ TABLE: dict[str, dict[str, Written]] = {
         ),
     },
     "09_encoder": {},
-    "10_cost": {},
+    "10_cost": {
+        "product": Written(
+            companion.cost.product,
+            [call(5, 3, 7), call(2, 8, 4, times=3, itemsize=2), call(1, 1, 1)],
+        ),
+        "scores": Written(
+            companion.cost.scores,
+            [
+                call(5, 7, companion.cost.Sizes(width=12, heads=3)),
+                call(1, 9, companion.cost.Sizes(width=8, heads=2, d_k=5)),
+            ],
+        ),
+    },
     "11_cupy": {},
     "12_tiled": {},
 }
@@ -252,7 +266,7 @@ def define(sources: list[str], namespace: dict[str, Any]) -> dict[str, Any]:
 
 def written_on(path: Path) -> dict[str, Any]:
     """Define what a page writes out, with what earlier pages lend it in reach."""
-    namespace = GROUND | ({"np": np} if path.stem == "tour" else {})
+    namespace = GROUND | LENT.get(path.stem, {}) | ({"np": np} if path.stem == "tour" else {})
     for name in CHAPTERS[: CHAPTERS.index(path.stem)] if path.stem in BORROWERS else ():
         define(tagged(cells(path.with_stem(name))), namespace)
     return define(tagged(cells(path)), namespace)
