@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ PATHS = sorted(path for path in ROOT.glob("notebooks/*.ipynb") if path.stem != "
 TAG = "written-out"
 LONGEST = 10  # lines of code in a function
 GROUND = {"xp": companion.array_module("numpy"), "math": math}
+# What a page calls of the library that an earlier chapter teaches and does not write out.
+LENT: dict[str, dict[str, Any]] = {"08_block": {"feed_forward": companion.feed_forward}}
 RNG = np.random.default_rng(0)
 
 
@@ -49,17 +52,150 @@ def normal(*shape: int, dtype: type = np.float64) -> np.ndarray:
     return RNG.standard_normal(shape).astype(dtype)
 
 
+def heads_of(heads: int, width: int) -> companion.AttentionParameters:
+    """Draw heads with values of another width than keys, and an output of another than x."""
+    shapes = (heads, width, 5), (heads, width, 5), (heads, width, 3), (3 * heads, width + 1)
+    return companion.AttentionParameters(*(normal(*shape) for shape in shapes))
+
+
+def block_of(heads: int, width: int) -> companion.BlockParameters:
+    """Draw a block whose norms and biases are not neutral, but for attention, which has none."""
+    drawn = companion.BlockParameters.random(RNG, width=width, heads=heads, hidden=width + 2)
+    moved = companion.map_parameters(lambda w: w + 0.5 * normal(*w.shape), drawn)
+    attention = companion.AttentionParameters.random(RNG, width=width, heads=heads, bias=False)
+    return replace(moved, attention=attention)
+
+
 # By notebook and function.
 TABLE: dict[str, dict[str, Written]] = {
     "tour": {},
-    "01_packing": {},
-    "02_projections": {},
-    "03_scores": {},
-    "04_softmax": {},
-    "05_masks": {},
-    "06_heads": {},
+    "01_packing": {
+        "token_ids": Written(
+            companion.token_ids,
+            [call(list("cab"), {"a": 0, "b": 1, "c": 2}), call(["b"] * 5, {"a": 7, "b": 0})],
+        ),
+        "embed": Written(
+            companion.embed,
+            [call(RNG.integers(0, 9, 4), normal(9, 6)), call(RNG.integers(0, 3, 7), normal(3, 2))],
+        ),
+        "add_positions": Written(
+            companion.add_positions,
+            [call(normal(4, 6), normal(8, 6)), call(normal(1, 3), normal(1, 3))],
+        ),
+        "sinusoidal_positions": Written(companion.sinusoidal_positions, [call(7, 6), call(1, 4)]),
+        "pack_batch": Written(
+            companion.pack_batch,
+            [
+                call([normal(4, 6), normal(1, 6), normal(3, 6)]),
+                call([normal(2, 3), normal(2, 3)]),
+            ],
+        ),
+    },
+    "02_projections": {
+        "project": Written(
+            companion.project,
+            [
+                call(normal(7, 5), normal(5, 2), normal(2)),
+                call(normal(1, 4), normal(4, 4)),
+                call(normal(2, 3, 4), normal(4, 6), bias=normal(6)),
+            ],
+        ),
+    },
+    "03_scores": {
+        "scores_loop": Written(
+            companion.loops.scores_loop,
+            [call(normal(3, 7), normal(4, 7)), call(normal(1, 2), normal(5, 2), scale=0.3)],
+        ),
+        "scaled_scores": Written(
+            companion.scaled_scores,
+            [
+                call(normal(6, 7), normal(4, 7)),
+                call(normal(2, 3, 1, 5), normal(2, 3, 8, 5)),
+                call(normal(4, 2, dtype=np.float32), normal(3, 2, dtype=np.float32)),
+            ],
+        ),
+    },
+    "04_softmax": {
+        "softmax_loop": Written(
+            companion.loops.softmax_loop, [call(normal(3, 7)), call(normal(6, 1))]
+        ),
+        "weighted_values_loop": Written(
+            companion.loops.weighted_values_loop,
+            [call(normal(3, 7), normal(7, 2)), call(normal(1, 4), normal(4, 6))],
+        ),
+        "softmax": Written(
+            companion.softmax,
+            [
+                call(normal(3, 7)),
+                call(100 * normal(2, 4, 5) + 1000 * normal(2, 4, 1)),
+                call(normal(6, 1, dtype=np.float32)),
+            ],
+        ),
+        "weighted_values": Written(
+            companion.weighted_values,
+            [call(normal(3, 7), normal(7, 2)), call(normal(2, 1, 4), normal(2, 4, 6))],
+        ),
+    },
+    "05_masks": {
+        "causal_mask": Written(companion.causal_mask, [call(4, 7), call(6, 3), call(1, 1)]),
+        "mask_scores": Written(
+            companion.mask_scores,
+            [
+                call(normal(4, 7), RNG.random((4, 7)) < 0.6),
+                call(normal(2, 3, 5), RNG.random((2, 1, 5)) < 0.6),
+                call(
+                    np.asarray([[np.nan, np.inf, 1]], np.float32),
+                    np.asarray([[False, False, True]]),
+                ),
+            ],
+        ),
+        "scaled_dot_product_attention": Written(
+            companion.scaled_dot_product_attention,
+            [
+                call(normal(4, 3), normal(7, 3), normal(7, 2), is_causal=True),
+                call(normal(2, 6, 5), normal(2, 4, 5), normal(2, 4, 3)),
+                call(*(100 * normal(3, 5, 4) for _ in range(3)), is_causal=True),
+            ],
+        ),
+    },
+    "06_heads": {
+        "multi_head_attention_loop": Written(
+            companion.loops.multi_head_attention_loop,
+            [call(normal(4, 9), heads_of(3, 9)), call(normal(3, 8), heads_of(2, 8))],
+        ),
+        "split_heads": Written(
+            companion.split_heads, [call(normal(4, 6), 3), call(normal(2, 5, 8), 2)]
+        ),
+        "merge_heads": Written(
+            companion.merge_heads, [call(normal(3, 4, 2)), call(normal(2, 2, 5, 4))]
+        ),
+        "multi_head_attention": Written(
+            companion.multi_head_attention,
+            [call(normal(4, 9), heads_of(3, 9)), call(normal(2, 5, 8), heads_of(2, 8))],
+        ),
+        "head_contributions": Written(
+            companion.head_contributions,
+            [call(normal(4, 9), heads_of(3, 9)), call(normal(6, 8), heads_of(2, 8))],
+        ),
+    },
     "07_feed_forward": {},
-    "08_block": {},
+    "08_block": {
+        "layer_norm": Written(
+            companion.layer_norm,
+            [call(normal(4, 7), normal(7), normal(7)), call(normal(2, 3, 5), normal(5), normal(5))],
+        ),
+        "rms_norm": Written(
+            companion.rms_norm, [call(normal(4, 7), normal(7)), call(normal(2, 3, 5), normal(5))]
+        ),
+        "transformer_block": Written(
+            companion.transformer_block,
+            [
+                call(normal(4, 8), block_of(2, 8)),
+                call(normal(4, 8), block_of(2, 8), norm="pre"),
+                call(normal(2, 3, 9), block_of(3, 9), norm="pre"),
+            ],
+        ),
+    },
     "09_encoder": {},
     "10_cost": {},
     "11_cupy": {},
@@ -98,7 +234,7 @@ def define(sources: list[str], namespace: dict[str, Any]) -> dict[str, Any]:
 
 def written_on(path: Path) -> dict[str, Any]:
     """Define what a page writes out, with what earlier pages lend it in reach."""
-    namespace = dict(GROUND) | ({"np": np} if path.stem == "tour" else {})
+    namespace = GROUND | LENT.get(path.stem, {}) | ({"np": np} if path.stem == "tour" else {})
     for name in CHAPTERS[: CHAPTERS.index(path.stem)] if path.stem in BORROWERS else ():
         define(tagged(cells(path.with_stem(name))), namespace)
     return define(tagged(cells(path)), namespace)
@@ -152,8 +288,14 @@ def text_of(cells: list[dict[str, Any]]) -> str:
 
 
 def shapes(call: Call) -> tuple[Any, ...]:
-    given = (*call.arguments, *call.options.values())
-    return tuple(getattr(x, "shape", None) or getattr(x, "__len__", lambda: 0)() for x in given)
+    """Give the sizes of what is called with; a whole number may be one."""
+    return tuple(size(x) for x in (*call.arguments, *call.options.values()))
+
+
+def size(x: Any) -> Any:
+    if isinstance(x, int):
+        return x
+    return getattr(x, "shape", None) or getattr(x, "__len__", lambda: 0)()
 
 
 def test_every_notebook_has_its_place_in_the_table() -> None:
