@@ -30,8 +30,8 @@ SHORTEST, LONGEST = 2, 8  # lines after the imports
 class Snippet(NamedTuple):
     """What the lines read, by the page's names, and what they must assign, made by the library.
 
-    Arrays become tensors; all else stays what it is. `ours` takes the same names and returns a dict
-    of what is assigned, or `output` alone.
+    Arrays become tensors, in lists too; all else stays what it is. `ours` takes the same names and
+    returns a dict of what is assigned, or `output` alone.
     """
 
     inputs: dict[str, Any]
@@ -51,11 +51,47 @@ def all_heads(*, x: Any, w_o: Any, **w: Any) -> dict[str, Any]:
 # By room, and by what the file shows: `softmax_rows.py` is "rows" of the room "softmax".
 TABLE: dict[str, dict[str, Snippet]] = {
     "tour": {},
-    "packing": {},
-    "projections": {},
-    "scores": {},
+    "packing": {
+        "rows": Snippet(
+            {
+                "ids": RNG.integers(0, 9, 4),
+                "table": normal(9, 6),
+                "positions": normal(8, 6),
+            },
+            lambda ids, table, positions: companion.add_positions(
+                companion.embed(ids, table), positions
+            ),
+        ),
+        "batch": Snippet(
+            {"sequences": [normal(4, 6), normal(1, 6), normal(3, 6)]},
+            lambda sequences: (
+                dict(zip(("x", "token_mask"), companion.pack_batch(sequences), strict=True))
+                | {"src_key_padding_mask": ~companion.pack_batch(sequences)[1]}
+            ),
+        ),
+    },
+    "projections": {
+        "linear": Snippet(
+            {"x": normal(2, 5, 6), "weight": normal(6, 3), "bias": normal(3)}, companion.project
+        ),
+        "packed": Snippet(
+            {"x": normal(5, 6), "w_q": normal(6, 3), "w_k": normal(6, 3), "w_v": normal(6, 4)},
+            lambda **given: dict(
+                zip(("query", "key", "value"), companion.project_qkv(**given), strict=True)
+            ),
+        ),
+    },
+    "scores": {
+        "product": Snippet(
+            {"query": normal(2, 3, 5, 4), "key": normal(2, 3, 7, 4)}, companion.scaled_scores
+        ),
+    },
     "softmax": {
         "rows": Snippet({"scores": normal(2, 5, 7)}, companion.softmax),
+        "mixture": Snippet(
+            {"query": normal(2, 3, 5, 4), "key": normal(2, 3, 7, 4), "value": normal(2, 3, 7, 6)},
+            companion.scaled_dot_product_attention,
+        ),
     },
     "masks": {
         "causal": Snippet(
@@ -130,10 +166,13 @@ def markdown(page: Path) -> str:
 def run(text: str, snippet: Snippet) -> dict[str, Any]:
     """Run the lines, and take what they assign back to NumPy."""
     torch = importlib.import_module("torch")
-    namespace = {
-        name: torch.tensor(x) if isinstance(x, np.ndarray) else x
-        for name, x in snippet.inputs.items()
-    }
+
+    def tensors(x: Any) -> Any:
+        if isinstance(x, list):
+            return [tensors(entry) for entry in x]
+        return torch.tensor(x) if isinstance(x, np.ndarray) else x
+
+    namespace = {name: tensors(x) for name, x in snippet.inputs.items()}
     exec(compile(text, "<in PyTorch>", "exec"), namespace)
     return {
         name: x.detach().numpy() if isinstance(x, torch.Tensor) else x

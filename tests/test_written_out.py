@@ -69,10 +69,73 @@ def block_of(heads: int, width: int) -> companion.BlockParameters:
 # By notebook and function.
 TABLE: dict[str, dict[str, Written]] = {
     "tour": {},
-    "01_packing": {},
-    "02_projections": {},
-    "03_scores": {},
-    "04_softmax": {},
+    "01_packing": {
+        "token_ids": Written(
+            companion.token_ids,
+            [call(list("cab"), {"a": 0, "b": 1, "c": 2}), call(["b"] * 5, {"a": 7, "b": 0})],
+        ),
+        "embed": Written(
+            companion.embed,
+            [call(RNG.integers(0, 9, 4), normal(9, 6)), call(RNG.integers(0, 3, 7), normal(3, 2))],
+        ),
+        "add_positions": Written(
+            companion.add_positions,
+            [call(normal(4, 6), normal(8, 6)), call(normal(1, 3), normal(1, 3))],
+        ),
+        "sinusoidal_positions": Written(companion.sinusoidal_positions, [call(7, 6), call(1, 4)]),
+        "pack_batch": Written(
+            companion.pack_batch,
+            [
+                call([normal(4, 6), normal(1, 6), normal(3, 6)]),
+                call([normal(2, 3), normal(2, 3)]),
+            ],
+        ),
+    },
+    "02_projections": {
+        "project": Written(
+            companion.project,
+            [
+                call(normal(7, 5), normal(5, 2), normal(2)),
+                call(normal(1, 4), normal(4, 4)),
+                call(normal(2, 3, 4), normal(4, 6), bias=normal(6)),
+            ],
+        ),
+    },
+    "03_scores": {
+        "scores_loop": Written(
+            companion.loops.scores_loop,
+            [call(normal(3, 7), normal(4, 7)), call(normal(1, 2), normal(5, 2), scale=0.3)],
+        ),
+        "scaled_scores": Written(
+            companion.scaled_scores,
+            [
+                call(normal(6, 7), normal(4, 7)),
+                call(normal(2, 3, 1, 5), normal(2, 3, 8, 5)),
+                call(normal(4, 2, dtype=np.float32), normal(3, 2, dtype=np.float32)),
+            ],
+        ),
+    },
+    "04_softmax": {
+        "softmax_loop": Written(
+            companion.loops.softmax_loop, [call(normal(3, 7)), call(normal(6, 1))]
+        ),
+        "weighted_values_loop": Written(
+            companion.loops.weighted_values_loop,
+            [call(normal(3, 7), normal(7, 2)), call(normal(1, 4), normal(4, 6))],
+        ),
+        "softmax": Written(
+            companion.softmax,
+            [
+                call(normal(3, 7)),
+                call(100 * normal(2, 4, 5) + 1000 * normal(2, 4, 1)),
+                call(normal(6, 1, dtype=np.float32)),
+            ],
+        ),
+        "weighted_values": Written(
+            companion.weighted_values,
+            [call(normal(3, 7), normal(7, 2)), call(normal(2, 1, 4), normal(2, 4, 6))],
+        ),
+    },
     "05_masks": {
         "causal_mask": Written(companion.causal_mask, [call(4, 7), call(6, 3), call(1, 1)]),
         "mask_scores": Written(
@@ -225,11 +288,14 @@ def text_of(cells: list[dict[str, Any]]) -> str:
 
 
 def shapes(call: Call) -> tuple[Any, ...]:
-    given = (*call.arguments, *call.options.values())
-    return tuple(
-        x if isinstance(x, int) else getattr(x, "shape", None) or getattr(x, "__len__", int)()
-        for x in given
-    )
+    """Give the sizes of what is called with; a whole number may be one."""
+    return tuple(size(x) for x in (*call.arguments, *call.options.values()))
+
+
+def size(x: Any) -> Any:
+    if isinstance(x, int):
+        return x
+    return getattr(x, "shape", None) or getattr(x, "__len__", lambda: 0)()
 
 
 def test_every_notebook_has_its_place_in_the_table() -> None:

@@ -26,6 +26,7 @@ SCRIPT = "contents.js"
 
 # What the pages are that are no chapters.
 ABOUT = {
+    "book/prerequisites": "matrices, variance, exponential and slope, each in a few lines",
     "book/run": "what to install, how to build and test, on a GPU too",
     "book/notation": "every letter and every sign",
     "book/explorer": "a trained attention layer to play with",
