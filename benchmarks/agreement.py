@@ -190,6 +190,7 @@ NOT_COMPARED = frozenset(
         "array_namespace",
         "build_vocabulary",
         "count_parameters",
+        "glossary_entries",
         "load_checkpoint",
         "load_tokenizer",
         "load_trained_heads",
