@@ -1,4 +1,4 @@
-"""A published encoder's JSON files: read whole, or refused with a word about what is wrong."""
+"""A published model's JSON files: read whole, or refused with a word about what is wrong."""
 
 import json
 from pathlib import Path
