@@ -1,12 +1,14 @@
 """From text to token ids and back, a piece at a time where a text is being written."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import index
 from os.path import commonprefix
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from companion.language_model.chat import Disguise, check_messages, render_chat
 from companion.packing import check_text
 
 if TYPE_CHECKING:
@@ -26,9 +28,15 @@ class TextTokenizer:
     Attributes
     ----------
     tokenizer : tokenizers.Tokenizer
+    chat_template : str or None
+        Makes one text of a conversation, where the model was made for that.
+    names : mapping of str to str
+        What the template may call a special token, such as ``bos_token``, and the token.
     """
 
     tokenizer: "Tokenizer"
+    chat_template: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
     _lock: Any = field(default_factory=Lock, repr=False)  # of a setting that one text changes
 
     def encode(self, text: str, *, special: bool = False, start: bool = True) -> list[int]:
@@ -59,6 +67,53 @@ class TextTokenizer:
         with self._lock:
             self.tokenizer.encode_special_tokens = not special
             ids: list[int] = self.tokenizer.encode(text, add_special_tokens=start).ids
+        return ids
+
+    def encode_chat(
+        self, messages: Sequence[Mapping[str, Any]], *, reply: bool = True
+    ) -> list[int]:
+        """Turn a conversation into token ids, by the model's own template.
+
+        The special tokens are those that the template writes. Their names in a message stay text:
+        nobody ends a turn, or begins another's, by typing ``<|im_end|>``.
+
+        Parameters
+        ----------
+        messages : sequence of mappings
+            Each has a ``"role"``, such as ``"user"``, and a ``"content"``.
+        reply : bool
+            Whether the answer of the model is to follow.
+
+        Returns
+        -------
+        list of int
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If the library `jinja2` is missing; the message says what to install.
+        TypeError
+            If `messages` are no sequence of mappings that hold strings.
+        ValueError
+            If the model has no chat template, or it is damaged or refuses the messages, or there
+            are none.
+        """
+        if self.chat_template is None:
+            raise ValueError("a chat needs a model with a chat template, and this one has none")
+        check_messages(messages)
+        special = self.special_tokens()
+        disguise = Disguise(special, self.chat_template, messages)
+        text = render_chat(
+            self.chat_template, [*map(disguise.put_on, messages)], self.names, reply=reply
+        )
+        if disguise.take_off(text) == text:  # nobody typed a name
+            return self.encode(text, special=True, start=False)
+        ids = []
+        for piece in re.split("(" + "|".join(map(re.escape, disguise.names)) + ")", text):
+            if piece in special:
+                ids.append(special[piece])
+            else:
+                ids += self.encode(disguise.take_off(piece), start=False)
         return ids
 
     def decode(self, ids: Iterable[int], *, special: bool = False) -> str:
