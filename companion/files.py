@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["existing_file", "read_json", "size"]
+__all__ = ["existing_file", "read_json", "read_text", "size"]
 
 Json = TypeVar("Json", dict[str, Any], list[Any])
 LARGEST = 2**31 - 1  # what every library below takes as a size
+LONGEST = 2**26  # bytes; such files have thousands
 
 
 def existing_file(path: Path) -> Path:
@@ -18,11 +19,20 @@ def existing_file(path: Path) -> Path:
     return path
 
 
+def read_text(path: Path) -> str:
+    """Read a file that holds a text."""
+    try:
+        return _short_file(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be undamaged UTF-8: {error}") from error
+
+
 def read_json(path: Path, kind: type[Json]) -> Json:
     """Read a file that holds one JSON object, or one list, in which no key stands twice."""
+    _short_file(path)
     try:
-        text = existing_file(path).read_text(encoding="utf-8")
-        content = json.loads(text, object_pairs_hook=_object)
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:  # damaged UTF-8 or JSON, or nested too deeply
         raise ValueError(f"{path} must be undamaged JSON: {error}") from error
     if not isinstance(content, kind):
@@ -41,6 +51,13 @@ def size(path: Path, content: dict[str, Any], key: str) -> int:
     return value
 
 
+def _short_file(path: Path) -> Path:
+    length = existing_file(path).stat().st_size
+    if length > LONGEST:
+        raise ValueError(f"{path} must have at most {LONGEST} bytes, got {length}")
+    return path
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
@@ -48,3 +65,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"the key {twice!r} stands twice in one object")
     return content
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")

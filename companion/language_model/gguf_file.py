@@ -14,12 +14,24 @@ from companion.files import existing_file
 
 __all__ = ["GgufFile", "GgufTensor", "read_gguf", "read_rows"]
 
-# The library `gguf` knows the types of the tensors and what their bytes mean. Its reader of files is
-# not used: it makes an object for each word of a vocabulary, and where a file is cut off it may go
+# The library `gguf` knows the types of the tensors and what their bytes mean. Its reader of files
+# is not used: it makes objects of each word of a vocabulary, and where a file is cut off it may go
 # on for ever.
 VERSIONS = (2, 3)
 STRING, ARRAY, BOOL = 8, 9, 7
-SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: "Q", 11: "q", 12: "d"}
+SCALARS = {
+    0: "B",
+    1: "b",
+    2: "H",
+    3: "h",
+    4: "I",
+    5: "i",
+    6: "f",
+    7: "B",
+    10: "Q",
+    11: "q",
+    12: "d",
+}
 MOST_DIMENSIONS = 4
 ROWS = 256  # are read at a time
 
@@ -70,7 +82,7 @@ def read_gguf(path: str | PathLike[str]) -> GgufFile:
     if path.stat().st_size == 0:
         raise ValueError(f"{path} must be a GGUF file, got an empty one")
     content = np.memmap(path, mode="r").view(np.ndarray)
-    cursor = _Cursor(path, memoryview(content))
+    cursor = _Cursor(path, content.data)
     if cursor.take(4, "the word GGUF") != b"GGUF":
         raise ValueError(f"{path} must be a GGUF file, which begins with the word GGUF")
     if (version := cursor.number("I")) not in VERSIONS:
@@ -195,7 +207,7 @@ class _Cursor:
         form = np.dtype(self.letter(kind)).newbyteorder("<")
         self.room_for(length * form.itemsize)
         numbers = np.frombuffer(self.take(length * form.itemsize, "a list"), form)
-        return numbers.astype(bool).tolist() if kind == BOOL else numbers.tolist()
+        return list((numbers.astype(bool) if kind == BOOL else numbers).tolist())
 
     def room_for(self, size: int) -> None:
         if self.position + size > len(self.content):

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import index
-from os.path import commonprefix
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +155,11 @@ class TextTokenizer:
     def special_tokens(self) -> dict[str, int]:
         """Return the ids of the special tokens by their names."""
         added = self.tokenizer.get_added_tokens_decoder()
-        return {token.content: i for i, token in sorted(added.items()) if token.special}
+        return {
+            token.content: i
+            for i, token in sorted(added.items())
+            if token.special and token.content
+        }
 
     def _text(self, ids: list[int], special: bool) -> str:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=not special)
@@ -192,7 +195,8 @@ class TextStream:
     def _piece(self) -> str:
         shown = self._tokenizer._text(self._before, self._special)
         whole = self._tokenizer._text(self._before + self._waiting, self._special)
-        return whole[len(commonprefix([shown, whole])) :]
+        same = (a == b for a, b in zip(shown, whole, strict=False))
+        return whole[next((i for i, alike in enumerate(same) if not alike), len(shown)) :]
 
     def _hand_out(self, piece: str) -> str:
         self._before = self._waiting if piece else self._before + self._waiting
