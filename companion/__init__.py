@@ -74,7 +74,14 @@ from companion.packing import (
     unpack_batch,
 )
 from companion.parameters import count_parameters, map_parameters, move_parameters
-from companion.positions import add_positions, sinusoidal_positions
+from companion.positions import (
+    add_positions,
+    alibi_mask,
+    alibi_slopes,
+    rotate,
+    rotate_back,
+    sinusoidal_positions,
+)
 from companion.projections import bilinear_form, project, project_qkv
 from companion.scores import scaled_scores, score_variance, score_variance_terms, soft_cap
 from companion.softmax import hardmax, logsumexp, softmax, softmax_jacobian, weighted_values
@@ -95,6 +102,8 @@ __all__ = [
     "TrainedSentence",
     "add_positions",
     "additive_mask",
+    "alibi_mask",
+    "alibi_slopes",
     "array_module",
     "array_namespace",
     "attend_heads",
@@ -139,6 +148,8 @@ __all__ = [
     "random_normal",
     "relu",
     "rms_norm",
+    "rotate",
+    "rotate_back",
     "rounding",
     "running_example",
     "scaled_dot_product_attention",
