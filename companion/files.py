@@ -32,7 +32,7 @@ def read_json(path: Path, kind: type[Json]) -> Json:
     _short_file(path)
     try:
         text = path.read_text(encoding="utf-8")
-        content = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+        content = json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:  # damaged UTF-8 or JSON, or nested too deeply
         raise ValueError(f"{path} must be undamaged JSON: {error}") from error
     if not isinstance(content, kind):
@@ -65,7 +65,3 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"the key {twice!r} stands twice in one object")
     return content
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")
