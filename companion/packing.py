@@ -96,6 +96,16 @@ def _checked_tokens(tokens: Iterable[str]) -> list[str]:
     return tokens
 
 
+def check_text(text: object, name: str) -> None:
+    """Check that a text is a string that can be written as UTF-8."""
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a string, got {type(text).__name__}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} must be valid Unicode, got {error.reason}: {text!r}") from None
+
+
 def embed(ids: Array, table: Array) -> Array:
     """Look up one row of the embedding table for every token id.
 

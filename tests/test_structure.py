@@ -21,6 +21,7 @@ LAYERS = [
     ("array_types", []),
     ("libraries", ["array_types"]),
     ("extras", []),
+    ("files", []),
     ("arrays", ["array_types", "libraries"]),
     ("parameters", ["libraries", "arrays"]),
     *[(step, GROUND) for step in STEPS],
@@ -29,8 +30,8 @@ LAYERS = [
     ("heads", [*GROUND, *STEPS, "attention"]),
     ("feed_forward", [*GROUND, *STEPS]),
     ("block", [*GROUND, *STEPS, "heads", "feed_forward"]),
-    ("encoder", [*MODEL, "extras"]),
-    ("language_model", [*MODEL, "extras"]),
+    ("encoder", [*MODEL, "extras", "files"]),
+    ("language_model", [*MODEL, "extras", "files"]),
     ("cost", MODEL),
     ("examples", [*MODEL, "encoder"]),
     ("loops", MODEL),
@@ -42,7 +43,7 @@ LAYERS = [
     ("__main__", ["", *MODEL, *USES]),
 ]
 OUTSIDE = {"book", "tests", "benchmarks", "notebooks"}
-HEAVY = "matplotlib cupy tokenizers safetensors jax torch dask scipy tqdm"
+HEAVY = "matplotlib cupy tokenizers safetensors jax torch dask scipy tqdm gguf jinja2 ml_dtypes"
 
 
 def imports(path: Path, module: str, known: set[str]) -> Iterator[str]:
