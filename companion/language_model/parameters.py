@@ -6,8 +6,9 @@ values' weights of all heads, and the two that enter a gated network. The rooms 
 chapters see the same memory as :class:`companion.BlockParameters`.
 """
 
+import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ from companion.norms import NormParameters
 from companion.parameters import Parameters, check_parameters
 
 __all__ = ["DecoderLayerParameters", "LanguageModelParameters", "language_model_tensors"]
+
+LEAST_EPS = 1e-12
+"""Beside a smaller one squares would count that have left the range of float32."""
 
 # The tensors of a layer: their names, which are those of Hugging Face's llama files, and shapes, as
 # PyTorch's linear layers keep them: W^T, (outputs, inputs). Query and key rows are for rotary pairs
@@ -176,6 +180,15 @@ class LanguageModelParameters:
     def unembedding(self) -> Array:
         """What makes the logits, (V, d): `output`, or the embedding where they are tied."""
         return self.embedding if self.output is None else self.output
+
+    @functools.cached_property
+    def is_plain(self) -> bool:
+        """Whether the fast form knows them: float32 on NumPy, each array in one piece."""
+        layers = [getattr(layer, f.name) for layer in self.layers for f in fields(layer)]
+        return self.config.eps >= LEAST_EPS and all(
+            isinstance(array, np.ndarray) and array.dtype == np.float32 and array.flags.c_contiguous
+            for array in (self.embedding, self.norm, self.unembedding, *layers)
+        )
 
     @property
     def blocks(self) -> tuple[BlockParameters, ...]:
