@@ -81,6 +81,11 @@ def logsumexp(scores: Array, *, axis: int = -1) -> Array:
     _check(xp, scores, axis)
     if scores.shape[axis] == 0:
         raise ValueError(f"scores must not be empty along axis {axis}, got shape {scores.shape}")
+    return unchecked_logsumexp(xp, scores, axis)
+
+
+def unchecked_logsumexp(xp: Namespace, scores: Array, axis: int) -> Array:
+    """Do what :func:`logsumexp` does, without its checks."""
     _, total, top = _exponentials(xp, scores, axis)
     logs = xp.log(xp.maximum(total, 0.5)) + top
     logs = xp.where(total == 0, xp.full_like(logs, -xp.inf), logs)

@@ -33,7 +33,8 @@ class LanguageModelConfig:
     tied : bool
         Whether the embedding makes the logits too.
     bos_id : int or None
-        Put before every text, where there is one.
+        The token that the model's texts begin with, where it names one; its tokenizer puts it there
+        if that is meant.
     stop_ids : tuple of int
         Any of these ends a text.
 

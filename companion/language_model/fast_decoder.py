@@ -10,17 +10,18 @@ import itertools
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import array_api_compat.numpy
 import numpy as np
 
 from companion.arrays import Array
-from companion.attention import Call, unchecked_scaled_dot_product_attention
+from companion.attention import Call
 from companion.kernels.reach import Reach
 from companion.kernels.threads import parallel_map, thread_count
 from companion.language_model.cache import KeyValueCache
 from companion.language_model.config import LanguageModelConfig
+from companion.language_model.fast_attention import attend
 from companion.language_model.parameters import DecoderLayerParameters, LanguageModelParameters
 from companion.norms import unchecked_rms_norm
 
@@ -35,9 +36,9 @@ FEW = 32
 ENTRIES = 32768
 """Entries that go through the gate's passes at once, so that all but the first hit the cache."""
 LARGE = 2.0**100
-"""Mean squares from which on a row is normed by the careful form."""
+"""Squares of a row that add up to more are those of the careful form."""
 
-Store = Callable[[int], tuple[np.ndarray, np.ndarray]]
+Room: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 
 def fast_states(
@@ -57,38 +58,36 @@ def fast_states(
     c, shape = parameters.config, given.shape
     rows = given.reshape(-1, *shape[-2:]).copy()  # (B, N, d)
     query = np.empty((len(rows), c.head_count, shape[-2], c.head_dim), np.float32)
-    store = _store(c, rows.shape, cache)
-    attend = partial(_attend, query, _call(query, cache, visible))
+    rooms = _rooms(c, rows.shape, cache)
+    call = _call(query, cache, visible)
     parts = _parts(rows, query, turns, c, 0 if cache is None else cache.length)
+    layers: list[Any] = [*parameters.layers, None]
     states = [given]
-
-    def between(done: tuple[DecoderLayerParameters, Any] | None, number: int) -> None:
-        """End one layer for all rows, and begin the next."""
-        following = parameters.layers[number] if number < c.layer_count else None
-        room = store(number) if following else None
-        _run(partial(_advance, done, following, room, c.eps), parts)
-
-    with np.errstate(over="ignore"):  # of the exponential of a gate that is shut
-        between(None, 0)
+    with np.errstate(all="ignore"):  # a gate that is shut overflows
+        _run(partial(_advance, None, layers[0], rooms[0], c.eps), parts)
         for number, layer in enumerate(parameters.layers):
-            between((layer, attend(*store(number))), number + 1)
+            done = layer, attend(query, *rooms[number], call)
+            room = rooms[(number + 1) % len(rooms)]
+            _run(partial(_advance, done, layers[number + 1], room, c.eps), parts)
             state: Any = rows.reshape(shape)
             states = [*states, state.copy()] if return_all else [state]
     return states
 
 
-def _store(
+def _rooms(
     config: LanguageModelConfig, shape: tuple[int, ...], cache: KeyValueCache | None
-) -> Store:
+) -> list[Room]:
     """Say where each layer's keys and values are: (B, H_kv, S, d_k) with room for the new ones."""
     batch, count, _ = shape
-    if cache is not None:
-        return lambda layer: tuple(
-            array.reshape(batch, *array.shape[-3:]) for array in cache.rows(layer, count)
-        )
-    places = (batch, config.key_value_head_count, count, config.head_dim)
-    one = np.empty(places, np.float32), np.empty(places, np.float32)
-    return lambda _: one  # each layer's take the place of the last one's
+    if cache is None:
+        places = (batch, config.key_value_head_count, count, config.head_dim)
+        one = np.empty(places, np.float32), np.empty(places, np.float32)
+        return [one] * config.layer_count  # each layer's take the place of the last one's
+    rooms = (cache.rows(layer, count) for layer in range(config.layer_count))
+    return [
+        (keys.reshape(batch, *keys.shape[-3:]), values.reshape(batch, *values.shape[-3:]))
+        for keys, values in rooms
+    ]
 
 
 def _call(query: np.ndarray, cache: KeyValueCache | None, visible: Any) -> Call:
@@ -102,42 +101,29 @@ def _call(query: np.ndarray, cache: KeyValueCache | None, visible: Any) -> Call:
     return Call(shape, mask, reach, 1 / math.sqrt(width), None, False, None, None)
 
 
-def _attend(query: np.ndarray, call: Call, keys: np.ndarray, values: np.ndarray) -> Any:
-    """Let all rows attend: (B, H, N, d_k)."""
-    if query.shape[2] > 1:
-        rows: Any = query
-        held: tuple[Any, Any] = keys, values
-        return unchecked_scaled_dot_product_attention(xp, rows, *held, call)
-    batch, shared, _, width = keys.shape
-    asked = (query * np.float32(call.scale)).reshape(batch, shared, -1, width, 1)
-    scores = np.matmul(keys[:, :, None], asked)[..., 0]  # (B, H_kv, H/H_kv, S)
-    if call.attn_mask is not None:
-        np.copyto(scores, -np.inf, where=~np.asarray(call.attn_mask))
-    scores -= np.maximum(scores.max(axis=-1, keepdims=True), np.finfo(np.float32).min)
-    np.exp(scores, out=scores)
-    total = scores.sum(axis=-1)[..., None]
-    mixed = np.matmul(scores[..., None, :], values[:, :, None])[..., 0, :]
-    mixed /= total if call.attn_mask is None else np.where(total == 0, 1, total)
-    return mixed.reshape(query.shape)
-
-
 class _Piece(NamedTuple):
     """Some rows, and what a worker fills for them: views, made once for all layers."""
 
     x: np.ndarray  # (n, d), changed in place
     normed: np.ndarray  # (n, d)
     projected: np.ndarray  # (n, (H + 2 H_kv) d_k)
-    halves: np.ndarray  # (b, m, H + H_kv, 2, d_k/2): its queries and keys
-    value: np.ndarray  # (b, H_kv, m, d_k)
-    turned: np.ndarray  # (b, m, H + H_kv, 2, d_k/2)
-    crossed: np.ndarray  # the same
+    pairs: np.ndarray  # (b, m, H + H_kv, 2, d_k/2), of it: queries and keys
+    partners: np.ndarray  # the same, the halves swapped
+    value: np.ndarray  # (b, H_kv, m, d_k), of it
     cosine: np.ndarray  # (b or 1, m, 1, 1, d_k/2)
     sine: np.ndarray  # (b or 1, m, 1, 2, d_k/2): minus, then plus
+    turned: np.ndarray  # (b, m, H + H_kv, 2, d_k/2)
+    crossed: np.ndarray  # the same
+    turned_query: np.ndarray  # (b, H, m, d_k), of turned
+    turned_key: np.ndarray  # (b, H_kv, m, d_k), of turned
     query: np.ndarray  # (b, H, m, d_k), of all rows' queries
     place: tuple[Any, ...]  # of the rows among all, (B, H, N, d_k)
     room: tuple[Any, ...]  # of the rows among the keys and values, (B, H_kv, S, d_k)
     merged: np.ndarray  # (n, H d_k)
+    bundle: np.ndarray  # (b, H, m, d_k), of it
     gate_up: np.ndarray  # (n, 2 d_ff)
+    gate: np.ndarray  # (n, d_ff), of it
+    up: np.ndarray  # (n, d_ff), of it
 
 
 def _parts(
@@ -156,39 +142,45 @@ def _parts(
     places = _places(batch, count, workers)
     workers = min(workers, len(places))
     most = max((b.stop - b.start) * (n.stop - n.start) for b, n in places)
-    c, pairs = config, config.head_dim // 2
-    turning = c.head_count + c.key_value_head_count
+    c, heads = config, config.head_count
+    turning = heads + c.key_value_head_count
+    cut = turning * c.head_dim
+    columns = (width, cut + c.key_value_head_count * c.head_dim, cut, cut, heads * c.head_dim)
 
     def piece(place: tuple[slice, slice], rooms: list[np.ndarray]) -> _Piece:
         texts, tokens = place
         sizes = texts.stop - texts.start, tokens.stop - tokens.start
         x = rows[texts, tokens].reshape(-1, width)
         normed, projected, turned, crossed, merged, gate_up = (room[: len(x)] for room in rooms)
-        cut = turning * c.head_dim
+        pairs = projected[:, :cut].reshape(*sizes, turning, 2, -1)
+        whole = np.swapaxes(turned.reshape(*sizes, turning, -1), 1, 2)  # (b, H + H_kv, m, d_k)
         of_batch = texts if len(cosine) > 1 else slice(None)
         return _Piece(
             x=x,
             normed=normed,
             projected=projected,
-            halves=projected[:, :cut].reshape(*sizes, turning, 2, pairs),
+            pairs=pairs,
+            partners=pairs[..., ::-1, :],
             value=np.swapaxes(projected[:, cut:].reshape(*sizes, -1, c.head_dim), 1, 2),
-            turned=turned.reshape(*sizes, turning, 2, pairs),
-            crossed=crossed.reshape(*sizes, turning, 2, pairs),
             cosine=cosine[of_batch, tokens],
             sine=sine[of_batch, tokens],
+            turned=turned.reshape(pairs.shape),
+            crossed=crossed.reshape(pairs.shape),
+            turned_query=whole[:, :heads],
+            turned_key=whole[:, heads:],
             query=query[texts, :, tokens],
             place=(texts, slice(None), tokens),
             room=(texts, slice(None), slice(offset + tokens.start, offset + tokens.stop)),
             merged=merged,
+            bundle=np.swapaxes(merged.reshape(*sizes, heads, -1), 1, 2),
             gate_up=gate_up,
+            gate=gate_up[:, : c.hidden_width],
+            up=gate_up[:, c.hidden_width :],
         )
 
     parts = []
     for worker in range(workers):
-        turn = turning * c.head_dim
-        columns = [width, turn + c.key_value_head_count * c.head_dim, turn, turn]
-        columns += [c.head_count * c.head_dim, 2 * c.hidden_width]
-        rooms = [np.empty((most, n), np.float32) for n in columns]
+        rooms = [np.empty((most, n), np.float32) for n in (*columns, 2 * c.hidden_width)]
         parts.append([piece(place, rooms) for place in places[worker::workers]])
     return parts
 
@@ -221,7 +213,7 @@ def _run(function: Callable[[list[_Piece]], None], parts: list[list[_Piece]]) ->
 def _advance(
     done: tuple[DecoderLayerParameters, Any] | None,
     following: DecoderLayerParameters | None,
-    room: tuple[np.ndarray, np.ndarray] | None,
+    room: Room,
     eps: float,
     pieces: list[_Piece],
 ) -> None:
@@ -229,7 +221,7 @@ def _advance(
     for piece in pieces:
         if done is not None:
             _finish(piece, *done, eps)
-        if following is not None and room is not None:
+        if following is not None:
             _begin(piece, following, *room, eps)
 
 
@@ -237,29 +229,25 @@ def _begin(p: _Piece, layer: Any, keys: np.ndarray, values: np.ndarray, eps: flo
     """Make the queries, keys and values of some rows."""
     _norm(p.x, layer.norm_1, eps, p.normed)
     product(p.normed, layer.w_qkv, p.projected)
-    np.multiply(p.halves, p.cosine, out=p.turned)
-    np.multiply(p.halves[..., ::-1, :], p.sine, out=p.crossed)
+    np.multiply(p.pairs, p.cosine, out=p.turned)
+    np.multiply(p.partners, p.sine, out=p.crossed)
     np.add(p.turned, p.crossed, out=p.turned)
-    heads = np.swapaxes(p.turned.reshape(*p.turned.shape[:3], -1), 1, 2)  # (b, H + H_kv, m, d_k)
-    count = p.query.shape[1]
-    p.query[...] = heads[:, :count]
-    keys[p.room] = heads[:, count:]
+    p.query[...] = p.turned_query
+    keys[p.room] = p.turned_key
     values[p.room] = p.value
 
 
 def _finish(p: _Piece, layer: Any, mixed: np.ndarray, eps: float) -> None:
     """Add what the heads bring to some rows, and then what the gated network brings."""
-    bundle = np.swapaxes(mixed[p.place], 1, 2)  # (b, m, H, d_k)
-    p.merged.reshape(bundle.shape)[...] = bundle
+    p.bundle[...] = mixed[p.place]
     product(p.merged, layer.w_o, p.normed)
     np.add(p.x, p.normed, out=p.x)
     _norm(p.x, layer.norm_2, eps, p.normed)
     product(p.normed, layer.w_gate_up, p.gate_up)
-    gate, up = np.split(p.gate_up, 2, axis=1)
-    step = max(1, ENTRIES // gate.shape[1])
-    for start in range(0, len(gate), step):
-        _open(gate[start : start + step], up[start : start + step])
-    product(gate, layer.w_down, p.normed)
+    step = max(1, ENTRIES // p.gate.shape[1])
+    for start in range(0, len(p.gate), step):
+        _open(p.gate[start : start + step], p.up[start : start + step])
+    product(p.gate, layer.w_down, p.normed)
     np.add(p.x, p.normed, out=p.x)
 
 
@@ -270,16 +258,14 @@ def product(rows: np.ndarray, weight: Any, out: np.ndarray) -> None:
 
 def _norm(x: np.ndarray, weight: Any, eps: float, out: np.ndarray) -> None:
     """Do what :func:`companion.rms_norm` does, each row by itself."""
-    size = np.vecdot(x, x)[:, None]
-    size /= x.shape[1]
-    far = ~(size < LARGE)
-    size += np.float32(eps)
-    np.sqrt(size, out=size)
-    np.divide(x, size, out=out)
-    out *= weight
-    if far.any():
-        careful: Any = unchecked_rms_norm(xp, x, weight, eps)
-        np.copyto(out, careful, where=far)
+    squares = np.vecdot(x, x)
+    size = np.sqrt(squares * np.float32(1 / x.shape[1]) + np.float32(eps))
+    np.divide(x, size[:, None], out=out)
+    np.multiply(out, weight, out=out)
+    if not squares.max() < LARGE:
+        rows: Any = x
+        careful: Any = unchecked_rms_norm(xp, rows, weight, eps)
+        np.copyto(out, careful, where=~(squares < LARGE)[:, None])
 
 
 def _open(gate: np.ndarray, up: np.ndarray) -> None:

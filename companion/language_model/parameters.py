@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import array_api_compat
 import numpy as np
 
 from companion.arrays import Array, DType, Namespace, array_module
@@ -180,6 +181,11 @@ class LanguageModelParameters:
     def unembedding(self) -> Array:
         """What makes the logits, (V, d): `output`, or the embedding where they are tied."""
         return self.embedding if self.output is None else self.output
+
+    @property
+    def device(self) -> Any:
+        """Where the weights are."""
+        return array_api_compat.device(self.embedding)
 
     @functools.cached_property
     def is_plain(self) -> bool:
