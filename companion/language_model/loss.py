@@ -9,7 +9,7 @@ from companion.arrays import (
     widen,
 )
 from companion.libraries import is_traced
-from companion.softmax import unchecked_logsumexp
+from companion.softmax import exponentials
 
 __all__ = ["cross_entropy", "perplexity"]
 
@@ -53,7 +53,9 @@ def cross_entropy(logits: Array, targets: Array) -> Array:
     wide = widen(xp, logits)
     places = xp.where(counted, targets, xp.zeros_like(targets))[..., None]
     own = xp.take_along_axis(wide, places, axis=-1)[..., 0]
-    surprise = unchecked_logsumexp(xp, wide, -1) - own
+    # Both from the top of the row: the log-sum-exp itself would round the small part away.
+    _, total, top = exponentials(xp, wide, -1)
+    surprise = xp.log(total[..., 0]) + (top[..., 0] - own)
     kept = xp.where(counted, surprise, xp.zeros_like(surprise))
     return cast(xp, xp.sum(kept) / xp.sum(xp.astype(counted, wide.dtype)), logits.dtype)
 
