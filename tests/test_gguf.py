@@ -256,11 +256,11 @@ def test_a_file_that_is_damaged_anywhere_is_read_or_refused(path, whole):
         (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 2**63), "is cut off or damaged: a text must end"),
         (
             b"GGUF" + struct.pack("<IQQQ1sIIQ", 3, 0, 1, 1, b"k", 9, 8, 2**60),
-            "is cut off or damaged: a list at byte",
+            "is cut off or damaged: a number must end at byte 57, and the file ends at 49",
         ),
         (
             b"GGUF" + struct.pack("<IQQQ1sIIQ", 3, 0, 1, 1, b"k", 9, 0, 2**60),
-            "is cut off or damaged: a list at byte",
+            "is cut off or damaged: a list must end at byte",
         ),
         (b"GGUF" + struct.pack("<IQQQ1sI", 3, 0, 1, 1, b"k", 77), "an unknown kind of value, 77"),
         (
