@@ -28,6 +28,21 @@ THEME = """<script>
       Object.assign(document.documentElement.dataset, { mode, theme: dark ? "dark" : "light" });
     }
   </script>"""
+ROOT = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Refresh" content="0; url={cover}">
+<title>{title}</title>
+<link rel="icon" href="_static/favicon.svg">
+<style>:root {{ color-scheme: light dark; font-family: sans-serif }}</style>
+</head>
+<body>
+<h1><a href="{cover}">{title}</a></h1>
+</body>
+</html>
+"""
 DOWNLOADS = """<details class="page-downloads">
   <summary class="btn" aria-label="Download this page" title="Download this page">{icon}</summary>
   <ul>{entries}</ul>
@@ -41,7 +56,9 @@ def _name(name: re.Match[str]) -> str:
     """Let a long name break after a dot or an underline, a short one nowhere."""
     if len(unescape(name[1])) < 24:
         return f'<span class="pre whole">{name[1]}</span>'
-    return f'<span class="pre">{re.sub(r"(?<=_)|(?<=[.])(?=[A-Za-z_]{3})", "<wbr>", name[1])}</span>'
+    return (
+        f'<span class="pre">{re.sub(r"(?<=_)|(?<=[.])(?=[A-Za-z_]{3})", "<wbr>", name[1])}</span>'
+    )
 
 
 def _code(code: re.Match[str]) -> str:
@@ -51,7 +68,12 @@ def _code(code: re.Match[str]) -> str:
 def _signature(signature: re.Match[str]) -> str:
     """Write the lines of a long signature as what they are, and let it break at a module or bracket."""
     text = signature[0]
-    for old, new in (("<dl>", "<div>"), ("</dl>", "</div>"), ("<dd>", "<div>"), ("</dd>", "</div>")):
+    for old, new in (
+        ("<dl>", "<div>"),
+        ("</dl>", "</div>"),
+        ("<dd>", "<div>"),
+        ("</dd>", "</div>"),
+    ):
         text = text.replace(old, new)
     return re.sub(
         r'(<span class="sig-prename[^"]*"><span class="pre">[^<]*</span>|<span class="sig-paren">[()])',
@@ -89,8 +111,11 @@ EDITS: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r'(?<=<html lang="en") (data-content_root="[^"]*") data-theme="auto"', r" \1"),
     (r'<meta name="viewport" content="width=device-width, initial-scale=1" ?/>\n?', ""),
     (r'<meta name="docsearch:\w+" content="[^"]*" ?/>\n?', ""),
+    (r"<script>\s*// Activate the search field.*?</script>", ""),
     # The contents once more, for a way of printing that this book does not use.
     (r'<div id="jb-print-docs-body".*?(?=<div id="searchbox">)', ""),
+    # The cover's title is the book's.
+    (r"(?<=<title>)([^<]*) &#8212; \1(?=</title>)", r"\1"),
     # A button's name holds the words that it shows.
     (r'(<button class="btn search-button-field[^>]*?) title="[^"]*" aria-label="[^"]*"', r"\1"),
     (r'(<details class="[^"]*\bhide\b[^"]*">\s*<summary) aria-label="[^"]*"', r"\1"),
@@ -101,13 +126,19 @@ EDITS: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     ),
     (r'<div role="list" class="citation-list">', '<div class="citation-list">'),
     (r' role="doc-biblioentry"', ""),
-    (r'(<a class="reference internal" href="[^"]*">([^<]*)</a><details[^>]*>)<summary>', _fold),
+    (
+        r'(<a class="[^"]*reference internal" href="[^"]*">([^<]*)</a><details[^>]*>)<summary>',
+        _fold,
+    ),
     (r'<div class="dropdown dropdown-download-buttons">.*?</ul>\s*</div>', _downloads),
     # The contents of the page lead to the sections; who uses the keyboard need not pass each sign.
     (r'<a class="headerlink"', '<a class="headerlink" tabindex="-1"'),
     (r'<dt class="sig .*?(?=<a class="headerlink|</dt>)', _signature),
     (r"<code class=.*?</code>", _code),
-    (r'(<div class="output [^"]*"><div class="highlight"><pre><span></span>)(.*?)(?=</pre>)', _printed),
+    (
+        r'(<div class="output [^"]*"><div class="highlight"><pre><span></span>)(.*?)(?=</pre>)',
+        _printed,
+    ),
     # No line begins with the comma after a formula.
     (rf"({FORMULA}[.,;:!?)’”–…]+)", r'<span class="whole">\1</span>'),
 ]
@@ -143,6 +174,11 @@ def size(drawing: Path) -> tuple[int, int]:
     return round(float(box[1]) * scale), round(float(box[2]) * scale)
 
 
+def root(page: str, title: str) -> str:
+    """Write the page at the root, which leads on at once, or by its link where nothing leads on."""
+    return ROOT.format(cover=re.search(r'url=([^"]+)"', page)[1], title=title)
+
+
 def _is_page(path: Path) -> bool:
     """Say whether it is a page of the theme's: the root only leads to one."""
     return path.parts[0] != "_static" and path != Path("index.html")
@@ -164,6 +200,10 @@ def finish(site: Path) -> list[str]:
 def _finish(app: Sphinx, error: Exception | None) -> None:
     if error or app.builder.name != "html":
         return
+    index = Path(app.outdir, "index.html")
+    index.write_text(
+        root(index.read_text(encoding="utf-8"), app.config.ogp_site_name), encoding="utf-8"
+    )
     for pattern in finish(Path(app.outdir)):
         logging.getLogger(__name__).warning(f"no page has {pattern!r} any more", type="pages")
 

@@ -40,7 +40,9 @@ def mathml(tex: str, *, display: bool = False) -> str:
     ValueError
         If the formula is none, or has a sign that the site's font has not.
     """
-    known = re.sub(r"(\\\\)\s*\[[\d.]+\s*(?:pt|ex|em)\]", r"\1", tex).replace("{split}", "{aligned}")
+    known = re.sub(r"(\\\\)\s*\[[\d.]+\s*(?:pt|ex|em)\]", r"\1", tex).replace(
+        "{split}", "{aligned}"
+    )
     known = known.replace("{smallmatrix}", "{matrix}")
     try:
         markup = CONVERTER.convert_with_local_state(known, displaystyle=display)

@@ -18,8 +18,10 @@ SCRIPT = re.compile(r"<script\b(?![^>]*json)([^>]*)>(.*?)</script>\n?", re.DOTAL
 PRELOAD = re.compile(r'<link rel="preload" as="script"[^>]*>\n?')
 THEME = "documentElement.dataset"  # the one script before the first paint
 # What nothing calls: the theme's drop-downs and hints, which are folds and titles here, its icons, and
-# Sphinx's own search.
-UNUSED = re.compile(r"bootstrap\.js|fontawesome\.js|searchtools|language_data|searchindex|pagename")
+# Sphinx's own search, with what a page tells it.
+UNUSED = re.compile(
+    r"bootstrap\.js|fontawesome\.js|searchtools|language_data|searchindex|DOCUMENTATION_OPTIONS\."
+)
 # Scripts of an extension for what only some books have.
 NEEDED_BY = {"design-tabs": "sd-tab-set", "togglebutton": "dropdown", "toggleHint": "dropdown"}
 STYLES, SCRIPTS = "_static/book.css", "_static/book.js"
@@ -27,19 +29,21 @@ STYLES, SCRIPTS = "_static/book.css", "_static/book.js"
 
 def bundled(pages: dict[Path, str], site: Path) -> dict[Path, str]:
     """Write the two files; return the pages with them."""
-    styles = _shared(pages, STYLE)
-    scripts = [key for key in _shared(pages, SCRIPT) if _is_needed(key, pages)]
+    styles, found = _shared(pages, STYLE), _shared(pages, SCRIPT)
+    scripts = [key for key in found if _is_needed(key, pages)]
     script = ";\n".join(_script(attributes, body, site) for attributes, body in scripts)
     (site / SCRIPTS).write_text(script, encoding="utf-8", newline="\n")
     sheet = "\n".join(_sheet(site / _local(name)) for name in styles)
     used = page_styles.used([*pages.values(), script, *_apart(site)])
     (site / STYLES).write_text(page_styles.kept(sheet, used), encoding="utf-8", newline="\n")
-    return {path: _with_both(text, styles, scripts) for path, text in pages.items()}
+    return {path: _with_both(text, styles, found) for path, text in pages.items()}
 
 
 def _shared(pages: dict[Path, str], tag: re.Pattern[str]) -> list[object]:
     """List what most pages load, in their order."""
-    found = {path: list(dict.fromkeys(_key(m) for m in tag.findall(t))) for path, t in pages.items()}
+    found = {
+        path: list(dict.fromkeys(_key(m) for m in tag.findall(t))) for path, t in pages.items()
+    }
     counts = Counter(key for keys in found.values() for key in keys)
     longest = max(found.values(), key=len)
     return [key for key in longest if counts[key] > len(pages) / 2 and not _is_apart(key)]
@@ -114,7 +118,11 @@ def _with_both(page: str, styles: list[object], scripts: list[object]) -> str:
             return tag[0]
         if key in scripts or UNUSED.search("".join(key)):
             return ""
-        return tag[0] if "defer" in tag[1] or not key[0] else tag[0].replace("<script", "<script defer")
+        return (
+            tag[0]
+            if "defer" in tag[1] or not key[0]
+            else tag[0].replace("<script", "<script defer")
+        )
 
     page = SCRIPT.sub(script, PRELOAD.sub("", page))
     first = STYLE.search(page).start()

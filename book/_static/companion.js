@@ -36,6 +36,18 @@
     pre.parentElement.append(button);
   });
 
+  // The search comes when it is asked for.
+  const load = (name, then) => {
+    const script = document.createElement("script");
+    script.src = `${document.documentElement.dataset.content_root ?? "./"}_static/${name}`;
+    script.onload = then;
+    document.head.append(script);
+  };
+  const find = () => load("search-index.js", () => load("search.js"));
+  const fields = document.querySelectorAll(".bd-search input");
+  if (document.querySelector("#search-results")) find();
+  else fields.forEach((e) => e.addEventListener("focus", find, { once: true }));
+
   // A menu closes when something else is chosen.
   addEventListener("click", ({ target }) =>
     every("details.page-downloads[open]", (menu) => {
