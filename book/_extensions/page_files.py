@@ -86,9 +86,6 @@ def _sheet(path: Path) -> str:
     """Read a style sheet with what it imports, and with addresses that hold beside `STYLES`."""
     text = path.read_text(encoding="utf-8")
     text = re.sub(r'@charset "[^"]*";', "", text)
-    text = re.sub(
-        r'@import (?:url\()?["\']?([\w./-]+)["\']?\)?;', lambda m: _sheet(path.parent / m[1]), text
-    )
     static = path
     while static.name != "_static":
         static = static.parent
@@ -96,12 +93,17 @@ def _sheet(path: Path) -> str:
 
     def moved(address: re.Match[str]) -> str:
         file = path.parent / address[1]
+        if file.suffix == ".css":
+            return address[0]
         if file.suffix == ".woff2" and file.is_file() and "fontawesome" not in address[1]:
             data = b64encode(file.read_bytes()).decode("ascii")
             return f"url(data:font/woff2;base64,{data})"
         return f"url({normpath(join(folder, address[1]))})"
 
-    return re.sub(r"""url\(["']?(?!data:|#)([\w./-]+)["']?\)""", moved, text)
+    text = re.sub(r"""url\(["']?(?!data:|#)([\w./-]+)["']?\)""", moved, text)
+    return re.sub(
+        r'@import (?:url\()?["\']?([\w./-]+)["\']?\)?;', lambda m: _sheet(path.parent / m[1]), text
+    )
 
 
 def _with_both(page: str, styles: list[object], scripts: list[object]) -> str:

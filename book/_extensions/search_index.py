@@ -34,15 +34,15 @@ UNREAD = (
 )
 
 # The signs that have a letter of their own.
+LETTERS = """
+    sqrt √ cdot · times × odot ⊙ oplus ⊕ circ ∘ pm ± sum Σ partial ∂ infty ∞ dots … ldots …
+    cdots … lVert ‖ rVert ‖ ell ℓ le ≤ leq ≤ ge ≥ geq ≥ ne ≠ neq ≠ approx ≈ in ∈ notin ∉ to →
+    mapsto ↦ rightarrow → leftarrow ← alpha α beta β gamma γ delta δ varepsilon ε theta θ
+    kappa κ lambda λ mu μ pi π rho ρ sigma σ phi φ varphi φ psi ψ omega ω Delta Δ Pi Π Sigma Σ
+    Phi Φ
+""".split()
 SIGNS = {
-    **{"sqrt": "√", "cdot": "·", "times": "×", "odot": "⊙", "oplus": "⊕", "circ": "∘", "pm": "±"},
-    **{"sum": "Σ", "partial": "∂", "infty": "∞", "dots": "…", "ldots": "…", "cdots": "…"},
-    **{"lVert": "‖", "rVert": "‖", "ell": "ℓ", "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥"},
-    **{"ne": "≠", "neq": "≠", "approx": "≈", "in": "∈", "notin": "∉", "to": "→", "mapsto": "↦"},
-    **{"rightarrow": "→", "leftarrow": "←", "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"},
-    **{"varepsilon": "ε", "theta": "θ", "kappa": "κ", "lambda": "λ", "mu": "μ", "pi": "π"},
-    **{"rho": "ρ", "sigma": "σ", "phi": "φ", "varphi": "φ", "psi": "ψ", "omega": "ω", "Delta": "Δ"},
-    **{"Pi": "Π", "Sigma": "Σ", "Phi": "Φ"},
+    **dict(zip(LETTERS[::2], LETTERS[1::2], strict=True)),
     **{name: name for name in ("max", "min", "log", "exp", "sin", "cos", "tanh")},
     **dict.fromkeys(("text", "operatorname", "mathbb", "mathcal", "mathsf"), ""),
 }
@@ -69,25 +69,33 @@ def text_of(node: nodes.Node) -> str:
 def entries(document: nodes.document) -> list[Entry]:
     """List what can be found on a page, the page itself first."""
     found: list[Entry] = []
-    _walk(document, found, None)
+    _walk(document, found, [])
     if found:
         found[0]["anchor"] = ""
     return [{**entry, "text": " ".join(entry["text"].split())} for entry in found]
 
 
-def _walk(node: nodes.Node, found: list[Entry], entry: Entry | None) -> None:
-    """Add what stands below a node to its entry, or to a new one."""
-    for kind, title, anchor in _begun(node):
-        entry = {"kind": kind, "title": " ".join(title.split()), "anchor": anchor, "text": ""}
-        found.append(entry)
+def _walk(node: nodes.Node, found: list[Entry], current: list[Entry]) -> None:
+    """Add what stands below a node to its entries, or to new ones: a term may have other names."""
+    begun = [
+        {"kind": kind, "title": " ".join(title.split()), "anchor": anchor, "text": ""}
+        for kind, title, anchor in _begun(node)
+    ]
+    found += begun
+    current = begun or current
     if isinstance(node, UNREAD):
         return
     if isinstance(node, nodes.TextElement) and not isinstance(node, addnodes.desc_signature):
-        if entry and not isinstance(node, nodes.term):
-            entry["text"] += f" {text_of(node)}"
+        for entry in [] if isinstance(node, nodes.term) else current:
+            entry["text"] += f" {_told(' '.join(text_of(node).split()))}"
         return
     for child in node.children:
-        _walk(child, found, entry)
+        _walk(child, found, current)
+
+
+def _told(text: str) -> str:
+    """Leave out what a chapter's opening says of what it needs."""
+    return text.partition(" You need ")[0] if text.startswith("You will ") else text
 
 
 def _begun(node: nodes.Node) -> Iterator[tuple[str, str, str]]:
@@ -98,7 +106,7 @@ def _begun(node: nodes.Node) -> Iterator[tuple[str, str, str]]:
         yield "code", node[0]["ids"][0], node[0]["ids"][0]
     elif isinstance(node, nodes.definition_list_item):
         terms = [term for term in node.findall(nodes.term) if term["ids"]]
-        yield from (("term", term.astext(), term["ids"][0]) for term in terms[:1])
+        yield from (("term", term.astext(), term["ids"][0]) for term in terms)
     elif isinstance(node, addnodes.index):
         marked = (e for e in node["entries"] if e[3] == "main" and not e[2].startswith("term-"))
         yield from (("term", value, anchor) for _, value, anchor, *_ in marked)
@@ -119,7 +127,7 @@ def _collect(
         "path": app.builder.get_target_uri(name),
         "number": ".".join(map(str, number)) if number else "",
         "rank": rank,
-        "entries": entries(app.env.get_doctree(name)),
+        "entries": entries(document),
     }
     app.env.search_pages[name] = page  # type: ignore[attr-defined]
 

