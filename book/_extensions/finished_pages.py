@@ -112,6 +112,8 @@ EDITS: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r'<meta name="viewport" content="width=device-width, initial-scale=1" ?/>\n?', ""),
     (r'<meta name="docsearch:\w+" content="[^"]*" ?/>\n?', ""),
     (r"<script>\s*// Activate the search field.*?</script>", ""),
+    (r'<button type="button" class="btn rounded-pill" id="pst-back-to-top">.*?</button>', ""),
+    (r'<div id="pst-scroll-pixel-helper"></div>', ""),
     # The contents once more, for a way of printing that this book does not use.
     (r'<div id="jb-print-docs-body".*?(?=<div id="searchbox">)', ""),
     # The cover's title is the book's.

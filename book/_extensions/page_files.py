@@ -17,10 +17,11 @@ STYLE = re.compile(r'<link(?=[^>]* rel="stylesheet")(?![^>]*media=)[^>]* href="(
 SCRIPT = re.compile(r"<script\b(?![^>]*json)([^>]*)>(.*?)</script>\n?", re.DOTALL)
 PRELOAD = re.compile(r'<link rel="preload" as="script"[^>]*>\n?')
 THEME = "documentElement.dataset"  # the one script before the first paint
-# What nothing calls: the theme's drop-downs and hints, which are folds and titles here, its icons, and
-# Sphinx's own search, with what a page tells it.
+# What nothing calls: the theme's drop-downs and hints, which are folds and titles here, its icons, its
+# buttons, which measure every box of a page (`navigation.js` has them), and Sphinx's own search.
 UNUSED = re.compile(
-    r"bootstrap\.js|fontawesome\.js|searchtools|language_data|searchindex|DOCUMENTATION_OPTIONS\."
+    r"bootstrap\.js|fontawesome\.js|-theme\.js|doctools|sphinx_highlight"
+    r"|searchtools|language_data|searchindex|documentation_options|DOCUMENTATION_OPTIONS\."
 )
 # Scripts of an extension for what only some books have.
 NEEDED_BY = {"design-tabs": "sd-tab-set", "togglebutton": "dropdown", "toggleHint": "dropdown"}

@@ -5,16 +5,18 @@
   // Code, a table or a formula wider than its line scrolls, so the keyboard has to reach it, at once,
   // and when it is unfolded too.
   const reach = new ResizeObserver((boxes) => {
-    const wide = boxes.map(({ target }) => {
-      const lean = target.matches("span.math") ? 4 : 0; // a slanted letter is nothing to scroll for
-      return target.scrollWidth > target.clientWidth + lean;
-    });
+    const wide = boxes.map(({ target, contentRect }) =>
+      target.matches("math")
+        ? contentRect.width > target.closest("p, li, dd, td, th, figcaption, div").clientWidth
+        : target.scrollWidth > target.clientWidth,
+    );
     boxes.forEach(({ target }, i) => {
-      if (wide[i]) target.tabIndex = 0;
-      else target.removeAttribute("tabindex");
+      const box = target.closest("span.math") ?? target;
+      if (wide[i]) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
     });
   });
-  every("pre, .pst-scrollable-table-container, div.formula, span.math", (e) => reach.observe(e));
+  every("pre, .pst-scrollable-table-container, div.formula, .bd-article span.math > math", (e) => reach.observe(e));
 
   // Code of some lines can be copied; so can what is typed into a terminal.
   const worthCopying = ".cell_input pre, div:is(.highlight-bash, .highlight-console, .highlight-shell) pre";
