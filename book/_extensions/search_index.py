@@ -94,8 +94,10 @@ def _walk(node: nodes.Node, found: list[Entry], current: list[Entry]) -> None:
 
 
 def _told(text: str) -> str:
-    """Leave out what a chapter's opening says of what it needs."""
-    return text.partition(" You need ")[0] if text.startswith("You will ") else text
+    """Leave out what a chapter needs, in its opening and in the contents."""
+    if text.startswith("You will "):
+        return text.partition(" You need ")[0]
+    return "" if text.startswith(("You need ", "Time: ")) else text
 
 
 def _begun(node: nodes.Node) -> Iterator[tuple[str, str, str]]:

@@ -7,7 +7,7 @@
   const reach = new ResizeObserver((boxes) => {
     const wide = boxes.map(({ target, contentRect }) =>
       target.matches("math")
-        ? contentRect.width > target.closest("p, li, dd, td, th, figcaption, div").clientWidth
+        ? contentRect.width > target.closest("p, li, dd, td, th, figcaption, div, section").clientWidth
         : target.scrollWidth > target.clientWidth,
     );
     boxes.forEach(({ target }, i) => {
@@ -17,6 +17,16 @@
     });
   });
   every("pre, .pst-scrollable-table-container, div.formula, .bd-article span.math > math", (e) => reach.observe(e));
+
+  // Sections that wait for a reader are laid out one by one, when the page is there.
+  const waiting = [...document.querySelectorAll(".bd-article > section > section")];
+  const layOut = () => {
+    const section = waiting.shift();
+    if (!section) return;
+    section.style.contentVisibility = "visible";
+    setTimeout(layOut, 30);
+  };
+  addEventListener("load", () => setTimeout(layOut, 100));
 
   // Code of some lines can be copied; so can what is typed into a terminal.
   const worthCopying = ".cell_input pre, div:is(.highlight-bash, .highlight-console, .highlight-shell) pre";

@@ -289,7 +289,7 @@
     if (question) {
       field.value = question;
       show(question);
-    } else field.focus();
+    }
   }
   document.querySelectorAll(".bd-search input").forEach(attend);
 })();
