@@ -232,6 +232,7 @@ NOT_COMPARED = frozenset(
         "load_trained_heads",
         "map_parameters",
         "move_parameters",
+        "published_model_path",
         "next_token_probabilities",  # on the host, whatever the logits are
         "parallel_map",
         "random_normal",

