@@ -31,8 +31,8 @@ Call = Callable[[], Any]
 class Ours:
     """The model as `companion` runs it, behind a context."""
 
-    def __init__(self, path: Path) -> None:
-        self.model = companion.CausalLanguageModel.from_pretrained(path, xp=np)
+    def __init__(self, model: companion.CausalLanguageModel) -> None:
+        self.model = model
 
     def prefill(self, ids: np.ndarray) -> Call:
         p = self.model.parameters
@@ -124,16 +124,17 @@ def compare(models: dict[str, Any], part: str, ids: np.ndarray, repeats: int) ->
 
 def run(path: Path, text: str, repeats: int) -> dict[str, Any]:
     """Measure prompts of both lengths, and one more token behind each."""
-    models: dict[str, Any] = {"companion": Ours(path)}
+    model = companion.CausalLanguageModel.from_pretrained(path, xp=np)
+    models: dict[str, Any] = {"companion": Ours(model)}
     if find_spec(PUBLISHED) is None:
         print(f"{PUBLISHED} is left out: it is not installed")
     else:
         models[PUBLISHED] = Published(path)
-    ids = np.asarray(models["companion"].model.tokenizer.encode(text), dtype=np.int64)
+    ids = np.asarray(model.tokenizer.encode(text), dtype=np.int64)
     result: dict[str, Any] = {
         "machine": measure.machine(DISTRIBUTIONS),
         "threads": "as many as each implementation chooses by itself",
-        "weight_bytes": 4 * companion.count_parameters(models["companion"].model.parameters),
+        "weight_bytes": 4 * companion.count_parameters(model.parameters),
     }
     for part in ("prefill", "decode"):
         for context in CONTEXTS:

@@ -82,7 +82,8 @@ def test_chance_repeats_with_its_seed():
 
 
 def test_a_penalty_counts_the_prompt_and_what_was_written():
-    ids = [5, 6, 7]
+    (plain,) = MODEL.complete([[5, 6, 7]], max_new_tokens=40)
+    ids = [*set(plain.token_ids), 5, 6, 7]  # what comes otherwise stands in the prompt
     (done,) = MODEL.complete([ids], max_new_tokens=40, repetition_penalty=5.0)
     for i, token in enumerate(done.token_ids):
         past = ids + list(done.token_ids[:i])

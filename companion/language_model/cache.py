@@ -112,13 +112,11 @@ class KeyValueCache:
         """
         if not 0 <= seen <= self.seen:
             raise ValueError(f"seen must be 0 to {self.seen}, as many as were read, got {seen}")
-        dropped, window = self.seen - self.length, self.window or 0
-        if seen == 0:
-            dropped = 0
-        elif dropped and seen < min(self.seen, dropped + window):
+        dropped = self.seen - self.length if seen else 0
+        if dropped and seen < self.seen:  # a full window holds just what the next row sees
             raise ValueError(
-                f"seen must be at least {min(self.seen, dropped + window)} or 0, since the window "
-                f"has dropped {dropped} tokens, got {seen}"
+                f"seen must be 0 or {self.seen}, since the window has dropped {dropped} tokens, "
+                f"got {seen}"
             )
         ids = self.token_ids
         self._ids = [ids[..., :seen]] if seen else []
