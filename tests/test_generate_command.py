@@ -1,6 +1,7 @@
 """``python -m companion generate``, as a new user calls it."""
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -99,7 +100,9 @@ def test_a_reader_may_interrupt_it(folder, capsys, monkeypatch):
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes end otherwise there")
 def test_a_program_that_reads_may_stop(folder):
     call = [sys.executable, "-m", "companion", "generate", "the", "--model", folder]
-    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as writing:
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(call, env=buffered, **pipes) as writing:
         writing.stdout.close()
         assert writing.stderr.read() == b""
     assert writing.returncode == 0
