@@ -225,6 +225,7 @@ NOT_COMPARED = frozenset(
         "array_namespace",
         "build_vocabulary",
         "count_parameters",
+        "glossary_entries",
         "language_model_tensors",
         "load_checkpoint",
         "load_language_model",

@@ -22,6 +22,7 @@ from companion.encoder import (
     token_states,
     unit_rows,
 )
+from companion.examples.glossary import glossary_entries
 from companion.examples.running_example import RunningExample, running_example
 from companion.examples.trained_heads import (
     TrainedHeads,
@@ -151,6 +152,7 @@ __all__ = [
     "feed_forward",
     "gated_feed_forward",
     "gelu",
+    "glossary_entries",
     "hardmax",
     "head_contributions",
     "language_model_tensors",

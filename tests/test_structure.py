@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
+# What every room stands on, what makes a transformer of it, and what puts a transformer to use.
 STEPS = ["packing", "positions", "projections", "scores", "softmax", "masks", "norms"]
 GROUND = ["array_types", "libraries", "arrays", "parameters"]
 MODEL = [*GROUND, *STEPS, "kernels", "attention", "heads", "feed_forward", "block"]

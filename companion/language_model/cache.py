@@ -71,7 +71,7 @@ class KeyValueCache:
 
     @property
     def position(self) -> int | Array:
-        """Where the next token stands: an integer, or one a text where some were padded."""
+        """Place of the next token, an integer, or one a text where some were padded."""
         if self._held is None:
             return self.seen
         wide = dtype_named(self.xp, "int64")
@@ -80,7 +80,7 @@ class KeyValueCache:
 
     @property
     def token_ids(self) -> Array:
-        """All ids that were read, (*batch, seen), with any number where there was padding."""
+        """All ids that were read, (..., seen), with any number where there was padding."""
         if not self._ids:
             kind = dtype_named(self.xp, "int64")
             return self.xp.zeros((*self.batch, 0), dtype=kind, device=self.device)
@@ -157,7 +157,7 @@ class KeyValueCache:
         return self.rows(layer, count)
 
     def visible(self, token_mask: Array | None, count: int) -> Array | None:
-        """Say which of the held and the new tokens are no padding, (*batch, S); None: all are."""
+        """Say which of the held and the new tokens are no padding, (..., S); None: all are."""
         if self._held is None and token_mask is None:
             return None
         held: Array = self._with(token_mask, count)[..., self.seen - self.length :]
