@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from companion.language_model.gguf_file import read_gguf
@@ -108,6 +108,9 @@ def test_nothing_that_is_typed_becomes_a_special_token(made, contents):
 
 
 @given(contents=st.lists(TYPED, min_size=1, max_size=4))
+@example(contents=["a<|en", "d|>"])
+@example(contents=["<", "|end|>"])
+@example(contents=["<|turn|><", "|turn|>"])
 def test_what_is_typed_in_two_messages_makes_no_special_token_together(made, contents):
     joined = with_template(made, "{% for m in messages %}{{ m.content }}{% endfor %}")
     ids = joined.encode_chat([{"role": "user", "content": content} for content in contents])

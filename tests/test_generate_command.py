@@ -1,5 +1,7 @@
 """``python -m companion generate``, as a new user calls it."""
 
+import io
+import os
 import re
 import subprocess
 import sys
@@ -71,17 +73,18 @@ def test_a_seed_draws_the_same_and_other_options_count(folder, capsys):
     assert written(*drawn, "4", "--top-p", "1e-9") == written()
 
 
-def test_each_piece_is_shown_when_it_is_there(folder, capsys, monkeypatch):
-    seen = []
+def test_each_piece_is_shown_when_it_is_there(folder, monkeypatch):
+    shown, seen = io.BytesIO(), []
 
     def pieces():
         for piece in ("a", "b"):
-            seen.append(capsys.readouterr().out)
+            seen.append(shown.getvalue())
             yield piece
 
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="utf-8"))
     monkeypatch.setattr(companion.CausalLanguageModel, "generate", lambda *_, **__: pieces())
     assert command.main(["generate", "the", "--model", folder]) == 0
-    assert seen == ["the", "a"]
+    assert seen == [b"the", b"thea"]
 
 
 def test_a_reader_may_interrupt_it(folder, capsys, monkeypatch):
@@ -97,7 +100,9 @@ def test_a_reader_may_interrupt_it(folder, capsys, monkeypatch):
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes end otherwise there")
 def test_a_program_that_reads_may_stop(folder):
     call = [sys.executable, "-m", "companion", "generate", "the", "--model", folder]
-    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as writing:
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(call, env=buffered, **pipes) as writing:
         writing.stdout.close()
         assert writing.stderr.read() == b""
     assert writing.returncode == 0

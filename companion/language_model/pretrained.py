@@ -2,7 +2,6 @@
 
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from typing import Literal
@@ -108,10 +107,8 @@ def load_language_model(
             f"path must be a .gguf file or a folder on this machine that holds a published model, "
             f"got {path}"
         )
-    with ExitStack() as stack:
-        opened = _open_folder(path, stack) if path.is_dir() else _open_gguf(path)
-        config, names, read, tokenizer = opened
-        tensors = stack.enter_context(_Tensors(names, read))
+    config, names, read, tokenizer = _open_folder(path) if path.is_dir() else _open_gguf(path)
+    with _Tensors(names, read) as tensors:
         parameters = LanguageModelParameters.from_tensors(
             config, tensors, xp=xp, dtype=dtype_named(xp, dtype)
         )
@@ -129,10 +126,10 @@ def _open_gguf(path: Path) -> Opened:
     return config, list(names), lambda n: gguf_tensor(file, config, n, names[n]), tokenizer
 
 
-def _open_folder(path: Path, stack: ExitStack) -> Opened:
+def _open_folder(path: Path) -> Opened:
     config = read_llama_config(path)
     tokenizer = read_llama_tokenizer(path, config.vocabulary_size)
-    folder = open_tensors(path, config, stack)
+    folder = open_tensors(path, config)
     names = list(language_model_tensors(config))
     return config, names, folder.read, tokenizer
 
