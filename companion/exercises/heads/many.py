@@ -14,6 +14,7 @@ from companion.arrays import array_module, to_numpy
 from companion.exercises.feedback import (
     Feedback,
     agrees,
+    check_nearly,
     floats,
     function,
     is_array,
@@ -101,9 +102,13 @@ def _check(
     found = floats(returned, right.shape, "a row for each token, as wide as w_o")
     if agrees(found, right, roundings=roundings):
         return
+    check_nearly(found, right)
     for said, mistaken in _mistakes(layer) if named else ():
         if mistaken.shape == found.shape and agrees(np.nan_to_num(found), mistaken):
             raise Feedback(said)
+    again = floats(_run(many, layer), right.shape, "as before")
+    if np.isfinite(found).all() and not agrees(again, found):
+        raise Feedback("Twice the same x, and two outputs: something in your layer is random.")
     raise Feedback(trouble or _what_is_seen(many, layer))
 
 

@@ -84,7 +84,8 @@ def _wrong_masks(
         return np.tri(t, s, offset + shift, dtype=bool)
 
     yield (
-        "Your mask hides the diagonal: no token attends to itself, and the first to nobody.",
+        "Your mask hides the diagonal: no token attends to itself"
+        f"{'' if offset else ', and the first to nobody'}.",
         attend(past(-1)),
     )
     yield "Every token sees the next one: your mask begins one place too late.", attend(past(1))
@@ -107,7 +108,8 @@ def _wrong_masks(
 def _wrong_scales(
     products: np.ndarray, sizes: Sizes, attend: Callable[[np.ndarray], np.ndarray]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    n, d, d_k, d_v = sizes[1:]
+    _, d, d_k, d_v = sizes[1:]
+    t, s = products.shape[-2:]
     for said, scale in (
         ("Your scores are not scaled: how many terms has each product?", 1.0),
         ("You divide by d_k, and not by its root.", 1 / d_k),
@@ -116,10 +118,15 @@ def _wrong_scales(
             "You divide by √d, with the width of x: how many terms has a product of q and k?",
             d**-0.5,
         ),
-        ("You divide by √N: what counts is how wide a key is, not how many there are.", n**-0.5),
+        (
+            f"You divide by √{'N' if t == s else 'S'}: what counts is how wide a key is, not how "
+            "many there are.",
+            s**-0.5,
+        ),
+        ("You divide by √T: what counts is how wide a query is, not how many there are.", t**-0.5),
         ("You divide by √d_v: it is queries and keys that are multiplied, not values.", d_v**-0.5),
         (
-            f"You divide by √{FIRST}, which was right until d_k was {SECOND}: ask the keys.",
+            f"You divide by √{FIRST}, which was right until d_k was {d_k}: ask the keys.",
             FIRST**-0.5,
         ),
     ):
