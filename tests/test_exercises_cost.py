@@ -113,7 +113,10 @@ ATTEMPTS = {
             (bytes_of("queries", lambda m, n, p, _: m * n + n * p + m * p), "those are numbers"),
             (bytes_of("keys", lambda *shape: 2 * count(*shape)[1]), "not eight"),
             (bytes_of("keys", lambda *shape: count(*shape)[1] // 2), "not two"),
-            (bytes_of("values", lambda m, n, p, _: 4 * (m * n + n * p)), "the result is written, too"),
+            (
+                bytes_of("values", lambda m, n, p, _: 4 * (m * n + n * p)),
+                "the result is written, too",
+            ),
             (bytes_of("values", lambda m, _, p, __: 4 * m * p), "two matrices are read for it"),
             (bytes_of("output", lambda m, n, p, _: 4 * (m * n + m * p)), "is missing"),
             (bytes_of("output", lambda m, n, p, _: 4 * (n * p + m * p)), "is missing"),
