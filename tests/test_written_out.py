@@ -25,8 +25,11 @@ PATHS = sorted(path for path in ROOT.glob("notebooks/*.ipynb") if path.stem != "
 TAG = "written-out"
 LONGEST = 10  # lines of code in a function
 GROUND = {"xp": companion.array_module("numpy"), "math": math}
-# What a page calls of the library that no page writes out.
-LENT: dict[str, dict[str, Any]] = {"10_cost": {"Cost": companion.cost.Cost}}
+# What a page calls of the library that no page writes out, or not whole.
+LENT: dict[str, dict[str, Any]] = {
+    "09_encoder": {"multi_head_attention": companion.multi_head_attention},  # with its masks
+    "10_cost": {"Cost": companion.cost.Cost},
+}
 RNG = np.random.default_rng(0)
 
 
