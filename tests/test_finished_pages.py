@@ -144,7 +144,6 @@ def test_many_files_become_two_and_much_data_waits(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     head = (
-        '<link rel="stylesheet" href="../_static/companion.css" media="print">'
         '<link rel="stylesheet" href="../_static/a.css?v=1"><script src="../_static/a.js"></script>'
         '<script src="../_static/doctools.js"></script><script>var b = 2;</script>'
     )

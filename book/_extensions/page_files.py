@@ -130,7 +130,7 @@ def _data_apart(page: str, site: Path) -> tuple[str, list[str]]:
 
 def _with_both(page: str, data: list[str], styles: list[object], scripts: list[object]) -> str:
     """Let a page load the two, and what is its own alone once it is there."""
-    root = re.search(r'href="([^"]*)_static/companion\.css', page)[1]
+    root = STYLE.search(page)[1].partition("_static/")[0]
     links = (
         f'<link rel="stylesheet" href="{root}{STYLES}" />\n'
         f'<script defer src="{root}{SCRIPTS}"></script>\n'
