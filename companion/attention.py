@@ -234,6 +234,7 @@ def _is_tiled(
     if return_weights:
         return False
     scores = math.prod(shape)
+    # Few rows share little of what a tile saves; on a GPU tiles pay once scores outgrow a block.
     if array_api_compat.is_numpy_namespace(xp):
         return scores >= (LARGE if shape[-2] >= FEW else LARGE_FEW)
     return array_api_compat.is_cupy_namespace(xp) and scores > SCORES

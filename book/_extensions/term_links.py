@@ -126,7 +126,7 @@ def _link(app: Sphinx, document: nodes.document) -> None:
     if f"{name}.md" == GLOSSARY:
         entries = next(document.findall(addnodes.glossary))
         entries.parent.insert(entries.parent.index(entries), letters(document))
-    if not contents_page.is_chapter(name):
+    if not contents_page.has_opening(name):
         return
     path = Path(app.srcdir, GLOSSARY)
     app.env.note_dependency(str(path))
@@ -134,8 +134,9 @@ def _link(app: Sphinx, document: nodes.document) -> None:
     found = link_bold(document, list(entries))
     home = at_home(entries, "\n".join(contents_page.markdown(Path(app.srcdir), name)))
     link_plain(document, [term for term in home if term not in found])
-    opening = next(p for p in document.findall(nodes.paragraph))
-    opening.parent.insert(opening.parent.index(opening) + 1, _legend())
+    if contents_page.is_chapter(name):
+        opening = next(p for p in document.findall(nodes.paragraph))
+        opening.parent.insert(opening.parent.index(opening) + 1, _legend())
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

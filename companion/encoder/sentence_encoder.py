@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from companion.arrays import Array, Namespace, array_namespace
+from companion.encoder.ablation import Ingredient, check_ingredient, states_without
 from companion.encoder.checkpoint import (
     EncoderParameters,
     load_checkpoint,
@@ -23,6 +24,7 @@ from companion.extras import import_extra
 from companion.heads import multi_head_attention
 from companion.kernels.threads import parallel_map, thread_count
 from companion.libraries import dtype_named
+from companion.packing import check_text
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -160,6 +162,40 @@ class SentenceEncoder:
     def _scale(self, pooled: Array) -> Array:
         return unit_rows(pooled) if self.parameters.config.normalize else pooled
 
+    def encode_without(self, ingredient: Ingredient, texts: Sequence[str]) -> Array:
+        """Turn each text into a vector, one ingredient of the encoder left out.
+
+        It says how much this encoder relies on it, and not what one would do that was trained
+        without it. All texts go through the blocks in one batch.
+
+        Parameters
+        ----------
+        ingredient : {"scale", "positions", "residuals", "norms", "biases", "w_o"}
+            Scores without the factor 1/√d_k; rows without positions; what the parts make in place
+            of what they add; norms that multiply by their weight and add their bias, and bring
+            nothing to one size; attention without its biases; the identity in place of W^O.
+        texts : sequence of str
+            At least one.
+
+        Returns
+        -------
+        array, shape (len(texts), d)
+
+        Raises
+        ------
+        TypeError
+            If `texts` is one string or holds something else than strings.
+        ValueError
+            If there is no such ingredient or no text, or a text is not valid Unicode.
+        """
+        check_ingredient(ingredient)
+        _check_texts(texts)
+        if len(texts) == 0:
+            raise ValueError("texts must hold at least one text, got none")
+        ids = [self.token_ids(text) for text in texts]
+        states, token_mask = states_without(ingredient, ids, self.parameters)
+        return self._scale(self._pool(states, token_mask))
+
     def tokens(self, text: str) -> list[str]:
         """Return the N tokens of a text, ``[CLS]`` and ``[SEP]`` among them.
 
@@ -227,7 +263,7 @@ class SentenceEncoder:
         return self.tokens(text), xp.stack(weights)
 
     def _encoding(self, text: str) -> "Encoding":
-        _check_text(text, "text")
+        check_text(text, "text")
         return self.tokenizer.encode(self.parameters.config.prompt + text)
 
 
@@ -245,16 +281,7 @@ def _check_texts(texts: object) -> None:
     if not isinstance(texts, Sequence):
         raise TypeError(f"texts must be a sequence of strings, got {type(texts).__name__}")
     for i, text in enumerate(texts):
-        _check_text(text, f"texts[{i}]")
-
-
-def _check_text(text: object, name: str) -> None:
-    if not isinstance(text, str):
-        raise TypeError(f"{name} must be a string, got {type(text).__name__}")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{name} must be valid Unicode, got {error.reason}: {text!r}") from None
+        check_text(text, f"texts[{i}]")
 
 
 def _checked_batch_size(size: object) -> int:

@@ -1,7 +1,8 @@
 """The book's drawings: one look, made from the data on the page, each with its alt text.
 
 `kit` holds the few kinds of drawing the book knows; every chapter has a room beside it that
-puts them to use. matplotlib is imported when something is drawn, not before.
+puts them to use. A drawing imports the kit and whatever computes what it shows, never an exercise
+or a pitfall. matplotlib is imported when something is drawn, not before.
 """
 
 from companion.figures.kit.batches import batch

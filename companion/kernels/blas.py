@@ -1,10 +1,15 @@
 """Every BLAS library of the process at one thread, while calls of ours run their own."""
 
+import functools
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 from threadpoolctl import ThreadpoolController
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _lock = threading.RLock()
 _found: tuple[int, list[Any]] = (-1, [])  # modules when it was looked, and what was there
@@ -13,37 +18,59 @@ _writing = False  # while this module sets a limit itself
 _originals: dict[Any, tuple[Any, Any]] = {}  # of a controller: how it reads and writes
 
 
+def one_at_a_time(function: Callable[P, R]) -> Callable[P, R]:
+    """Let one thread at a time into functions that are marked so; they may call each other.
+
+    A ``with`` would not do: from Python 3.14 on an interrupt can come between taking its lock and
+    entering it, and the lock is then never given back.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        lock = _lock
+        try:
+            lock.acquire()
+            return function(*args, **kwargs)
+        finally:
+            try:  # noqa: SIM105  # the `with` that it would have is the one that will not do
+                lock.release()
+            except RuntimeError:  # interrupted before it was taken
+                pass
+
+    return call
+
+
+@one_at_a_time
 def libraries() -> list[Any]:
     """Return the controllers of the BLAS libraries that are loaded.
 
     Looking takes milliseconds, so it is done again only when Python has loaded a module since.
     """
     global _found
-    with _lock:
-        if _found[0] != len(sys.modules):
-            controllers = ThreadpoolController().select(user_api="blas").lib_controllers
-            for library in controllers:
-                _teach(type(library))
-            _found = (len(sys.modules), controllers)
-        return _found[1]
+    if _found[0] != len(sys.modules):
+        controllers = ThreadpoolController().select(user_api="blas").lib_controllers
+        for library in controllers:
+            _teach(type(library))
+        _found = (len(sys.modules), controllers)
+    return _found[1]
 
 
+@one_at_a_time
 def hold() -> None:
     """Set every BLAS library to one thread, and note what it had."""
-    with _lock:
-        for library in libraries():
-            read, _ = _originals[type(library)]
-            _noted.setdefault(library.filepath, read(library))
-            _write(library, 1)
+    for library in libraries():
+        read, _ = _originals[type(library)]
+        _noted.setdefault(library.filepath, read(library))
+        _write(library, 1)
 
 
+@one_at_a_time
 def release() -> None:
     """Give every BLAS library the threads that were noted of it, or asked for meanwhile."""
-    with _lock:
-        for library in libraries():
-            if library.filepath in _noted:
-                _write(library, _noted[library.filepath])
-                del _noted[library.filepath]
+    for library in libraries():
+        if library.filepath in _noted:
+            _write(library, _noted[library.filepath])
+            del _noted[library.filepath]
 
 
 def start_afresh() -> None:
@@ -82,16 +109,16 @@ def _teach(controller: Any) -> None:
         return
     read, write = controller.get_num_threads, controller.set_num_threads
 
+    @one_at_a_time
     def get_num_threads(self: Any) -> Any:
-        with _lock:
-            return _noted[self.filepath] if self.filepath in _noted else read(self)
+        return _noted[self.filepath] if self.filepath in _noted else read(self)
 
+    @one_at_a_time
     def set_num_threads(self: Any, num_threads: int) -> Any:
-        with _lock:
-            if self.filepath in _noted and not _writing:
-                _noted[self.filepath] = num_threads
-                return None
-            return write(self, num_threads)
+        if self.filepath in _noted and not _writing:
+            _noted[self.filepath] = num_threads
+            return None
+        return write(self, num_threads)
 
     controller.get_num_threads, controller.set_num_threads = get_num_threads, set_num_threads
     _originals[controller] = (read, write)

@@ -166,22 +166,21 @@ class _Budget:
     """The workers of all calls that run now."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
         self.granted: dict[Any, int] = {}  # to each call
 
+    @blas.one_at_a_time
     def begin(self, call: Any, wanted: int) -> int:
         """Give as many of the wanted workers as are not busy, and one in any case."""
-        with self.lock:
-            self.granted[call] = granted = max(1, wanted - sum(self.granted.values()))
-            blas.hold()
-            return granted
+        self.granted[call] = granted = max(1, wanted - sum(self.granted.values()))
+        blas.hold()
+        return granted
 
+    @blas.one_at_a_time
     def end(self, call: Any) -> None:
         """Take a call's workers back, and give BLAS its threads back with the last."""
-        with self.lock:
-            self.granted.pop(call, None)
-            if not self.granted:
-                blas.release()
+        self.granted.pop(call, None)
+        if not self.granted:
+            blas.release()
 
 
 def _default_threads() -> int:
