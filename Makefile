@@ -49,7 +49,7 @@ pdf: book $(READY) ## print the whole book into one PDF in _build (needs a Chrom
 	$(RUN) book/pdf.py
 
 serve: book ## build the book and serve it at http://localhost:8000
-	$(RUN) -m http.server 8000 --bind localhost --directory _build/html
+	$(RUN) book/serve.py
 
 lab: $(READY_LAB) ## open the chapters in JupyterLab, with OPTIONS if there are any
 	$(VENV)/bin/jupyter lab $(OPTIONS) notebooks

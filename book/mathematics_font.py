@@ -1,9 +1,9 @@
-"""Make the font of the formulas: of Latin Modern Math, the letters and signs that a book like this needs.
+"""Make the font of the formulas: the letters and signs of Latin Modern Math that a book needs.
 
     python book/mathematics_font.py latinmodern-math.otf
 
-Needs fonttools and brotli. A formula with a sign that is not in `SIGNS` is an error of the build; add
-it here then, and make the font again.
+Needs fonttools and brotli. A formula with a sign that is not in `SIGNS` is an error of the build;
+add it here then, and make the font again.
 """
 
 import sys

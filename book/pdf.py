@@ -47,7 +47,8 @@ WRONG = """async () => {
     return [
       ...every("img").filter((e) => !drawn(e)).map((e) => `not drawn: ${e.src}`),
       ...every(".math:not(:has(math)), merror").map((e) => `not drawn: ${e.textContent}`),
-      ...every("article :is(pre, table, img, svg, math)").filter(cut).map((e) => `cut: ${e.outerHTML}`),
+      ...every("article :is(pre, table, img, svg, math)")
+        .filter(cut).map((e) => `cut: ${e.outerHTML}`),
     ];
 }"""
 FILL_IN = """(numbers) => {

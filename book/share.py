@@ -2,7 +2,8 @@
 
     python book/share.py
 
-Needs a Chromium, as `book/pdf.py` does. What it writes is stored: make it again when the drawing changes.
+Needs a Chromium, as `book/pdf.py` does. What it writes is stored: make it again when the drawing
+changes.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """The last hand on every page, so that no script has to mend it in the reader's browser.
 
-The theme's markup for keyboards and screen readers, the ends of lines, the sizes of images, icons as
-drawings; then one style sheet and one script in place of many. An edit that no page needs any more, as
-after an update of the theme, is a warning.
+The theme's markup for keyboards and screen readers, the ends of lines, the sizes of images, icons
+as drawings; then one style sheet and one script in place of many. An edit that no page needs any
+more, as after an update of the theme, is a warning.
 """
 
 import re
@@ -24,7 +24,8 @@ THEME = """<script>
       try {
         mode = localStorage.getItem("mode") ?? mode;
       } catch {} // nothing may be kept here
-      const dark = mode === "auto" ? matchMedia("(prefers-color-scheme: dark)").matches : mode === "dark";
+      const system = matchMedia("(prefers-color-scheme: dark)").matches;
+      const dark = mode === "auto" ? system : mode === "dark";
       Object.assign(document.documentElement.dataset, { mode, theme: dark ? "dark" : "light" });
     }
   </script>"""
@@ -66,7 +67,7 @@ def _code(code: re.Match[str]) -> str:
 
 
 def _signature(signature: re.Match[str]) -> str:
-    """Write the lines of a long signature as what they are, and let it break at a module or bracket."""
+    """Write a signature's lines as what they are, and let it break at a module or bracket."""
     text = signature[0]
     for old, new in (
         ("<dl>", "<div>"),
@@ -76,7 +77,8 @@ def _signature(signature: re.Match[str]) -> str:
     ):
         text = text.replace(old, new)
     return re.sub(
-        r'(<span class="sig-prename[^"]*"><span class="pre">[^<]*</span>|<span class="sig-paren">[()])',
+        r'(<span class="sig-prename[^"]*"><span class="pre">[^<]*</span>'
+        r'|<span class="sig-paren">[()])',
         r"\1<wbr>",
         text,
     )

@@ -1,7 +1,7 @@
 """Set the mathematics when the book is built: LaTeX becomes MathML, which browsers draw themselves.
 
-So no page loads a script for it, a screen reader reads the formulas as such, and paper gets letters.
-The font is the site's own, since only some systems have one for mathematics.
+So no page loads a script for it, a screen reader reads the formulas as such, and paper gets
+letters. The font is the site's own, since only some systems have one for mathematics.
 """
 
 import re
@@ -20,8 +20,8 @@ INVISIBLE = "\N{FUNCTION APPLICATION}\N{INVISIBLE SEPARATOR}\N{VARIATION SELECTO
 INNER = re.compile(r"\\begin\{(\w+\*?)\}.*?\\end\{\1\}", re.DOTALL)
 CONVERTER = LatexToMathML(fancy_error=False)
 
-# What the converter leaves to the browsers, and they do each in their own way: a bracket that no word
-# says is one, and a sign of an operation that begins a line, as the second of a sum does.
+# What the converter leaves to the browsers, and they do each in their own way: on which side of
+# things a bracket stands, and that a sign which begins a line goes on with a sum.
 SPACING = (
     (re.compile(r"<mo((?: [^>]*)?)>([(\[{])</mo>"), r'<mo\1 form="prefix">\2</mo>'),
     (re.compile(r"<mo((?: [^>]*)?)>([)\]}])</mo>"), r'<mo\1 form="postfix">\2</mo>'),
@@ -32,8 +32,8 @@ SPACING = (
 def mathml(tex: str, *, display: bool = False) -> str:
     r"""Set a formula of LaTeX.
 
-    What the converter does not know is written for it as what it does: the gap in ``\\[4pt]`` is left to
-    the style sheet, and a ``smallmatrix`` is a matrix in the size of an index.
+    What the converter does not know is written for it as what it does: the gap in ``\\[4pt]`` is
+    left to the browser, and a ``smallmatrix`` is a matrix in the size of an index.
 
     Raises
     ------

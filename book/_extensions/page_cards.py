@@ -21,7 +21,7 @@ PICTURE = "_static/share.png"
 PICTURE_TAGS = """<meta property="og:image" content="{image}" />
 <meta property="og:image:width" content="1200" />
 <meta property="og:image:height" content="630" />
-<meta property="og:image:alt" content="The weights with which each token of a sentence attends to each" />
+<meta property="og:image:alt" content="How each token of a sentence attends to each" />
 <meta name="twitter:card" content="summary_large_image" />
 """
 

@@ -1,10 +1,12 @@
-"""One style sheet and one script for all pages, with what some page uses, in place of many with all.
+"""One style sheet and one script for all pages, of what some page uses, in place of many of all.
 
-A script is run once the page is there, in the old order; none holds up what is to be seen. What only one
-page loads stays apart. The font of the formulas is in the style sheet: so nothing moves when it comes, and
-it comes from a folder too, where some browsers let no page load a font from the folder beside its own.
+A script is run once the page is there, in the old order; none holds up what is to be seen. What
+only one page loads stays apart. The font of the formulas is in the style sheet: so nothing moves
+when it comes, and it comes from a folder too, where some browsers let no page load a font from the
+folder beside its own.
 """
 
+import json
 import re
 from base64 import b64encode
 from collections import Counter
@@ -15,10 +17,13 @@ from book._extensions import page_styles
 
 STYLE = re.compile(r'<link(?=[^>]* rel="stylesheet")(?![^>]*media=)[^>]* href="([^"]*)"[^>]*>\n?')
 SCRIPT = re.compile(r"<script\b(?![^>]*json)([^>]*)>(.*?)</script>\n?", re.DOTALL)
+DATA = re.compile(r'<script type="application/json" id="([\w-]+)">(.*?)</script>', re.DOTALL)
+MUCH = 50_000  # characters
 PRELOAD = re.compile(r'<link rel="preload" as="script"[^>]*>\n?')
 THEME = "documentElement.dataset"  # the one script before the first paint
-# What nothing calls: the theme's drop-downs and hints, which are folds and titles here, its icons, its
-# buttons, which measure every box of a page (`navigation.js` has them), and Sphinx's own search.
+# What nothing calls: the theme's drop-downs and hints, which are folds and titles here, its icons,
+# its buttons, whose script measures every box of a page (`navigation.js` has them), and Sphinx's
+# own search.
 UNUSED = re.compile(
     r"bootstrap\.js|fontawesome\.js|-theme\.js|doctools|sphinx_highlight"
     r"|searchtools|language_data|searchindex|documentation_options|DOCUMENTATION_OPTIONS\."
@@ -37,7 +42,8 @@ def bundled(pages: dict[Path, str], site: Path) -> dict[Path, str]:
     sheet = "\n".join(_sheet(site / _local(name)) for name in styles)
     used = page_styles.used([*pages.values(), script, *_apart(site)])
     (site / STYLES).write_text(page_styles.kept(sheet, used), encoding="utf-8", newline="\n")
-    return {path: _with_both(text, styles, found) for path, text in pages.items()}
+    apart = {path: _data_apart(text, site) for path, text in pages.items()}
+    return {path: _with_both(text, data, styles, found) for path, (text, data) in apart.items()}
 
 
 def _shared(pages: dict[Path, str], tag: re.Pattern[str]) -> list[object]:
@@ -107,13 +113,29 @@ def _sheet(path: Path) -> str:
     )
 
 
-def _with_both(page: str, styles: list[object], scripts: list[object]) -> str:
+def _data_apart(page: str, site: Path) -> tuple[str, list[str]]:
+    """Move much data out of a page, which so is there before it, into a script that fills it in."""
+    names = []
+
+    def moved(data: re.Match[str]) -> str:
+        if len(data[2]) < MUCH:
+            return data[0]
+        names.append(f"_static/{data[1]}.js")
+        filling = f'document.getElementById("{data[1]}").textContent = {json.dumps(data[2])};\n'
+        (site / names[-1]).write_text(filling, encoding="utf-8", newline="\n")
+        return f'<script type="application/json" id="{data[1]}"></script>'
+
+    return DATA.sub(moved, page), names
+
+
+def _with_both(page: str, data: list[str], styles: list[object], scripts: list[object]) -> str:
     """Let a page load the two, and what is its own alone once it is there."""
-    root = re.search(r'href="([^"]*)_static/companion\.css', page)[1]
+    root = STYLE.search(page)[1].partition("_static/")[0]
     links = (
         f'<link rel="stylesheet" href="{root}{STYLES}" />\n'
         f'<script defer src="{root}{SCRIPTS}"></script>\n'
     )
+    links += "".join(f'<script defer src="{root}{name}"></script>\n' for name in data)
 
     def script(tag: re.Match[str]) -> str:
         key = _key(tag.groups())

@@ -1,6 +1,7 @@
-"""The theme's icons as drawings in the page, of which it has a dozen, in place of fonts of hundreds.
+"""The theme's icons as drawings in the page, a dozen of them, in place of fonts of hundreds.
 
-The paths are those of Font Awesome Free (https://fontawesome.com, CC BY 4.0), from the theme's own script.
+The outlines are those of Font Awesome Free (https://fontawesome.com, CC BY 4.0), from the theme's
+own script.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Which rules of a style sheet some page uses: a theme brings those for whatever a page may hold."""
+"""Which rules of a style sheet some page uses: a theme brings those for all it might hold."""
 
 import re
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,8 @@
 """What the search knows: every section, statement, term and function, with its text.
 
-The text is what a reader reads: formulas in letters, no code, no numbers of figures. It is a script, since
-a page that was opened as a file may not fetch anything else. `_static/search.js` reads it.
+The text is what a reader reads: formulas in letters, no code, no numbers of figures. It is a
+script, since a page that was opened as a file may not fetch anything else. `_static/search.js`
+reads it.
 """
 
 import json
@@ -34,15 +35,20 @@ UNREAD = (
 )
 
 # The signs that have a letter of their own.
-LETTERS = """
-    sqrt √ cdot · times × odot ⊙ oplus ⊕ circ ∘ pm ± sum Σ partial ∂ infty ∞ dots … ldots …
-    cdots … lVert ‖ rVert ‖ ell ℓ le ≤ leq ≤ ge ≥ geq ≥ ne ≠ neq ≠ approx ≈ in ∈ notin ∉ to →
-    mapsto ↦ rightarrow → leftarrow ← alpha α beta β gamma γ delta δ varepsilon ε theta θ
-    kappa κ lambda λ mu μ pi π rho ρ sigma σ phi φ varphi φ psi ψ omega ω Delta Δ Pi Π Sigma Σ
-    Phi Φ
-""".split()
+# fmt: off
+LETTERS = {
+    "sqrt": "√", "cdot": "·", "times": "×", "odot": "⊙", "oplus": "⊕", "circ": "∘", "pm": "±",
+    "sum": "Σ", "partial": "∂", "infty": "∞", "dots": "…", "ldots": "…", "cdots": "…",
+    "lVert": "‖", "rVert": "‖", "ell": "ℓ", "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥",
+    "ne": "≠", "neq": "≠", "approx": "≈", "in": "∈", "notin": "∉", "to": "→", "mapsto": "↦",
+    "rightarrow": "→", "leftarrow": "←", "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ",
+    "varepsilon": "ε", "theta": "θ", "kappa": "κ", "lambda": "λ", "mu": "μ", "pi": "π",
+    "rho": "ρ", "sigma": "σ", "phi": "φ", "varphi": "φ", "psi": "ψ", "omega": "ω", "Delta": "Δ",
+    "Pi": "Π", "Sigma": "Σ", "Phi": "Φ",
+}
+# fmt: on
 SIGNS = {
-    **dict(zip(LETTERS[::2], LETTERS[1::2], strict=True)),
+    **LETTERS,
     **{name: name for name in ("max", "min", "log", "exp", "sin", "cos", "tanh")},
     **dict.fromkeys(("text", "operatorname", "mathbb", "mathcal", "mathsf"), ""),
 }
@@ -118,7 +124,11 @@ def _begun(node: nodes.Node) -> Iterator[tuple[str, str, str]]:
 
 
 def _collect(
-    app: Sphinx, name: str, _template: str, context: dict[str, Any], document: nodes.document | None
+    app: Sphinx,
+    name: str,
+    _template: str,
+    _context: dict[str, Any],
+    document: nodes.document | None,
 ) -> None:
     """Keep the entries of a page until all are written."""
     if document is None or app.builder.name != "html":

@@ -1,7 +1,7 @@
 """Leave among the site's static files only those that a page, or a file that it loads, names.
 
-Themes and extensions bring translations, source maps, fonts in old formats and what the pages have in
-one file already, megabytes that no browser ever asks for. A licence stays with what it licenses.
+Themes and extensions bring translations, source maps, fonts in old formats and what the pages have
+in one file already, megabytes that no browser ever asks for. A licence stays with what it licenses.
 """
 
 import re

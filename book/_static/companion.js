@@ -7,7 +7,7 @@
   const reach = new ResizeObserver((boxes) => {
     const wide = boxes.map(({ target, contentRect }) =>
       target.matches("math")
-        ? contentRect.width > target.closest("p, li, dd, td, th, figcaption, div, section").clientWidth
+        ? contentRect.width > target.closest("p, li, dd, td, th, figcaption, div, section")?.clientWidth
         : target.scrollWidth > target.clientWidth,
     );
     boxes.forEach(({ target }, i) => {
@@ -32,7 +32,7 @@
   const worthCopying = ".cell_input pre, div:is(.highlight-bash, .highlight-console, .highlight-shell) pre";
   every(worthCopying, (pre) => {
     const text = pre.textContent.replace(/^\$ /gm, "").trimEnd();
-    if (pre.closest(".cell_input") && text.split("\n").length < 4) return;
+    if (pre.closest(".cell_input") && text.split("\n").length < 6) return;
     const button = Object.assign(document.createElement("button"), { type: "button", className: "copy" });
     const say = (words) => {
       button.textContent = words;

@@ -243,6 +243,7 @@
     set("role", "combobox");
     set("aria-autocomplete", "list");
     set("aria-controls", list.id);
+    set("aria-expanded", false);
     let chosen = -1;
     const choose = (at) => {
       chosen = at;

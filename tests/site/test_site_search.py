@@ -1,4 +1,4 @@
-"""The search: the page that must come first, by rules that know no page, and what is quoted of it."""
+"""The search: the page that must come first, by rules that know none, and what it quotes."""
 
 import re
 from pathlib import Path
@@ -50,7 +50,8 @@ FIRST = {
 
 READY = "window.bookSearch"
 SEARCH = """questions => questions.map(question => bookSearch.search(question).slice(0, 5).map(
-    ({ page, entry }) => [page.path.replace(".html", "") + (entry.anchor && "#" + entry.anchor), entry.title]
+    ({ page: { path }, entry: { anchor, title } }) =>
+        [path.replace(".html", "") + (anchor && "#" + anchor), title]
 ))"""
 
 # A book of a few pages, to try the rules on.
