@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -93,7 +94,278 @@ def maxima(query, key, mask):
     return (query @ key.T + mask).max(axis=1)
 
 
+def factors(m, score):
+    top = max(m, score)
+    return top, math.exp(m - top), math.exp(score - top)
+
+
+def stepped(m, t, u, score, value):
+    if score == -math.inf:
+        return m, t, u
+    top, shrink, power = factors(m, score)
+    return top, shrink * t + power, shrink * u + power * value
+
+
+def stepped_in_place(m, t, u, score, value):
+    """Work in the row that came, with branches instead of factors of 1, and hand over a list."""
+    if score > m:
+        shrink = np.exp(m - score)
+        u *= shrink
+        u += value
+        return [np.float32(score), np.asarray([shrink * t + 1]), list(u)]
+    value *= np.exp(score - m) if score > -np.inf else 0
+    u += value
+    return [m, t + (np.exp(score - m) if score > -np.inf else 0), u]
+
+
+def stepped_by_logs(m, t, u, score, value):
+    """Go by way of the logarithm of the total."""
+    with np.errstate(divide="ignore"):
+        log = np.logaddexp(m + np.log(t), score)
+    top = np.maximum(m, score)
+    if log == -np.inf:
+        return iter([m, t, u])
+    return iter([top, np.exp(log - top), np.exp(m - top) * u + np.exp(score - top) * value])
+
+
+def step(new):
+    """Make a step of a function of what is met and of the factors, for keys that are not hidden."""
+
+    def attempt(m, t, u, score, value):
+        top, shrink, power = factors(m, score)
+        return new(SimpleNamespace(m=m, t=t, u=u, s=score, v=value, top=top, a=shrink, p=power))
+
+    return attempt
+
+
+def below(x):
+    return math.exp(x.s - x.m)
+
+
+def bare(x):
+    return math.exp(x.s)
+
+
+def with_hidden(m, t, u, score, value):
+    return (m, t, u) if score == m == -math.inf else stepped(m, t, u, score, value)
+
+
+def bare_sums(m, t, u, score, value):
+    """Keep the sums below no maximum, and divide by it when they are handed over."""
+    old, new = np.exp(m), np.exp(score)
+    total, weighted = old * t + new, old * u + new * value
+    top = max(m, score)
+    return top, total / np.exp(top), weighted / np.exp(top)
+
+
+def from_zero(m, t, u, score, value):
+    m = max(m, -1000.0)
+    return stepped(m, t, u, score, value)
+
+
+def each_block(query, key, value, size):
+    """Yield scores and values, block by block."""
+    for start in range(0, len(key), size):
+        keys = slice(start, start + size)
+        yield query @ key[keys].T / math.sqrt(key.shape[1]), value[keys]
+
+
+def tile(query, key, value, size, *, of_t=True, of_u=True, start=-np.inf, axis=1, turn=1):
+    m, t, u = start, 0.0, 0.0
+    for scores, values in each_block(query, key, value, size):
+        top = np.maximum(m, scores.max(axis=axis, keepdims=True))
+        powers, shrink = np.exp(scores - top), np.exp(turn * (m - top))
+        if np.all(np.isinf(m)):
+            shrink = 0.0
+        t = (shrink if of_t else 1.0) * t + powers.sum(axis=1, keepdims=True)
+        u = (shrink if of_u else 1.0) * u + powers @ values
+        m = top
+    return u / t
+
+
+def altered(**change):
+    return lambda *given: tile(*given, **change)
+
+
+def averaged(*given):
+    return np.mean([s @ v for s, v in weighed(*given)], axis=0)
+
+
+def weighed(*given):
+    """List the weights within each block, and its values."""
+    powers = [(np.exp(s - s.max(axis=1, keepdims=True)), v) for s, v in each_block(*given)]
+    return [(p / p.sum(axis=1, keepdims=True), v) for p, v in powers]
+
+
+def last_block(query, key, value, size):
+    begin = (len(key) - 1) // size * size
+    return tile(query, key[begin:], value[begin:], size)
+
+
+def whole_blocks(query, key, value, size):
+    end = len(key) // size * size
+    return tile(query, key[:end], value[:end], size)
+
+
+def unscaled_below(scale):
+    """Make a tile with another scale than 1/√d_k, of the sizes that it is given."""
+
+    def attempt(query, key, value, size):
+        d_k = key.shape[1]
+        return tile(query * (scale(d_k, value.shape[1], size) * math.sqrt(d_k)), key, value, size)
+
+    return attempt
+
+
+def without_maximum(*given):
+    parts = [(np.exp(scores), values) for scores, values in each_block(*given)]
+    return sum(p @ v for p, v in parts) / sum(p.sum(axis=1, keepdims=True) for p, _ in parts)
+
+
+def weighed_at_once(query, key, value, _):
+    scores = query @ key.T / math.sqrt(key.shape[1])
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True) @ value
+
+
+def turned(query, key, value, size):
+    return tile(query[:, ::-1], key, value, size)
+
+
+def merged_from_a_list(query, key, value, size):
+    """Keep all states and merge them from the last to the first, in float32, row by row."""
+    states = []
+    for scores, values in each_block(query, key, value, size):
+        m = scores.max(axis=1)
+        powers = np.exp(scores - m[:, None])
+        states.append((m, powers.sum(axis=1), powers @ values))
+    m, t, u = states.pop()
+    while states:
+        other, t_2, u_2 = states.pop()
+        top = np.maximum(m, other)
+        a, b = np.exp(m - top), np.exp(other - top)
+        m, t, u = top, a * t + b * t_2, a[:, None] * u + b[:, None] * u_2
+    return (u / t[:, None]).astype(np.float32)
+
+
+def tile_in_place(q, k, v, n):
+    q /= k.shape[1] ** 0.5
+    out, log = np.zeros((len(q), v.shape[1])), np.full((len(q), 1), -np.inf)
+    while len(k):
+        s = q @ k[:n].T
+        new = np.logaddexp(log, np.logaddexp.reduce(s, axis=1, keepdims=True))
+        out = np.exp(log - new) * out + np.exp(s - new) @ v[:n]
+        log, k, v = new, k[n:], v[n:]
+    return [list(row) for row in out]
+
+
 ATTEMPTS = {
+    exercises.check_online_step: Attempts(
+        wrong=[
+            (step(lambda x: (x.top, x.t + x.p, x.u + x.p * x.v)), "Your sums are not shrunk"),
+            (step(lambda x: (x.top, x.a * x.t + x.p, x.u + x.p * x.v)), "Your t shrinks and your"),
+            (step(lambda x: (x.top, x.t + x.p, x.a * x.u + x.p * x.v)), "Your u shrinks and your"),
+            (step(lambda x: (x.top, x.t / x.a + x.p, x.u / x.a + x.p * x.v)), "Your sums grow"),
+            (
+                step(lambda x: (x.top, x.a * x.t + below(x), x.a * x.u + below(x) * x.v)),
+                "power is taken below the old maximum",
+            ),
+            (
+                step(lambda x: (x.top, x.a * x.t + bare(x), x.a * x.u + bare(x) * x.v)),
+                "Nothing is taken away from the new score",
+            ),
+            (
+                step(lambda x: (x.m, x.t + below(x), x.u + below(x) * x.v)),
+                "Your m stays what it was",
+            ),
+            (
+                step(lambda x: (x.s, x.t / below(x) + 1, x.u / below(x) + x.v)),
+                "Your m is the latest score",
+            ),
+            (step(lambda x: (x.top, x.a * x.t, x.a * x.u)), "The new key is missing"),
+            (step(lambda x: (x.top, x.a * x.t + x.p, x.a * x.u + x.v)), "without its weight"),
+            (step(lambda x: (x.top, x.a * x.t + 1, x.a * x.u + x.p * x.v)), "counts the new key"),
+            (
+                lambda *met: (*stepped(*met)[:2], stepped(*met)[2] / stepped(*met)[1]),
+                "You divide u by t already",
+            ),
+            (
+                step(lambda x: (x.top, x.a * x.t + x.p, x.a * x.u + x.p * x.v)),
+                "Where the first key is hidden",
+            ),
+            (bare_sums, "scores around 2000 do not"),
+            (from_zero, "scores around −2000 do not"),
+            (
+                lambda *met: stepped(*met) if met[3] > -math.inf else (met[3], 0.0, 0 * met[2]),
+                "changes what you remember of the others",
+            ),
+            (
+                step(lambda x: (min(x.m, x.s), x.a * x.t + x.p, x.a * x.u + x.p * x.v)),
+                "your m is not right",
+            ),
+            (
+                lambda m, t, u, s, v: stepped(m, t, u, s, v) if s < m else (s, 1.0, v),
+                "Where a larger score comes than all before, your t is not right",
+            ),
+            (
+                lambda m, t, u, s, v: stepped(m, t, u, s, v) if s > m else (m, t, u),
+                "Where a smaller score comes than all before, your t is not right",
+            ),
+            (
+                lambda m, t, u, s, v: stepped(m, t, u, s, v) if m > -9e9 else (s, t, u),
+                "Later keys come out right, the first one does not",
+            ),
+        ],
+        odd=[stepped_in_place, stepped_by_logs, with_hidden],
+        other=[
+            (None, "Not attempted yet: write online_step"),
+            (lambda *_: ..., "Not attempted yet: your function returns nothing"),
+            (lambda *_: 3, "A list of 3 is asked for, and this is int: return m, t and u"),
+            (lambda *met: (*met[:2], met[2][:2]), "The shape should be (3,), u"),
+            (lambda *met: (met[2], *met[1:3]), "m should be one number"),
+            (lambda *met: ("m", *met[1:3]), "Real numbers are asked for"),
+            (lambda *met: met[7], "stops for m = 1.2 and score = 2.5 with IndexError"),
+            (stepped, "Right"),
+        ],
+    ),
+    exercises.check_tile: Attempts(
+        wrong=[
+            (averaged, "You average the blocks' outputs"),
+            (lambda *a: sum(s @ v for s, v in weighed(*a)), "You add up the blocks' outputs"),
+            (altered(of_t=False, of_u=False), "You merge without rescaling"),
+            (altered(of_t=False), "The sum of the powers is not shrunk"),
+            (altered(of_u=False), "The sum of the values is not shrunk"),
+            (altered(turn=-1), "Your sums grow where they should shrink"),
+            (last_block, "what the last block alone"),
+            (lambda q, k, v, n: tile(q, k[:n], v[:n], n), "what the first block alone"),
+            (whole_blocks, "The last block, which is shorter"),
+            (unscaled_below(lambda *_: 1.0), "Your scores are not scaled"),
+            (unscaled_below(lambda d_k, *_: 1 / d_k), "You divide by d_k, and not by its root"),
+            (unscaled_below(lambda _, d_v, __: d_v**-0.5), "You divide by √d_v"),
+            (unscaled_below(lambda *a: a[2] ** -0.5), "the root of the block's size"),
+            (without_maximum, "scores around 2000 do not: is the largest so far"),
+            (altered(start=0.0), "with which maximum do you begin"),
+            (altered(axis=None), "each query has a maximum of its own"),
+            (weighed_at_once, "you hold more than all scores at once"),
+            (turned, "Not even one block of all keys comes out right"),
+            (
+                lambda *a: tile(*a) + 0.1 * (a[3] < len(a[1])),
+                "With all keys in one block it is right",
+            ),
+            (lambda *a: tile(*a) * (a[3] > 1), "but for blocks of a single key"),
+            (lambda q, k, v, n: tile(q, k, v, n) * (n <= len(k)), "A block of all keys and more"),
+            (lambda *a: tile(*a) / 0, "not finite"),
+        ],
+        odd=[merged_from_a_list, tile_in_place, lambda *a: tile(*(x + 0 for x in a))],
+        other=[
+            (None, "Not attempted yet: write tile"),
+            (lambda *_: ..., "Not attempted yet: your function returns nothing"),
+            (lambda *a: (tile(*a), None), "returns several things"),
+            (lambda *a: a[0] @ a[1][: a[3]].T, "The shape should be (4, 2), a row for each query"),
+            (lambda *a: a[0] @ a[1], "stops for 4 queries and 7 keys in blocks of 3 with"),
+            (tile, "Right"),
+        ],
+    ),
     exercises.check_merged_output: Attempts(
         wrong=[
             ((2 / 3, 4 / 3), "different maxima"),

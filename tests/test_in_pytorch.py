@@ -144,7 +144,12 @@ TABLE: dict[str, dict[str, Snippet]] = {
         ),
     },
     "arrays": {},
-    "kernels": {},
+    "kernels": {
+        "merge": Snippet(
+            {"query": normal(2, 3, 5, 4), "key": normal(2, 3, 6, 4), "value": normal(2, 3, 6, 7)},
+            lambda **given: companion.online_attention(**given, block_size=3),
+        ),
+    },
 }
 SNIPPETS = {f"{room}_{what}": s for room, shown in TABLE.items() for what, s in shown.items()}
 EVERY = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

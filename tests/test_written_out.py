@@ -89,6 +89,11 @@ def encoder_of(width: int) -> list[companion.BlockParameters]:
     return [companion.map_parameters(lambda w: w + 0.3 * normal(*w.shape), b) for b in drawn]
 
 
+def state_of(queries: int, keys: int, d_v: int, level: float = 0) -> companion.SoftmaxState:
+    """Return the state of some keys, with scores around a level."""
+    return companion.softmax_state(level + normal(queries, keys), normal(keys, d_v))
+
+
 # By notebook and function.
 TABLE: dict[str, dict[str, Written]] = {
     "tour": {},
@@ -278,7 +283,32 @@ TABLE: dict[str, dict[str, Written]] = {
         ),
     },
     "11_cupy": {},
-    "12_tiled": {},
+    "12_tiled": {
+        "softmax_state": Written(
+            companion.softmax_state,
+            [
+                call(normal(4, 7), normal(7, 3)),
+                call(100 * normal(2, 3, 5), normal(2, 5, 1)),
+                call(normal(6, 1, dtype=np.float32), normal(1, 2, dtype=np.float32)),
+            ],
+        ),
+        "merge_states": Written(
+            companion.merge_states,
+            [
+                call(state_of(4, 7, 3), state_of(4, 2, 3)),
+                call(state_of(3, 1, 2, level=2000), state_of(3, 5, 2, level=-2000)),
+                call(state_of(3, 5, 2), companion.empty_state(state_of(3, 1, 2))),
+            ],
+        ),
+        "online_attention": Written(
+            companion.online_attention,
+            [
+                call(normal(4, 3), normal(7, 3), normal(7, 2), block_size=3),
+                call(normal(2, 5), normal(6, 5), normal(6, 4)),
+                call(*(30 * normal(5, 4) for _ in range(3)), block_size=1),
+            ],
+        ),
+    },
 }
 CHAPTERS = sorted(set(TABLE) - {"tour"})
 BORROWERS = CHAPTERS[3:]  # the fourth and all after it may use what earlier chapters wrote out
@@ -375,6 +405,8 @@ def shapes(call: Call) -> tuple[Any, ...]:
 def size(x: Any) -> Any:
     if isinstance(x, int):
         return x
+    if isinstance(x, tuple):
+        return tuple(size(part) for part in x)
     return getattr(x, "shape", None) or getattr(x, "__len__", lambda: 0)()
 
 

@@ -1,4 +1,4 @@
-"""Checkers for the exercises of the chapter on tiles and the online softmax."""
+"""Checkers of the answers that are numbers, a merge of logarithms, or a bound."""
 
 import math
 from collections.abc import Callable
