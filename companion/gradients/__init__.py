@@ -1,0 +1,27 @@
+"""Every forward's way back, derived by hand: gradients in the order of the chapters.
+
+A backward function is called as its forward with ``_backward`` behind the name. It takes the
+gradient with respect to what the forward returned, then exactly what the forward took, and returns
+the gradients with respect to that, each with the shape and the dtype of what it belongs to.
+"""
+
+from companion.gradients.attention import AttentionRecord, attention_backward, attention_record
+from companion.gradients.projections import embed_backward, project_backward
+from companion.gradients.softmax import (
+    scaled_scores_backward,
+    soft_cap_backward,
+    softmax_backward,
+    weighted_values_backward,
+)
+
+__all__ = [
+    "AttentionRecord",
+    "attention_backward",
+    "attention_record",
+    "embed_backward",
+    "project_backward",
+    "scaled_scores_backward",
+    "soft_cap_backward",
+    "softmax_backward",
+    "weighted_values_backward",
+]
