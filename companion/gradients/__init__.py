@@ -6,6 +6,16 @@ the gradients with respect to that, each with the shape and the dtype of what it
 """
 
 from companion.gradients.attention import AttentionRecord, attention_backward, attention_record
+from companion.gradients.block import transformer_block_backward, transformer_stack_backward
+from companion.gradients.feed_forward import (
+    feed_forward_backward,
+    gated_feed_forward_backward,
+    gelu_backward,
+    relu_backward,
+    silu_backward,
+)
+from companion.gradients.heads import multi_head_attention_backward
+from companion.gradients.norms import layer_norm_backward, rms_norm_backward
 from companion.gradients.projections import embed_backward, project_backward
 from companion.gradients.softmax import (
     scaled_scores_backward,
@@ -19,9 +29,19 @@ __all__ = [
     "attention_backward",
     "attention_record",
     "embed_backward",
+    "feed_forward_backward",
+    "gated_feed_forward_backward",
+    "gelu_backward",
+    "layer_norm_backward",
+    "multi_head_attention_backward",
     "project_backward",
+    "relu_backward",
+    "rms_norm_backward",
     "scaled_scores_backward",
+    "silu_backward",
     "soft_cap_backward",
     "softmax_backward",
+    "transformer_block_backward",
+    "transformer_stack_backward",
     "weighted_values_backward",
 ]

@@ -93,8 +93,7 @@ def unchecked_attention_record(
             largest, total = largest[0], total[0]
         return AttentionRecord(output, largest, total)
     parts = [
-        _row_sums(xp, query[..., as_slice(rows), :], key, call, rows)
-        for rows in _blocks(xp, call)
+        _row_sums(xp, query[..., as_slice(rows), :], key, call, rows) for rows in _blocks(xp, call)
     ]
     largest, total = (xp.concat(column, axis=-2) for column in zip(*parts, strict=True))
     return AttentionRecord(output, largest, total)

@@ -139,9 +139,7 @@ def softmax_backward(d_weights: Array, scores: Array, *, axis: int = -1) -> Arra
     return unchecked_softmax_backward(xp, d_weights, scores, axis)
 
 
-def unchecked_softmax_backward(
-    xp: Namespace, d_weights: Array, scores: Array, axis: int
-) -> Array:
+def unchecked_softmax_backward(xp: Namespace, d_weights: Array, scores: Array, axis: int) -> Array:
     """Do what :func:`softmax_backward` does, without its checks."""
     weights = unchecked_softmax(xp, widen(xp, scores), axis)
     return cast(xp, from_weights(xp, widen(xp, d_weights), weights, axis), scores.dtype)
@@ -153,9 +151,7 @@ def from_weights(xp: Namespace, d_weights: Array, weights: Array, axis: int = -1
     return weights * (d_weights - shared)
 
 
-def weighted_values_backward(
-    d_output: Array, weights: Array, value: Array
-) -> tuple[Array, Array]:
+def weighted_values_backward(d_output: Array, weights: Array, value: Array) -> tuple[Array, Array]:
     r"""Go back through :func:`companion.weighted_values`.
 
     With :math:`O = PV`: :math:`dP = dO\,V^{\mathsf T}` and :math:`dV = P^{\mathsf T} dO`.

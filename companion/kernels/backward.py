@@ -122,7 +122,10 @@ def gradients(given: Given, d_output: Any, shared: Any, sums: Any, threads: int 
     step = max(1, math.ceil(length / KEYS / parts)) * KEYS
     spans = [range(start, min(start + step, length)) for start in range(0, length, step)]
     d_query = np.zeros((len(spans), *given.query.shape), given.query.dtype)
-    d_key, d_value = np.zeros(given.key.shape, given.key.dtype), np.zeros(given.value.shape, given.key.dtype)
+    d_key, d_value = (
+        np.zeros(given.key.shape, given.key.dtype),
+        np.zeros(given.value.shape, given.key.dtype),
+    )
 
     def add(job: tuple[tuple[int, ...], int, int]) -> None:
         index, shared_head, part = job
