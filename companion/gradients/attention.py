@@ -186,17 +186,16 @@ def unchecked_attention_backward(
     """Do what :func:`attention_backward` does, without its checks."""
     if _on_cores(xp, query, key, value, call):
         return _tiled(d_output, query, key, value, call, saved)
-    arrays = [widen(xp, array) for array in (d_output, query, key, value)]
-    d_wide, wide = arrays[0], arrays[1]
-    d_queries, d_key, d_value = [], xp.zeros_like(arrays[2]), xp.zeros_like(arrays[3])
+    d_wide, rows_of_query = widen(xp, d_output), widen(xp, query)
+    key_in, value_in = widen(xp, key), widen(xp, value)
+    d_queries, d_key, d_value = [], xp.zeros_like(key_in), xp.zeros_like(value_in)
     for rows in _blocks(xp, call):
         span = as_slice(rows)
         record = None
         if saved is not None:
             record = AttentionRecord(*(widen(xp, array)[..., span, :] for array in saved))
-        parts = _textbook(
-            xp, d_wide[..., span, :], wide[..., span, :], *arrays[2:], call, rows, record
-        )
+        some = d_wide[..., span, :], rows_of_query[..., span, :]
+        parts = _textbook(xp, *some, key_in, value_in, call, rows, record)
         d_queries.append(parts[0])
         d_key, d_value = d_key + parts[1], d_value + parts[2]
     d_query = d_queries[0] if len(d_queries) == 1 else xp.concat(d_queries, axis=-2)
@@ -241,13 +240,11 @@ def _tiled(
         d_wide, shared = d_wide[None], shared[None]
         sums = np.reshape(sums, shared.shape)
     made = backward.gradients(given, d_wide, shared, sums, call.threads)
-    shapes = [array.shape for array in (query, key, value)]
-    if query.ndim == 2:
-        made = [part[0] for part in made]
-    return tuple(
-        summed_to(NUMPY, part, shape).astype(query.dtype, copy=False)
-        for part, shape in zip(made, shapes, strict=True)
+    d_query, d_key, d_value = (
+        cast(NUMPY, summed_to(NUMPY, part[0] if query.ndim == 2 else part, like.shape), like.dtype)
+        for part, like in zip(made, (query, key, value), strict=True)
     )
+    return d_query, d_key, d_value
 
 
 def _blocks(xp: Namespace, call: Call) -> list[range]:

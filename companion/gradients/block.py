@@ -87,7 +87,7 @@ def transformer_block_backward(
     d_x, d_parameters, d_context = unchecked_transformer_block_backward(
         xp, d_output, x, p, norm, activation, eps, context, call
     )
-    return (d_x, d_parameters) if context is None else (d_x, d_parameters, d_context)
+    return (d_x, d_parameters) if d_context is None else (d_x, d_parameters, d_context)
 
 
 def unchecked_transformer_block_backward(
@@ -102,36 +102,41 @@ def unchecked_transformer_block_backward(
     call: Call,
 ) -> tuple[Array, BlockParameters, Array | None]:
     """Do what :func:`transformer_block_backward` does, without its checks."""
-    p, network = parameters, parameters.feed_forward
+    p = parameters
 
     def normed(rows: Array, n: NormParameters) -> Array:
         return unchecked_layer_norm(xp, rows, n.weight, n.bias, eps)
 
     def norm_back(d_rows: Array, rows: Array, n: NormParameters) -> tuple[Array, NormParameters]:
-        d_rows, *d_weights = unchecked_layer_norm_backward(xp, d_rows, rows, n.weight, n.bias, eps)
-        return d_rows, NormParameters(*d_weights)
+        d_rows, d_weight, d_bias = unchecked_layer_norm_backward(
+            xp, d_rows, rows, n.weight, n.bias, eps
+        )
+        return d_rows, NormParameters(d_weight, d_bias)
 
-    entering = x if norm == "post" else normed(x, p.norm_1)
-    attended, record = attend_and_keep(xp, entering, p.attention, context, call)
-    middle = x + attended
-    fed = normed(middle, p.norm_1 if norm == "post" else p.norm_2)
-    d_sum, d_norm_2 = d_output, None
-    if norm == "post":
-        left = fed + feed_rows(xp, fed, network, activation)
-        d_sum, d_norm_2 = norm_back(d_output, left, p.norm_2)
-    d_fed, d_network = _feed_backward(xp, d_sum, fed, network, activation)
-    if norm == "post":
-        d_middle, d_norm_1 = norm_back(d_sum + d_fed, middle, p.norm_1)
+    if norm == "pre":
+        entering = normed(x, p.norm_1)
+        attended, record = attend_and_keep(xp, entering, p.attention, context, call)
+        middle = x + attended
+        fed = normed(middle, p.norm_2)
+        d_fed, d_network = _feed_backward(xp, d_output, fed, p.feed_forward, activation)
+        d_rows, d_norm_2 = norm_back(d_fed, middle, p.norm_2)
+        d_middle = d_output + d_rows
     else:
-        d_fed, d_norm_2 = norm_back(d_fed, middle, p.norm_2)
-        d_middle = d_sum + d_fed
-    d_entering, d_attention, *d_context = unchecked_multi_head_attention_backward(
+        entering = x
+        attended, record = attend_and_keep(xp, entering, p.attention, context, call)
+        middle = x + attended
+        fed = normed(middle, p.norm_1)
+        left = fed + feed_rows(xp, fed, p.feed_forward, activation)
+        d_left, d_norm_2 = norm_back(d_output, left, p.norm_2)
+        d_fed, d_network = _feed_backward(xp, d_left, fed, p.feed_forward, activation)
+        d_middle, d_norm_1 = norm_back(d_left + d_fed, middle, p.norm_1)
+    d_entering, d_attention, d_context = unchecked_multi_head_attention_backward(
         xp, d_middle, entering, p.attention, context, call, record
     )
     if norm == "pre":
         d_entering, d_norm_1 = norm_back(d_entering, x, p.norm_1)
     d_parameters = BlockParameters(d_attention, d_norm_1, d_network, d_norm_2)
-    return d_middle + d_entering, d_parameters, d_context[0] if d_context else None
+    return d_middle + d_entering, d_parameters, d_context
 
 
 def _feed_backward(
@@ -193,10 +198,10 @@ def transformer_stack_backward(
         entering.append(transformer_block(entering[-1], p, norm=norm, eps=eps, **options))
     d_final_norm = None
     if final_norm is not None:
-        d_output, *d_weights = layer_norm_backward(
+        d_output, d_weight, d_bias = layer_norm_backward(
             d_output, entering[-1], final_norm.weight, final_norm.bias, eps=eps
         )
-        d_final_norm = NormParameters(*d_weights)
+        d_final_norm = NormParameters(d_weight, d_bias)
     d_blocks: list[BlockParameters] = []
     for p, rows in zip(reversed(blocks), reversed(entering[:-1]), strict=True):
         d_output, d_block, *_ = transformer_block_backward(

@@ -70,9 +70,10 @@ def multi_head_attention_backward(
     xp = array_namespace(d_output=d_output, x=x, context=context, w_q=parameters.w_q)
     call = check_backward(xp, d_output, x, parameters, context, options)
     _, record = attend_and_keep(xp, x, parameters, context, call)
-    return unchecked_multi_head_attention_backward(
+    d_x, d_parameters, d_context = unchecked_multi_head_attention_backward(
         xp, d_output, x, parameters, context, call, record
     )
+    return (d_x, d_parameters) if d_context is None else (d_x, d_parameters, d_context)
 
 
 def check_backward(
@@ -114,7 +115,7 @@ def unchecked_multi_head_attention_backward(
     context: Array | None,
     call: Call,
     record: HeadsRecord,
-) -> Any:
+) -> tuple[Array, AttentionParameters, Array | None]:
     """Do what :func:`multi_head_attention_backward` does, without its checks."""
     p, source = parameters, x if context is None else context
     merged = unchecked_merge_heads(xp, record.attention.output)
@@ -122,14 +123,14 @@ def unchecked_multi_head_attention_backward(
     d_mixed = unchecked_split_heads(xp, d_merged, p.heads)
     kept = record.query, record.key, record.value
     d_heads = unchecked_attention_backward(xp, d_mixed, *kept, call, record.attention)
-    d_rows, d_weights, d_biases = [], [], []
-    weights = ((x, p.w_q, p.b_q), (source, p.w_k, p.b_k), (source, p.w_v, p.b_v))
-    for d_head, (rows, weight, bias) in zip(d_heads, weights, strict=True):
+    d_rows: list[Array] = []
+    d_weights: dict[str, Any] = {"w_o": d_w_o, "b_o": d_b_o}
+    weights = (("q", x, p.w_q, p.b_q), ("k", source, p.w_k, p.b_k), ("v", source, p.w_v, p.b_v))
+    for d_head, (name, rows, weight, bias) in zip(d_heads, weights, strict=True):
         found = unchecked_project_backward(xp, d_head, rows[..., None, :, :], weight, bias)
         d_rows.append(summed_to(xp, widen(xp, found[0])[..., 0, :, :], rows.shape))
-        d_weights.append(found[1])
-        d_biases.append(found[2])
-    d_parameters = AttentionParameters(*d_weights, d_w_o, *d_biases, d_b_o)
+        d_weights |= {f"w_{name}": found[1], f"b_{name}": found[2]}
+    d_parameters = AttentionParameters(**d_weights)
     if context is None:
-        return d_rows[0] + d_rows[1] + d_rows[2], d_parameters
+        return d_rows[0] + d_rows[1] + d_rows[2], d_parameters, None
     return d_rows[0], d_parameters, d_rows[1] + d_rows[2]

@@ -12,7 +12,7 @@ from companion.arrays import (
 )
 from companion.gradients.sums import check_gradient, summed_to
 from companion.scores import check_rows, check_scale, check_softcap
-from companion.softmax import check_axis, unchecked_softmax
+from companion.softmax import check_axis, check_mixture, unchecked_softmax
 
 __all__ = [
     "scaled_scores_backward",
