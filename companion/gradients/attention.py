@@ -234,12 +234,12 @@ def _tiled(
     dtype = given.query.dtype
     d_wide, output = (np.asarray(array, dtype) for array in (d_output, output))
     shared = np.sum(d_wide * output, axis=-1, keepdims=True)
-    with np.errstate(divide="ignore"):
-        sums = np.asarray(largest + np.log(total), dtype)
+    largest, total = (np.asarray(array, dtype) for array in (largest, total))
     if query.ndim == 2:
-        d_wide, shared = d_wide[None], shared[None]
-        sums = np.reshape(sums, shared.shape)
-    made = backward.gradients(given, d_wide, shared, sums, call.threads)
+        d_wide, shared, largest, total = (
+            np.reshape(array, (1, *array.shape[-2:])) for array in (d_wide, shared, largest, total)
+        )
+    made = backward.gradients(given, d_wide, shared, largest, total, call.threads)
     d_query, d_key, d_value = (
         cast(NUMPY, summed_to(NUMPY, part[0] if query.ndim == 2 else part, like.shape), like.dtype)
         for part, like in zip(made, (query, key, value), strict=True)

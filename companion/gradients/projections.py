@@ -127,7 +127,7 @@ def unchecked_embed_backward(xp: Namespace, d_output: Array, ids: Array, table: 
     step = max(1, SCATTER // count)
     numbers = xp.arange(table.shape[0], dtype=ids.dtype, device=array_api_compat.device(ids))
     parts = [
-        cast(xp, numbers[start : start + step, None] == ids, rows.dtype) @ rows
+        cast(xp, numbers[start : min(start + step, table.shape[0]), None] == ids, rows.dtype) @ rows
         for start in range(0, table.shape[0], step)
     ]
     return cast(xp, xp.concat(parts, axis=0), table.dtype)

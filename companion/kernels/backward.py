@@ -34,6 +34,15 @@ class Given(NamedTuple):
     softcap: float | None
 
 
+class Rows(NamedTuple):
+    """What is known of each row of a head before the way back: (T, d_v), and (T, 1) thrice."""
+
+    d_output: Any
+    shared: Any
+    largest: Any
+    total: Any
+
+
 class Tile(NamedTuple):
     """Some rows and keys of one head, and which of them see which; None where all see all."""
 
@@ -86,33 +95,33 @@ def row_sums(given: Given, threads: int | None) -> tuple[Any, Any]:
 
 def _fill_row_sums(one: Given, largest: Any, total: Any) -> None:
     base = exponential.fastest(one.query.dtype)
-    query, key = one.query * _factor(one, base), np.ascontiguousarray(one.key.T)
+    query, key = one.query * _factor(one), np.ascontiguousarray(one.key.T)
     room = np.empty(ROWS * KEYS, query.dtype)
     largest[:], total[:] = -np.inf, 0
     for tile in _tiles(one, range(len(query)), range(len(one.key))):
         so_far, sums = largest[tile.rows], total[tile.rows]
         scores = _room(room, tile)
         np.matmul(query[tile.rows], key[:, tile.keys], out=scores)
-        _bend(one, base, tile, scores)
+        _bend(one, tile, scores)
         if tile.visible is not None:
             scores[~tile.visible] = -np.inf
         top = np.maximum(so_far, scores.max(axis=-1, keepdims=True))
         finite = np.where(top == -np.inf, 0, top)
-        scores -= finite
-        _exponentiate(base, scores)
+        _exponentiate(base, scores, finite)
         if tile.visible is not None:
             scores[~tile.visible] = 0
-        sums *= base.power(so_far - finite)
+        sums *= np.exp(so_far - finite)
         sums += scores.sum(axis=-1, keepdims=True)
         so_far[:] = top
-    largest /= one.query.dtype.type(base.factor)
 
 
-def gradients(given: Given, d_output: Any, shared: Any, sums: Any, threads: int | None) -> Any:
+def gradients(
+    given: Given, d_output: Any, shared: Any, largest: Any, total: Any, threads: int | None
+) -> Any:
     """Return the gradients of query, key and value, each with the batch of all.
 
     `shared` (*batch, H, T, 1) is what the scores of a row have in common, the product of its output
-    and the output's gradient, and `sums` the logarithm of the row's sum of exponentials.
+    and the output's gradient; `largest` and `total` are what `row_sums` returns.
     """
     *batch, heads, _, _ = given.query.shape
     kv_heads, length = given.key.shape[-3:-1]
@@ -132,9 +141,9 @@ def gradients(given: Given, d_output: Any, shared: Any, sums: Any, threads: int 
         sums_of_keys = d_key[index][shared_head], d_value[index][shared_head]
         for head in range(shared_head * group, (shared_head + 1) * group):
             one = _head(given, index, head, shared_head)
-            rows = (d_output[index][head], shared[index][head], sums[index][head])
+            rows = Rows(*(array[index][head] for array in (d_output, shared, largest, total)))
             with np.errstate(all="ignore"):
-                _add(one, *rows, spans[part], d_query[part][index][head], *sums_of_keys)
+                _add(one, rows, spans[part], d_query[part][index][head], *sums_of_keys)
 
     jobs = [
         (index, head, part)
@@ -151,39 +160,29 @@ def gradients(given: Given, d_output: Any, shared: Any, sums: Any, threads: int 
     return total, d_key, d_value
 
 
-def _add(
-    one: Given,
-    d_output: Any,
-    shared: Any,
-    sums: Any,
-    span: range,
-    d_query: Any,
-    d_key: Any,
-    d_value: Any,
-) -> None:
+def _add(one: Given, rows: Rows, span: range, d_query: Any, d_key: Any, d_value: Any) -> None:
     """Add what the keys of `span` give and get through one head, its scale left out."""
-    base, plain = exponential.fastest(one.query.dtype), one.softcap is None
-    # A column more in each product takes from every score its row's logarithm, and from every
-    # weight's gradient what the row has in common: two passes over each tile that are not made.
-    ends = np.where(sums == -np.inf, 0, sums) * -base.factor
-    query = np.concatenate([one.query * _factor(one, base), ends * plain], -1, dtype=ends.dtype)
+    base, (d_output, shared, largest, total) = exponential.fastest(one.query.dtype), rows
+    query, key = one.query * _factor(one), np.ascontiguousarray(one.key.T)
+    top = np.where(largest == -np.inf, 0, largest)
+    # A column more in the second product takes from every weight's gradient what the row has in
+    # common, and the row's total goes into the gradient of its output: two passes over each tile
+    # that are not made. The largest score is not taken away so: its own must come to exactly 0.
     ones = np.ones((len(one.key), 1), one.key.dtype)
-    key = np.ascontiguousarray(np.concatenate([one.key, ones], -1).T)
-    d_rows = np.concatenate([d_output, -shared], -1)
+    d_rows = np.concatenate([d_output, -shared], -1) / np.where(total == 0, 1, total)
+    d_mixed = np.ascontiguousarray(d_rows[:, :-1])
     value = np.ascontiguousarray(np.concatenate([one.value, ones], -1).T)
     rooms = [np.empty(ROWS * KEYS, query.dtype) for _ in range(2)]
     for tile in _tiles(one, range(len(query)), span):
         weights, d_scores = (_room(room, tile) for room in rooms)
         np.matmul(query[tile.rows], key[:, tile.keys], out=weights)
-        bent = _bend(one, base, tile, weights)
-        if not plain:
-            weights += ends[tile.rows]
-        _exponentiate(base, weights)
+        bent = _bend(one, tile, weights)
+        _exponentiate(base, weights, top[tile.rows])
         np.matmul(d_rows[tile.rows], value[:, tile.keys], out=d_scores)
         if tile.visible is not None:
             hidden = ~tile.visible
             weights[hidden] = d_scores[hidden] = 0
-        d_value[tile.keys] += weights.T @ d_output[tile.rows]
+        d_value[tile.keys] += weights.T @ d_mixed[tile.rows]
         d_scores *= weights
         if bent is not None:
             d_scores *= bent
@@ -231,26 +230,32 @@ def _room(room: Any, tile: Tile) -> Any:
     return room[: math.prod(shape)].reshape(shape)
 
 
-def _factor(one: Given, base: exponential.Base) -> float:
+def _factor(one: Given) -> float:
     """Return what a query is multiplied by before its products with the keys."""
-    return one.scale * base.factor if one.softcap is None else one.scale / one.softcap
+    return one.scale if one.softcap is None else one.scale / one.softcap
 
 
-def _bend(one: Given, base: exponential.Base, tile: Tile, scores: Any) -> Any:
+def _bend(one: Given, tile: Tile, scores: Any) -> Any:
     """Cap the scores of a tile and add the mask, in place; return the slope of the cap, or None."""
     slope = None
     if one.softcap is not None:
         np.tanh(scores, out=scores)
         slope = (1 - scores) * (1 + scores)
-        scores *= one.softcap * base.factor
+        scores *= one.softcap
     if one.mask is not None and one.mask.dtype != bool:
         mask = one.mask[tile.rows, tile.keys].astype(scores.dtype)
-        scores += np.where(mask == -np.inf, 0, mask) * scores.dtype.type(base.factor)
+        scores += np.where(mask == -np.inf, 0, mask)
     return slope
 
 
-def _exponentiate(base: exponential.Base, scores: Any) -> None:
-    """Put the powers in the scores' place; nothing becomes subnormal, which would be slow."""
-    least = np.finfo(scores.dtype).minexp
-    np.maximum(scores, scores.dtype.type((least + 1) / base.bits), out=scores)
+def _exponentiate(base: exponential.Base, scores: Any, top: Any) -> None:
+    """Put the powers of the scores below `top` in their place.
+
+    Nothing becomes subnormal, which would be slow.
+    """
+    scores -= top
+    if base.factor != 1:
+        scores *= scores.dtype.type(base.factor)
+    least = (np.finfo(scores.dtype).minexp + 1) / base.bits
+    np.maximum(scores, scores.dtype.type(least), out=scores)
     base.power(scores, out=scores)
