@@ -74,7 +74,7 @@ def site(html: Path) -> Iterator[tuple[str, bytes]]:
 def chapters(html: Path) -> Iterator[tuple[str, bytes]]:
     """Yield the notebooks as the pages hand them out, and the files that they read."""
     home = ROOT / "notebooks"
-    needed = {home / "data"}
+    needed = {home / "data", *home.glob("*.svg")}
     for path in (html / "_sources" / "notebooks").glob("*.ipynb"):
         yield f"notebooks/{path.name}", path.read_bytes()
         notebook = json.loads(path.read_text(encoding="utf-8"))

@@ -192,7 +192,7 @@ def chapter(folder: Path, path: str, order: list[str]) -> str:
     """Take the text of a page, with names and links that hold in one document of them all."""
 
     def renamed(name: re.Match[str]) -> str:
-        return name[0] if name[1] == "proof" else f' id="{_name(path, name[1])}"'
+        return f' id="{_name(path, name[1])}"'
 
     def linked(link: re.Match[str]) -> str:
         target, fragment = urldefrag(urljoin(path, link[1]))
@@ -202,8 +202,8 @@ def chapter(folder: Path, path: str, order: list[str]) -> str:
         return link[0] if urlsplit(target).scheme else ""
 
     def mended(tag: re.Match[str]) -> str:
-        tag = _moved(tag[0], path) if tag[0].startswith("<img") else tag[0]
-        # Style sheets name a proof by what should be its name.
+        tag = tag[0].replace(' loading="lazy"', "")  # paper shows all of them
+        tag = _moved(tag, path) if tag.startswith("<img") else tag
         tag = re.sub(r' id="([^"]*)"', renamed, tag)
         return re.sub(r' href="([^"]*)"', linked, tag)
 

@@ -1,14 +1,17 @@
 """What leads through the book is made from the chapters, and says so where it cannot be."""
 
+import hashlib
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
 from docutils import nodes
 from sphinx import addnodes
 
-from book._extensions import contents_page, page_cards, term_links
+from book._extensions import contents_page, minutes_shown, page_cards, term_links
+from book.minutes import spoken
 
 ROOT = Path(__file__).parent.parent
 CHAPTERS = [
@@ -17,14 +20,15 @@ CHAPTERS = [
     for name in pages
     if contents_page.is_chapter(name)
 ]
+RENDERED = contents_page.rendered(ROOT)
 GLOSSARY = term_links.glossary((ROOT / term_links.GLOSSARY).read_text(encoding="utf-8"))
 OPENING = """\
 (ch-sums)=
 # Sums
 
 *You will* add two numbers,
-and see that $1 + 1 = 2$. *You need* {ref}`ch-numbers`. *Time:* about forty minutes, and half as
-much again with the exercises.
+and see that $1 + 1 = 2$. *You need* {ref}`ch-numbers`,
+and a little patience.
 
 More is said elsewhere."""
 
@@ -37,10 +41,7 @@ def test_an_opening_gives_its_facts() -> None:
         label="ch-sums",
         title="Sums",
         gives="add two numbers, and see that $1 + 1 = 2$.",
-        needs="{ref}`ch-numbers`.",
-        time="forty minutes, and half as much again with the exercises",
-        reading=40,
-        exercises=20,
+        needs="{ref}`ch-numbers`, and a little patience.",
     )
 
 
@@ -49,16 +50,14 @@ def test_an_opening_gives_its_facts() -> None:
     [
         ("(ch-sums)=\n", ""),
         ("*You will* ", ""),
-        ("*You need* {ref}`ch-numbers`. ", ""),
-        (" *Time:* about forty minutes", ""),
-        ("forty", "umpteen"),
-        (", and half as\nmuch again with the exercises", ""),
+        ("*You need* {ref}`ch-numbers`,\n", ""),
+        ("patience.", "patience. *Time:* about forty minutes."),
         ("= 2$. *You need*", "= 2$.\n\n*You need*"),
     ],
 )
 def test_an_opening_without_a_fact_is_an_error(old: str, new: str) -> None:
     assert old in OPENING
-    with pytest.raises(ValueError, match=r"a chapter begins: label|no time can be read"):
+    with pytest.raises(ValueError, match="a chapter begins: label"):
         contents_page.opening(OPENING.replace(old, new))
 
 
@@ -80,30 +79,73 @@ def test_a_chapter_without_its_opening_is_a_warning(
     assert caplog.messages[0].startswith("notebooks/01_sums: a chapter begins")
 
 
-def test_every_notebook_but_the_cover_is_a_chapter() -> None:
+def test_every_notebook_but_the_cover_and_the_tour_is_a_chapter() -> None:
     notebooks = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
-    assert {name.removeprefix("notebooks/") for name in CHAPTERS} == notebooks - {"cover"}
+    assert {name.removeprefix("notebooks/") for name in CHAPTERS} == notebooks - {"cover", "tour"}
 
 
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_the_page_has_the_facts_of_every_chapter(name: str) -> None:
+@pytest.mark.parametrize("name", [contents_page.TOUR, *CHAPTERS])
+def test_the_page_has_a_card_with_the_facts_of_every_chapter(name: str) -> None:
     chapter = contents_page.chapter(ROOT, name)
-    _, entry = contents_page.rendered(ROOT).split(f"<{chapter.label}>`\n")
-    gives, needs, time = entry.split("\n\n")[:3]
-    assert gives == f": *You will* {chapter.gives}"
-    assert needs == f"  *You need* {chapter.needs}"
-    assert time == f"  *Time:* about {chapter.time}."
+    (card,) = (
+        card
+        for card in re.findall(r"::::\{div\} chapter-card\n\n(.+?)\n\n::::", RENDERED, re.DOTALL)
+        if re.search(rf"\b{chapter.label}[`>]", card.split("\n\n")[0])
+    )
+    _, image, gives, needs, took = card.split("\n\n")
+    drawing, file = contents_page.picture(ROOT, name)
+    assert drawing.startswith("<svg")
+    assert re.fullmatch(
+        rf'<img src="../_images/{file}" alt=".+" width="\d+" height="\d+" .+>', image
+    )
+    assert gives == f"*You will* {chapter.gives}"
+    assert needs == f"*You need* {chapter.needs}"
+    assert took == contents_page.minutes_of(ROOT, name).sentence()
 
 
 def test_the_page_lists_the_other_pages_and_adds_the_times() -> None:
-    text = contents_page.rendered(ROOT)
     for caption, pages in contents_page.parts(ROOT):
-        assert f"## {caption}\n" in text
-        for name in set(pages) - {*CHAPTERS, contents_page.PAGE}:
-            assert f"- {{doc}}`/{name}`: {contents_page.ABOUT[name]}\n" in text + "\n"
-    some = [contents_page.opening(OPENING)] * 3
-    expected = "Three chapters: about two hours to read, and one hour more with the exercises."
-    assert contents_page._sum(some) == expected
+        assert f"## {caption}\n" in RENDERED
+        for name in set(pages) - {*CHAPTERS, contents_page.TOUR, contents_page.PAGE}:
+            assert f"- {{doc}}`/{name}`: {contents_page.ABOUT[name]}\n" in RENDERED + "\n"
+    took = [contents_page.minutes_of(ROOT, name) for name in CHAPTERS]
+    assert f"whole chapters {spoken(sum(t.whole for t in took))}," in RENDERED.splitlines()[0]
+
+
+def test_the_picture_of_a_chapter_is_its_first_drawing(tmp_path: Path) -> None:
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "stored.svg").write_text("<svg>stored</svg>", encoding="utf-8")
+    text = {"cell_type": "markdown", "source": ["Words."]}
+    drawn = {"cell_type": "code", "outputs": [{"data": {"image/svg+xml": ["<svg>", "</svg>"]}}]}
+    drawn["source"] = ["draw()"]
+    named = {"cell_type": "markdown", "source": ["![a sum](stored.svg){.figure-svg}"]}
+    hashed = f"{hashlib.sha256(b'<svg></svg>').hexdigest()}.svg"
+    for cells, expected in [
+        ([text], None),
+        ([text, drawn, named], ("<svg></svg>", hashed)),
+        ([text, named, drawn], ("<svg>stored</svg>", "stored.svg")),
+    ]:
+        path = tmp_path / "notebooks" / "01_sums.ipynb"
+        path.write_text(json.dumps({"cells": cells}), encoding="utf-8")
+        assert contents_page.picture(tmp_path, "notebooks/01_sums") == expected
+
+
+# The minutes that a text asks for
+
+
+def test_minutes_are_added_up_as_they_are_named() -> None:
+    took = [contents_page.minutes_of(ROOT, name) for name in CHAPTERS]
+    tour = contents_page.minutes_of(ROOT, contents_page.TOUR).core
+    for names, expected in {
+        "tour": tour,
+        "tour + 30": tour + 30,
+        "01_packing": took[0].core,
+        "tour+cores": tour + sum(t.core for t in took),
+        "whole + exercises": sum(t.whole + t.exercises for t in took),
+    }.items():
+        assert minutes_shown.minutes_of(ROOT, names) == expected
+    with pytest.raises(ValueError, match=r"minutes are of the tour or a chapter, .* got 'core'"):
+        minutes_shown.minutes_of(ROOT, "tour + core")
 
 
 # What a page says of itself
@@ -127,7 +169,7 @@ def test_a_card_ends_with_a_sentence_or_a_word() -> None:
     assert page_cards.shortened("It is this:") == "It is this."
 
 
-@pytest.mark.parametrize("name", CHAPTERS)
+@pytest.mark.parametrize("name", [contents_page.TOUR, *CHAPTERS])
 def test_a_chapter_is_described_by_its_first_sentence(name: str) -> None:
     text = page_cards.description(nodes.document("", ""), name)
     assert text.startswith("You will ")

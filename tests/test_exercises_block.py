@@ -73,7 +73,177 @@ class Block:
         return parallel(x, p).astype(np.float32)
 
 
+def norm(rows, pair, axis=-1, ddof=0, eps=1e-5):
+    weight, bias = pair
+    spread = np.sqrt(rows.var(axis=axis, ddof=ddof, keepdims=True) + eps)
+    return (rows - rows.mean(axis=axis, keepdims=True)) / spread * weight + bias
+
+
+def pre(norm=norm):
+    """Make a pre-norm block of a norm."""
+
+    def block(x, attend, feed, norm_1, norm_2):
+        y = x + attend(norm(x, norm_1))
+        return y + feed(norm(y, norm_2))
+
+    return block
+
+
+def post(x, attend, feed, norm_1, norm_2):
+    y = norm(x + attend(x), norm_1)
+    return norm(y + feed(y), norm_2)
+
+
+def chained(x, attend, feed, norm_1, norm_2):
+    return feed(norm(attend(norm(x, norm_1)), norm_2))
+
+
+def from_the_normed(x, attend, feed, norm_1, norm_2):
+    x = norm(x, norm_1)
+    y = norm(x + attend(x), norm_2)
+    return y + feed(y)
+
+
+def first_from_the_normed(x, attend, feed, norm_1, norm_2):
+    x = norm(x, norm_1)
+    y = x + attend(x)
+    return y + feed(norm(y, norm_2))
+
+
+def second_adds_x(x, attend, feed, norm_1, norm_2):
+    y = x + attend(norm(x, norm_1))
+    return x + feed(norm(y, norm_2))
+
+
+def second_adds_nothing(x, attend, feed, norm_1, norm_2):
+    return feed(norm(x + attend(norm(x, norm_1)), norm_2))
+
+
+def side_by_side(x, attend, feed, norm_1, _):
+    rows = norm(x, norm_1)
+    return x + attend(rows) + feed(rows)
+
+
+def unnormed(x, attend, feed, *_):
+    y = x + attend(x)
+    return y + feed(y)
+
+
+def first_half(x, attend, _, norm_1, __):
+    return x + attend(norm(x, norm_1))
+
+
+def network_unnormed(x, attend, feed, norm_1, _):
+    y = x + attend(norm(x, norm_1))
+    return y + feed(y)
+
+
+def attention_unnormed(x, attend, feed, _, norm_2):
+    y = x + attend(x)
+    return y + feed(norm(y, norm_2))
+
+
+def network_first(x, attend, feed, norm_1, norm_2):
+    return pre()(x, feed, attend, norm_1, norm_2)
+
+
+def normed_once_more(x, attend, feed, norm_1, norm_2):
+    return norm(pre()(x, attend, feed, norm_1, norm_2), norm_2)
+
+
+def rms(rows, pair):
+    return rows / np.sqrt((rows**2).mean(axis=-1, keepdims=True) + 1e-5) * pair[0] + pair[1]
+
+
+def divided(rows):
+    return 1 / np.sqrt(rows.var(axis=-1, keepdims=True) + 1e-5)
+
+
+def outside(rows, pair):
+    away = rows - rows.mean(axis=-1, keepdims=True)
+    return away / (rows.std(axis=-1, keepdims=True) + 1e-5) * pair[0] + pair[1]
+
+
+def row_by_row(x, attend, feed, norm_1, norm_2):
+    if x.ndim == 3:
+        return [row_by_row(rows, attend, feed, norm_1, norm_2) for rows in x]
+
+    def normed(rows, pair):
+        return np.stack([norm(row, pair) for row in rows])
+
+    y = x + attend(normed(x, norm_1))
+    return y + feed(normed(y, norm_2))
+
+
+def pre_in_place(x, attend, feed, norm_1, norm_2):
+    x += attend(norm(x, norm_1))
+    norm_1[0][...] = np.nan
+    x += feed(norm(x, norm_2))
+    return x
+
+
+def in_float32(x, attend, feed, *norms, block=None):
+    narrow = [tuple(array.astype(np.float32) for array in pair) for pair in norms]
+    return (block or pre())(x.astype(np.float32), attend, feed, *narrow)
+
+
 ATTEMPTS = {
+    exercises.check_pre_norm_block: Attempts(
+        wrong=[
+            (post, "That is post-norm"),
+            (chained, "The residuals are missing"),
+            (second_adds_nothing, "The second residual is missing"),
+            (from_the_normed, "Your residuals start from the normed rows"),
+            (first_from_the_normed, "Your first residual starts from the normed rows"),
+            (second_adds_x, "Your second residual adds x"),
+            (side_by_side, "Both parts read the same normed rows"),
+            (unnormed, "Nothing is normed"),
+            (network_unnormed, "The network reads the stream as it is"),
+            (attention_unnormed, "Attention reads the stream as it is"),
+            (network_first, "The network comes first"),
+            (lambda x, a, f, n, m: pre()(x, f, a, m, n), "The network comes first"),
+            (lambda x, a, f, n, m: pre()(x, a, f, m, n), "changed places"),
+            (lambda x, a, f, n, _: pre()(x, a, f, n, n), "the first norm twice"),
+            (normed_once_more, "once more"),
+            (pre(lambda rows, pair: norm(rows, pair, axis=-2)), "over the tokens"),
+            (pre(lambda rows, pair: norm(rows, pair, axis=0)), "over the tokens"),
+            (pre(lambda rows, pair: norm(rows, pair, ddof=1)), "divided by d − 1"),
+            (pre(rms), "a root-mean-square norm"),
+            (
+                pre(lambda r, n: norm(r, n) + r.mean(-1, keepdims=True) * divided(r) * n[0]),
+                "from which no mean has been taken",
+            ),
+            (
+                pre(lambda r, n: (r - r.mean(-1, keepdims=True)) * divided(r) ** 2 * n[0] + n[1]),
+                "by the variance, and not by its root",
+            ),
+            (pre(lambda r, _: norm(r, (1, 0))), "leaves out weight and bias"),
+            (pre(lambda r, n: norm(r, (n[0], 0))), "leaves out the bias"),
+            (pre(lambda r, n: norm(r, (1, n[1]))), "leaves out the weight"),
+            (pre(outside), "Mind ε"),
+            (pre(lambda r, n: norm(r, n, eps=1e-6)), "Mind ε"),
+            (pre(lambda r, n: norm(r, n, eps=1e-12)), "Mind ε"),
+            (pre(lambda r, n: norm(r, n, eps=0)), "Mind ε"),
+            (lambda *given: in_float32(*given, block=pre(outside)), "very quiet ones do not"),
+            (
+                pre(lambda r, n: norm(r, n, eps=1e-5 * (r.std() > 1e-6))),
+                "what keeps your norm from dividing 0 by 0",
+            ),
+            (pre(lambda r, n: norm(r, n, axis=1)), "which axis is the mean over"),
+            (pre(lambda r, n: norm(r.T, n).T), "stops for x of shape (5, 6) with ValueError"),
+            (first_half, "The first half is right"),
+            (lambda x, *_: x, "nothing has been added"),
+            (lambda x, *_: x / 0, "not finite"),
+            (lambda *given: (pre()(*given), None), "returns several things"),
+            (lambda *given: 2 * pre()(*given), "Not yet"),
+        ],
+        odd=[row_by_row, pre_in_place, in_float32],
+        other=[
+            (None, "Not attempted yet: write pre_norm_block"),
+            (lambda *_: ..., "Not attempted yet: your function returns nothing"),
+            (pre(), "Right"),
+        ],
+    ),
     exercises.check_normed_row: Attempts(
         wrong=[
             ([-2, 0, 0, 2], "mean square of your row should be 1, and it is 2.0000"),

@@ -32,7 +32,164 @@ def like(parameters, kind):
     return kind(parameters.w_q, parameters.w_k, parameters.w_v, parameters.w_o)
 
 
+def softmax(scores, axis=-1):
+    powers = np.exp(scores - scores.max(axis=axis, keepdims=True))
+    return powers / powers.sum(axis=axis, keepdims=True)
+
+
+def split(x, heads):
+    return x.reshape(*x.shape[:-1], heads, -1).swapaxes(-2, -3)
+
+
+def merge(x):
+    return x.swapaxes(-2, -3).reshape(*x.shape[:-3], x.shape[-2], -1)
+
+
+def dealt(x, heads):
+    return x.reshape(*x.shape[:-2], heads, x.shape[-2], -1)
+
+
+def laid(x):
+    return x.reshape(*x.shape[:-3], x.shape[-2], -1)
+
+
+def mix(query, key, value, scale=None, axis=-1):
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    return softmax(query @ key.mT * scale, axis) @ value
+
+
+def layer(split=split, merge=merge, mix=mix, keep=lambda x, w_o: x @ w_o):
+    """Make a layer of heads of what splits, mixes and merges them."""
+
+    def many(x, w_q, w_k, w_v, w_o, heads):
+        return keep(merge(mix(*(split(x @ w, heads) for w in (w_q, w_k, w_v)))), w_o)
+
+    return many
+
+
+def scaled_by(factor):
+    def many(x, w_q, w_k, w_v, w_o, heads):
+        scale = factor(x, w_q, heads)
+        return layer(mix=lambda *given: mix(*given, scale=scale))(x, w_q, w_k, w_v, w_o, heads)
+
+    return many
+
+
+def one_wide(x, w_q, w_k, w_v, w_o, heads):
+    return mix(x @ w_q, x @ w_k, x @ w_v, (w_q.shape[1] // heads) ** -0.5) @ w_o
+
+
+def without_a_shift(query, key, value):
+    powers = np.exp(query @ key.mT / query.shape[-1] ** 0.5)
+    return powers / powers.sum(axis=-1, keepdims=True) @ value
+
+
+def causal(query, key, value):
+    scores = query @ key.mT / query.shape[-1] ** 0.5
+    return softmax(np.where(np.tri(scores.shape[-1], dtype=bool), scores, -np.inf)) @ value
+
+
+def for_a_sentence(x, w_q, w_k, w_v, w_o, heads):
+    d_k, d_v = w_q.shape[1] // heads, w_v.shape[1] // heads
+    cut = [(x @ w_q, d_k), (x @ w_k, d_k), (x @ w_v, d_v)]
+    query, key, value = (a.reshape(len(x), heads, width).transpose(1, 0, 2) for a, width in cut)
+    weights = softmax(query @ key.transpose(0, 2, 1) / d_k**0.5)
+    return (weights @ value).transpose(1, 0, 2).reshape(len(x), heads * d_v) @ w_o
+
+
+def head_by_head(x, w_q, w_k, w_v, w_o, heads):
+    if x.ndim == 3:
+        return [head_by_head(one, w_q, w_k, w_v, w_o, heads) for one in x]
+    d_k, d_v = w_q.shape[1] // heads, w_v.shape[1] // heads
+    total = 0
+    for h in range(heads):
+        keys, values = slice(h * d_k, (h + 1) * d_k), slice(h * d_v, (h + 1) * d_v)
+        total = total + mix(x @ w_q[:, keys], x @ w_k[:, keys], x @ w_v[:, values]) @ w_o[values]
+    return total
+
+
+def in_place(x, w_q, w_k, w_v, w_o, heads):
+    query, key, value = (split(x @ w, heads) for w in (w_q, w_k, w_v))
+    x[...] = w_q[...] = np.nan
+    query /= query.shape[-1] ** 0.5
+    scores = np.einsum("...hik,...hjk->...hij", query, key)
+    scores -= scores.max(axis=-1, keepdims=True)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(axis=-1, keepdims=True)
+    return np.einsum(
+        "...hij,...hjv,hvo->...io", scores, value, w_o.reshape(heads, -1, w_o.shape[1])
+    )
+
+
+def packed(w_q, w_k, w_v, w_o, heads):
+    """Make the library's parameters of matrices that lie side by side."""
+    return AttentionParameters(*(split(w, heads) for w in (w_q, w_k, w_v)), w_o)
+
+
 ATTEMPTS = {
+    exercises.check_multi_head: Attempts(
+        wrong=[
+            (layer(split=dealt), "You split by a reshape alone"),
+            (layer(merge=laid), "You merge by a reshape alone"),
+            (layer(split=dealt, merge=laid), "You split and merge by a reshape alone"),
+            (
+                layer(split=lambda x, h: np.moveaxis(x.reshape(*x.shape[:-1], -1, h), -1, -3)),
+                "one column in 2",
+            ),
+            (
+                layer(
+                    lambda x, h: x.reshape(*x.shape[:-1], h, -1),
+                    lambda x: x.reshape(*x.shape[:-2], -1),
+                ),
+                "each token attends to its own heads",
+            ),
+            (one_wide, "one row of weights for all columns"),
+            (
+                layer(split=lambda x, _: x[..., None, :, :]),
+                "your columns are not cut",
+            ),
+            (layer(merge=lambda x: merge(x[..., ::-1, :, :])), "in another order"),
+            (scaled_by(lambda *_: 1), "not scaled"),
+            (scaled_by(lambda _, w, heads: (w.shape[1] / heads) ** -1), "not by its root"),
+            (scaled_by(lambda _, w, heads: w.shape[1] ** -0.5 * heads**0), "all heads together"),
+            (scaled_by(lambda x, *_: x.shape[-1] ** -0.5), "with the width of x"),
+            (layer(mix=lambda *given: mix(*given, axis=-2)), "along the wrong axis"),
+            (layer(mix=lambda *given: mix(*given, axis=-3)), "over the heads"),
+            (layer(mix=lambda q, k, v: mix(k, q, v)), "have changed places"),
+            (layer(mix=causal), "no mask was asked for"),
+            (layer(mix=without_a_shift), "in the thousands"),
+            (layer(keep=lambda x, _: x), "What does w_o make of them"),
+            (layer(merge=lambda x: x, keep=lambda x, w: x @ w[: x.shape[-1]]), "an axis is left"),
+            (layer(keep=lambda x, w: (x @ w, None)), "returns several things"),
+            (layer(keep=lambda x, w: x @ w.T), "stops for 2 heads and x of shape (5, 7)"),
+            (layer(split=lambda x, h: np.roll(split(x, h), h - 1, axis=-1)), "how are the columns"),
+            (layer(keep=lambda x, w: 2 * x @ w), "Not even one head"),
+            (
+                lambda x, w_q, w_k, w_v, w_o, _: layer()(x, w_q, w_k, w_v, w_o, 2),
+                "for 3 heads",
+            ),
+            (
+                lambda *given: layer()(*given) * (1 + 1e-3 * (len(given[0]) == 1)),
+                "With one token alone",
+            ),
+            (
+                lambda x, *given: layer()(x, *given) * (1 + 1e-3 * (x.ndim > 2)),
+                "a batch of them does not",
+            ),
+            (for_a_sentence, "for 3 heads and x of shape (2, 5, 7) with ValueError"),
+        ],
+        odd=[
+            head_by_head,
+            in_place,
+            lambda *given: layer()(*(np.asarray(a, np.float32) for a in given[:-1]), given[-1]),
+            lambda *given: companion.multi_head_attention(given[0], packed(*given[1:])),
+        ],
+        other=[
+            (None, "Not attempted yet: write multi_head"),
+            (lambda *_: ..., "Not attempted yet: your function returns nothing"),
+            (layer(), "Right"),
+        ],
+    ),
     exercises.check_split_entry: Attempts(
         wrong=[
             ((4, 4), "a reshape alone"),

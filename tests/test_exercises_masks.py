@@ -19,11 +19,272 @@ _, KEY, VALUE = companion.project_qkv(EXAMPLE.x, EXAMPLE.w_q[0], EXAMPLE.w_k[0],
 LAST = np.arange(5)[:, None] == 4
 
 
+def head(attend):
+    """Make a masked head of what attends with a query, a key and a value."""
+    return lambda x, w_q, w_k, w_v: attend(x @ w_q, x @ w_k, x @ w_v)
+
+
+def scores_of(query, key):
+    return query @ key.mT / query.shape[-1] ** 0.5
+
+
+def softmax(scores, axis=-1):
+    powers = np.exp(scores - scores.max(axis=axis, keepdims=True))
+    return powers / powers.sum(axis=axis, keepdims=True)
+
+
+def past_of(scores, offset=0):
+    return np.tri(*scores.shape[-2:], offset, dtype=bool)
+
+
+def masked(scores, offset=0, fill=-np.inf):
+    return np.where(past_of(scores, offset), scores, fill)
+
+
+def right(query, key, value):
+    return softmax(masked(scores_of(query, key))) @ value
+
+
+def masks_late(query, key, value):
+    weights = softmax(scores_of(query, key))
+    return np.where(past_of(weights), weights, 0) @ value
+
+
+def masks_late_and_shares_out(query, key, value):
+    weights = softmax(scores_of(query, key))
+    weights = np.where(past_of(weights), weights, 0)
+    return weights / weights.sum(axis=-1, keepdims=True) @ value
+
+
+def forgets_the_shift(query, key, value):
+    powers = np.exp(masked(scores_of(query, key)))
+    return powers / powers.sum(axis=-1, keepdims=True) @ value
+
+
+def takes_one_maximum(query, key, value):
+    scores = masked(scores_of(query, key))
+    powers = np.exp(scores - scores.max())
+    return powers / powers.sum(axis=-1, keepdims=True) @ value
+
+
+def adds_infinity(query, key, value):
+    scores = scores_of(query, key)
+    return softmax(scores + np.triu(np.full(scores.shape, -np.inf), 1)) @ value
+
+
+def multiplies_infinity(query, key, value):
+    scores = scores_of(query, key)
+    return softmax(scores + (1 - past_of(scores)) * -np.inf) @ value
+
+
+def hides_the_diagonal(query, key, value):
+    return softmax(masked(scores_of(query, key), -1)) @ value
+
+
+def is_inside_out(query, key, value):
+    scores = scores_of(query, key)
+    return softmax(np.where(past_of(scores), -np.inf, scores)) @ value
+
+
+def sees_the_later(query, key, value):
+    scores = scores_of(query, key)
+    return softmax(np.where(past_of(scores, -1), -np.inf, scores)) @ value
+
+
+def scaled_by(factor):
+    return head(lambda q, k, v: softmax(masked(q @ k.mT * factor(q=q, v=v))) @ v)
+
+
+def over_everything(query, key, value):
+    powers = np.exp(masked(scores_of(query, key)))
+    return powers / powers.sum() @ value
+
+
+def token_by_token(query, key, value):
+    if query.ndim == 3:
+        return [token_by_token(*one) for one in zip(query, key, value, strict=True)]
+    rows = []
+    for i in range(len(query)):
+        scores = [query[i] @ key[j] / len(key[j]) ** 0.5 for j in range(i + 1)]
+        powers = [np.exp(score - max(scores)) for score in scores]
+        rows.append(sum(powers[j] * value[j] for j in range(i + 1)) / sum(powers))
+    return np.stack(rows)
+
+
+def in_place(x, w_q, w_k, w_v):
+    value, scores = x @ w_v, x @ w_q @ (x @ w_k).mT
+    x[...] = np.nan
+    scores /= w_q.shape[1] ** 0.5
+    scores[..., np.triu(np.ones(scores.shape[-2:]), 1) == 1] = -np.inf
+    scores -= scores.max(axis=-1, keepdims=True)
+    np.exp(scores, out=scores)
+    return np.einsum("...ij,...jv->...iv", scores, value) / scores.sum(axis=-1)[..., None]
+
+
+class Head:
+    """A head that is an object, and hides with the least number that there is."""
+
+    def __call__(self, x, w_q, w_k, w_v):
+        scores = scores_of(x @ w_q, x @ w_k)
+        return softmax(masked(scores, fill=np.finfo(scores.dtype).min)) @ (x @ w_v)
+
+
+def last(query, key, value):
+    return softmax(masked(scores_of(query, key), len(key) - len(query))) @ value
+
+
+def last_of_a_square(query, key, value):
+    padded = np.concatenate([np.zeros((len(key) - len(query), query.shape[1])), query])
+    return right(padded, key, value)[len(key) - len(query) :]
+
+
 def plus(array, row):
     return array + (np.arange(5)[:, None] == row)
 
 
 ATTEMPTS = {
+    exercises.check_masked_head: Attempts(
+        wrong=[
+            (head(lambda q, k, v: softmax(scores_of(q, k)) @ v), "nothing is masked"),
+            (
+                head(lambda q, k, v: softmax(masked(scores_of(q, k), fill=0)) @ v),
+                "Zero is an ordinary score",
+            ),
+            (
+                head(lambda q, k, v: softmax(scores_of(q, k) * past_of(q @ k.mT)) @ v),
+                "Zero is an ordinary score",
+            ),
+            (head(masks_late), "You mask after the softmax"),
+            (head(masks_late_and_shares_out), "in the thousands"),
+            (head(forgets_the_shift), "in the thousands"),
+            (head(takes_one_maximum), "in the thousands"),
+            (
+                head(lambda q, k, v: softmax(masked(scores_of(q, k), fill=-1e9)) @ v),
+                "a large negative number is a number",
+            ),
+            (head(adds_infinity), "add −∞ to it, or put −∞ in its place"),
+            (head(multiplies_infinity), "Every row is NaN"),
+            (head(hides_the_diagonal), "hides the diagonal"),
+            (
+                head(lambda q, k, v: softmax(masked(scores_of(q, k), 1)) @ v),
+                "sees the next one",
+            ),
+            (head(sees_the_later), "the other one"),
+            (head(is_inside_out), "inside out"),
+            (scaled_by(lambda **_: 1), "not scaled"),
+            (scaled_by(lambda q, **_: 1 / q.shape[-1]), "divide by d_k, and not by its root"),
+            (scaled_by(lambda q, **_: q.shape[-1] ** 0.5), "multiply by √d_k"),
+            (scaled_by(lambda q, **_: q.shape[-2] ** -0.5), "divide by √N"),
+            (scaled_by(lambda v, **_: v.shape[-1] ** -0.5), "divide by √d_v"),
+            (scaled_by(lambda **_: 3**-0.5), "until d_k was 5"),
+            (
+                lambda x, q, k, v: softmax(masked(x @ q @ (x @ k).mT / len(q) ** 0.5)) @ (x @ v),
+                "with the width of x",
+            ),
+            (
+                head(lambda q, k, v: softmax(masked(scores_of(q, k)), axis=-2) @ v),
+                "along the wrong axis",
+            ),
+            (head(over_everything), "one sum over the whole matrix"),
+            (head(lambda q, k, v: np.exp(masked(scores_of(q, k))) @ v), "not divided by their sum"),
+            (lambda x, q, k, v: right(x @ k, x @ q, x @ v), "have changed places"),
+            (lambda x, q, k, _: softmax(masked(scores_of(x @ q, x @ k))), "scores or weights"),
+            (lambda x, q, k, _: right(x @ q, x @ k, x), "is it x that you mix"),
+            (head(lambda q, k, _: right(q, k, k)), "as wide as a value; yours is (5, 3)"),
+            (head(lambda q, k, v: right(q, k, v.reshape(k.shape))), "stops for x of shape (5, 6)"),
+            (head(lambda q, k, v: (right(q, k, v), None)), "returns several things"),
+            (
+                head(lambda q, k, v: softmax(masked(q @ k.T / k.shape[1] ** 0.5)) @ v),
+                "for a batch, x of shape (2, 5, 7) (one sentence comes out right), with ValueError",
+            ),
+            (
+                head(lambda q, k, v: right(q, k, v) / (1 + 1e-3 * (q.ndim > 2))),
+                "a batch of them does not",
+            ),
+            (head(lambda q, k, v: 2 * right(q, k, v)), "Row 1 sees itself alone"),
+            (head(lambda q, k, v: right(2 * q, k, v)), "otherwise than the softmax"),
+            (head(lambda q, k, v: right(q, k, v) + 0.1 * v.sum(0)), "The future leaks"),
+            (head(lambda *projected: projected[2]), "otherwise than the softmax"),
+            (
+                head(
+                    lambda q, k, v: (
+                        right(q, k, v) * np.where(np.arange(len(q)) == 2, np.nan, 1)[:, None]
+                    )
+                ),
+                "Row 3 is NaN",
+            ),
+        ],
+        odd=[
+            in_place,
+            Head(),
+            Head().__call__,
+            head(token_by_token),
+            lambda *given: head(right)(*(part.astype(np.float32) for part in given)),
+            head(lambda q, k, v: companion.scaled_dot_product_attention(q, k, v, is_causal=True)),
+        ],
+        other=[
+            (None, "Not attempted yet: write masked_head"),
+            (lambda *_: ..., "Not attempted yet: your function returns nothing"),
+            (head(right), "Right"),
+            (lambda x: x, "stops for x of shape (5, 6) with TypeError"),
+        ],
+    ),
+    exercises.check_last_rows: Attempts(
+        wrong=[
+            (right, "begins in the upper left corner"),
+            (lambda q, k, v: softmax(scores_of(q, k)) @ v, "nothing is masked"),
+            (
+                lambda q, k, v: softmax(masked(scores_of(q, k), len(k) - len(q) + 1)) @ v,
+                "sees the next one",
+            ),
+            (
+                lambda q, k, v: softmax(masked(scores_of(q, k), len(k) - len(q) - 1)) @ v,
+                "hides the diagonal",
+            ),
+            (
+                lambda q, k, v: softmax(masked(scores_of(q, k), len(k) - len(q), 0)) @ v,
+                "Zero is an ordinary score",
+            ),
+            (
+                lambda q, k, v: softmax(masked(scores_of(q, k), len(k) - len(q), -1e9)) @ v,
+                "a large negative number is a number",
+            ),
+            (lambda q, k, v: right(q, k[: len(q)], v[: len(q)]), "upper left corner"),
+            (lambda q, k, v: right(q, k[-len(q) :], v[-len(q) :]), "Not yet for 3 queries and 6"),
+        ],
+        odd=[
+            last_of_a_square,
+            lambda *given: last(*(part.astype(np.float32) for part in given)),
+            lambda q, k, v: companion.scaled_dot_product_attention(
+                q, k, v, is_causal=True, query_offset=len(k) - len(q)
+            ),
+        ],
+        other=[
+            (None, "Not attempted yet: write last_rows"),
+            (last, "Right"),
+        ],
+    ),
+    exercises.check_received_weight: Attempts(
+        wrong=[
+            ((0.2, 137 / 60), "which of them does everybody see"),
+            ((1, 1), "That is so without a mask"),
+            ((5, 1), "What does each of them give"),
+            ((1, 0.2), "Which other rows see the first token"),
+            ((0.2, 0.2), "Add up what all five rows give"),
+            ((137 / 60, 1), "for the last token"),
+            ((2.0, 0.2), "for the first token"),
+        ],
+        odd=[
+            [2.28, 0.2],
+            np.asarray([2.2833, 0.2], np.float32),
+            (Decimal("2.283"), Decimal("0.2")),
+        ],
+        other=[
+            (None, "Not attempted"),
+            (2.28, "A pair is asked for"),
+            ((137 / 60, 0.2), "Right"),
+        ],
+    ),
     exercises.check_changed_rows: Attempts(
         wrong=[
             ({1, 2, 3}, "before black"),

@@ -2,6 +2,7 @@
 
 import itertools
 from decimal import Decimal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -127,7 +128,160 @@ def ids_of_rows_within(x, table, positions):
     return (gaps < 1e-12).all(axis=-1).argmax(axis=1)
 
 
+def packed_by(row, *, fill=0.0):
+    """Make a packer from the row that a token gets: word n of its sentence, and k-th of all."""
+
+    def pack(sentences, table, positions):
+        longest = max(map(len, sentences))
+        x = np.full((len(sentences), longest, table.shape[1]), fill)
+        token_mask = np.zeros(x.shape[:2], dtype=bool)
+        k = 0
+        for b, ids in enumerate(sentences):
+            for n, t in enumerate(ids):
+                token = SimpleNamespace(word=table[t], p=positions, n=n, k=k % len(positions))
+                x[b, n] = row(token)
+                token_mask[b, n] = True
+                k += 1
+        return x, token_mask
+
+    return pack
+
+
+pack_sentences = packed_by(lambda t: t.word + t.p[t.n])
+
+
+def padded_by(fill):
+    """Make a packer that pads the ids, as tokenizers do, and fills what is padding."""
+
+    def pack(sentences, table, positions):
+        longest = max(map(len, sentences))
+        ids = np.asarray([ids + [0] * (longest - len(ids)) for ids in sentences])
+        tokens = np.arange(longest) < np.asarray([[len(ids)] for ids in sentences])
+        right = table[ids] + positions[:longest]
+        return np.where(tokens[:, :, None], right, fill(table, positions[:longest])), tokens
+
+    return pack
+
+
+def pack_with(batch=lambda x: x, mask=lambda right: right.tokens):
+    """Pack as is right, and then change the batch or the mask."""
+
+    def pack(sentences, table, positions):
+        x, tokens = pack_sentences(sentences, table, positions)
+        ids = np.full(tokens.shape, -1)
+        ids[tokens] = np.concatenate(sentences)
+        return batch(x), mask(SimpleNamespace(tokens=tokens, x=x, ids=ids))
+
+    return pack
+
+
+def pack_to_the_left(sentences, table, positions):
+    x, tokens = pack_sentences(sentences, table, positions)
+    lengths = tokens.sum(axis=1)
+    return np.stack([np.roll(r, -n, axis=0) for r, n in zip(x, lengths, strict=True)]), tokens
+
+
+def pack_the_shortest(sentences, table, positions):
+    x, tokens = pack_sentences(sentences, table, positions)
+    shortest = min(map(len, sentences))
+    return x[:, :shortest], tokens[:, :shortest]
+
+
+def pack_to_the_table(sentences, table, positions):
+    longest = len(positions)
+    x = [table[ids] + positions[: len(ids)] for ids in sentences]
+    x = np.stack([np.pad(rows, ((0, longest - len(rows)), (0, 0))) for rows in x])
+    return x, np.arange(longest) < np.asarray([[len(ids)] for ids in sentences])
+
+
+def pack_end_to_end(sentences, table, positions):
+    x, tokens = pack_sentences(sentences, table, positions)
+    return x[tokens], tokens
+
+
+def pack_in_place(sentences, table, positions):
+    """Use up what it is given, in float32 and as a generator."""
+    longest = max(map(len, sentences))
+    token_mask = np.asarray([[n < len(ids) for n in range(longest)] for ids in sentences])
+    for ids in sentences:
+        ids += [0] * (longest - len(ids))
+    positions = positions[:longest]
+    table += 0
+    x = np.asarray([table[ids] + positions for ids in sentences], np.float32)
+    x[~token_mask] = 0
+    return (part for part in (x, token_mask))
+
+
+class Pack:
+    """A class in place of a function, by the library."""
+
+    def __new__(cls, rows, vocabulary, places):
+        words = [companion.embed(np.asarray(ids), vocabulary) for ids in rows]
+        return companion.pack_batch([companion.add_positions(x, places) for x in words])
+
+
 ATTEMPTS = {
+    exercises.check_pack_sentences: Attempts(
+        wrong=[
+            # The mask.
+            (pack_with(mask=lambda right: ~right.tokens), "token_mask is turned over"),
+            (pack_with(mask=lambda right: right.x.any(axis=-1)), "row happens to be zero"),
+            (pack_with(mask=lambda right: right.ids > 0), "and 0 is an id like any other"),
+            (
+                pack_with(mask=lambda right: right.tokens * 1),
+                "holds int64: it should be boolean",
+            ),
+            (pack_with(mask=lambda right: right.tokens | True), "True everywhere"),
+            (pack_with(mask=lambda right: right.tokens[:, ::-1]), "the padding before"),
+            (
+                pack_with(mask=lambda right: np.roll(right.tokens, -1, axis=1)),
+                "another number of tokens, or has them in other places",
+            ),
+            (
+                pack_with(mask=lambda right: right.tokens.T),
+                "should be (3, 4), an entry for each place in each sentence; yours is (4, 3)",
+            ),
+            # The shape of the batch.
+            (pack_with(batch=lambda x: x.swapaxes(0, 1)), "the tokens first"),
+            (pack_with(batch=lambda x: x.mT), "holds a token as a column"),
+            (pack_the_shortest, "cut to the shortest sentence"),
+            (pack_to_the_table, "as long as the table of positions"),
+            (pack_end_to_end, "end to end in one matrix. The shape of x should be (B=3, N=4, d=5)"),
+            # The rows of the tokens.
+            (packed_by(lambda t: t.word), "hold no position"),
+            (packed_by(lambda t: t.p[t.n]), "and no embedding"),
+            (packed_by(lambda t: t.word * t.p[t.n]), "are multiplied"),
+            (packed_by(lambda t: t.word + t.p[t.n + 1]), "count from one"),
+            (packed_by(lambda t: t.word + t.p[t.k]), "go on counting"),
+            (packed_by(lambda t: t.word + t.p[0]), "of position 0"),
+            (packed_by(lambda t: t.word - t.p[t.n]), "not yet E plus P"),
+            (pack_to_the_left, "and x has it before them"),
+            # The padding.
+            (padded_by(lambda table, p: table[0] + p), "what a token of id 0 would hold"),
+            (padded_by(lambda table, _: table[0]), "the embedding of id 0"),
+            (padded_by(lambda _, p: p), "the vector of their position"),
+            (padded_by(lambda table, p: table[-1] + p), "what the last word of the table"),
+            (packed_by(lambda t: t.word + t.p[t.n], fill=1e-9), "are not zero"),
+        ],
+        odd=[padded_by(lambda *_: 0.0), pack_in_place, Pack],
+        other=[
+            (None, "Not attempted yet: write a function of sentences, table and positions"),
+            (lambda *_: ..., "Not attempted yet"),
+            ([0, 1], "this is list"),
+            (
+                lambda sentences, table, _: table[sentences],
+                "stops for sentences of 4, 2, 3 tokens with ValueError",
+            ),
+            (lambda *given: pack_sentences(*given)[0], "A pair is asked for"),
+            (lambda *given: pack_sentences(*given)[::-1], "yours is (3, 4)"),
+            (
+                pack_with(batch=lambda x: np.where(x == 0, np.nan, x)),
+                "Finite numbers are asked for",
+            ),
+            (pack_sentences, "Right"),
+        ],
+        needs={"xp": NUMPY.xp},
+    ),
     exercises.check_cat_row: Attempts(
         wrong=[
             ([0, 0, 1.5, 0, 1, 0], "so is the vector of position 2."),
@@ -285,4 +439,5 @@ def test_checkers_find_the_array_module_themselves(capsys, monkeypatch):
     monkeypatch.setenv("COMPANION_ARRAY_MODULE", "numpy")
     exercises.check_ids_from_rows(nearest)
     exercises.check_token_mean(token_mean)
-    assert capsys.readouterr().out.count("Right") == 2
+    exercises.check_pack_sentences(pack_sentences)
+    assert capsys.readouterr().out.count("Right") == 3

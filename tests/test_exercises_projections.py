@@ -1,5 +1,6 @@
 """The exercises of the chapter on queries, keys and values: what their checkers take for right."""
 
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -18,7 +19,123 @@ WIDE = (np.concatenate([W_Q, W_Q], axis=1), np.concatenate(list(EXAMPLE.w_k), ax
 NARROW = (W_Q, EXAMPLE.w_k[0] + EXAMPLE.w_k[1])
 NOISE = np.random.default_rng(2).standard_normal(W_Q.shape)
 
+
+def projected(*makes):
+    """Make a function of the exercise from what makes query, key and value of (x, W, b)."""
+
+    def project_qkv(x, w_q, w_k, w_v, b_q, b_k, b_v):
+        parts = ((w_q, b_q), (w_k, b_k), (w_v, b_v))
+        return tuple(make(x, w, b) for make, (w, b) in zip(makes, parts, strict=True))
+
+    return project_qkv
+
+
+def right(x, w, b):
+    return x @ w + b
+
+
+def chosen(weights, biases):
+    """Make a function of the exercise that uses these of the three weights and biases."""
+
+    def project_qkv(x, *parts):
+        return [x @ parts[w] + parts[3 + b] for w, b in zip(weights, biases, strict=True)]
+
+    return project_qkv
+
+
+def project_in_one_product(x, *parts, cuts=lambda d_k, d_v: [0, d_k, 2 * d_k, 2 * d_k + d_v]):
+    """Make all three with one product, as systems do, and cut it apart."""
+    weights, biases = (np.concatenate(p, axis=-1) for p in (parts[:3], parts[3:]))
+    made = x @ weights + biases
+    ends = cuts(parts[0].shape[1], parts[2].shape[1])
+    return [made[..., i:j] for i, j in itertools.pairwise(ends)]
+
+
+def project_in_three_equal_parts(*given):
+    return project_in_one_product(*given, cuts=lambda d_k, d_v: (2 * d_k + d_v) * np.arange(4) // 3)
+
+
+def project_in_narrow_slices(*given):
+    return project_in_one_product(*given, cuts=lambda d_k, _: d_k * np.arange(4))
+
+
+def project_with_the_values_second(*given):
+    query, value, key = project_in_one_product(
+        *given, cuts=lambda d_k, d_v: [0, d_k, d_k + d_v, 2 * d_k + d_v]
+    )
+    return query, key, value
+
+
+def project_in_place(x, w_q, w_k, w_v, b_q, b_k, b_v):
+    """Use what is given for scratch, and hand over float32 and a generator."""
+    w_q = np.vstack([w_q, b_q])
+    x_and_one = np.concatenate([x, np.ones_like(x[..., :1])], axis=-1)
+    x *= 0
+    weights = (w_q, np.vstack([w_k, b_k]), np.vstack([w_v, b_v]))
+    return ((x_and_one @ w).astype(np.float32) for w in weights)
+
+
+def project_by_hand(x, *parts):
+    made = []
+    for weight, bias in zip(parts[:3], parts[3:], strict=True):
+        out = np.zeros((*x.shape[:-1], weight.shape[1]))
+        for place in np.ndindex(out.shape):
+            out[place] = sum(x[place[:-1]] * weight[:, place[-1]]) + bias[place[-1]]
+        made.append(out)
+    return made
+
+
 ATTEMPTS = {
+    exercises.check_project_qkv: Attempts(
+        wrong=[
+            (
+                projected(*3 * [lambda x, w, b: x @ w.T + b]),
+                "In your query the weight is transposed.",
+            ),
+            (projected(*3 * [lambda x, w, _: x @ w.T]), "transposed, and no bias is added"),
+            (projected(*3 * [lambda x, w, _: x @ w]), "In your query no bias is added"),
+            (projected(right, right, lambda x, w, _: x @ w), "In your value no bias is added"),
+            (projected(right, right, lambda x, w, b: x @ w - b), "the bias is taken away"),
+            (projected(*3 * [lambda x, w, b: (x + b) @ w]), "added before the product"),
+            (projected(*3 * [lambda x, w, b: x @ w + b[:, None]]), "each token has a bias"),
+            (projected(*3 * [lambda x, w, b: w @ x + b]), "the weight stands on the left"),
+            (projected(*3 * [lambda x, w, b: w.T @ x + b]), "the transposed weight stands"),
+            (projected(*3 * [lambda x, w, b: x.swapaxes(-1, -2) @ w + b]), "x is transposed"),
+            (projected(*3 * [lambda x, w, b: (x @ w + b).T]), "tokens are columns"),
+            (projected(*3 * [lambda x, w, b: np.tanh(x @ w + b)]), "something else is made"),
+            (chosen((0, 0, 0), (0, 1, 2)), "In your key you have the weight of the query."),
+            (chosen((0, 0, 0), (0, 0, 0)), "In your key you have what the query should be."),
+            (chosen((0, 1, 2), (0, 0, 0)), "In your key you have the bias of the query."),
+            (chosen((1, 0, 2), (1, 0, 2)), "In your query you have what the key should be."),
+            (chosen((0, 1, 1), (0, 1, 2)), "In your value you have the weight of the key."),
+            (chosen((0, 2, 1), (0, 2, 1)), "In your key you have what the value should be."),
+            (projected(right, right, lambda *_: np.zeros((4, 4))), "something else is made"),
+            (lambda *given: projected(*3 * [right])(*given)[::-1], "what the value should be"),
+            (project_with_the_values_second, "In your key you have what the value should be."),
+            (project_in_three_equal_parts, "it is (1, 3). Together your three are as wide"),
+            (project_in_narrow_slices, "All three of yours are equally wide"),
+            (lambda *given: project_in_one_product(*given)[::2] * 2, "of length 4"),
+            (
+                lambda *given: projected(*3 * [right])(*given)[:2],
+                "tuple of length 2: return (query",
+            ),
+        ],
+        odd=[
+            project_in_one_product,
+            project_in_place,
+            project_by_hand,
+            projected(*3 * [lambda x, w, b: np.einsum("...nd,dm->...nm", x, w) + b]),
+        ],
+        other=[
+            (None, "Not attempted yet: write a function of x, three weights and three biases"),
+            (W_Q, "this is ndarray"),
+            (lambda *_: None, "Not attempted yet"),
+            (lambda x: x, "stops for x (4, 4) and W^V (4, 4) with TypeError"),
+            (projected(*3 * [lambda x, w, b: (w.T @ x.T).T + b]), "stops for x (2, 3, 5)"),
+            (projected(*3 * [right]), "Right"),
+        ],
+        needs={"xp": NUMPY.xp},
+    ),
     exercises.check_lost_direction: Attempts(
         wrong=[
             (np.asarray([0.0, 0, 1, 0, 0, 0]), "entry 3 of every query"),

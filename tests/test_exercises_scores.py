@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from companion import pitfalls, scaled_scores
+from companion import pitfalls, scaled_scores, softmax
 from companion.exercises import scores as exercises
 from tests.support.attempts import Attempts, tried_on
 from tests.support.homes import NUMPY
@@ -18,6 +18,12 @@ def one_head_only(query, key):
     if query.ndim > 2:
         raise RuntimeError("one head only")
     return scaled_scores(query, key)
+
+
+def cosines(query, key):
+    return (query / np.linalg.norm(query, axis=-1, keepdims=True)) @ (
+        key / np.linalg.norm(key, axis=-1, keepdims=True)
+    ).mT
 
 
 def in_half_precision(query, key):
@@ -62,21 +68,62 @@ ATTEMPTS = {
             (40, "this is int: write down two numbers"),
         ],
     ),
+    exercises.check_spread_factors: Attempts(
+        wrong=[
+            ((4, 1, 0.25), "factors of the variances"),
+            ((0.5, 1, 2), "in the other order"),
+            ((8, 1, 0.125), "the spreads at d_k = 64"),
+            ((2, 1, 1), "look at the third."),
+            ((4, 2, 1), "look at the first and the second and the third"),
+            ((2, 0.5, 0.5), "look at the second."),
+            ((2.001, 1, 0.5), "look at the first."),
+        ],
+        odd=[
+            iter([2, 1, 0.5]),
+            np.asarray([2, 1, 0.5], np.float32),
+            (Fraction(2), 1, Decimal("0.5")),
+        ],
+        other=[
+            (None, "Not attempted yet"),
+            ((2, 1, 0.5), "Right"),
+            ((2, 1), "tuple of length 2: write down three factors"),
+            ((2, 1, math.nan), "A finite number"),
+            ((2, 1, "half"), "A number is asked for, and this is str"),
+        ],
+    ),
     exercises.check_scores_function: Attempts(
         wrong=[
-            (lambda q, k: q @ k.mT, "times one factor"),
-            (lambda q, k: q @ k.mT / q.shape[-1], "times one factor"),
+            (lambda q, k: q @ k.mT, "divide them by nothing"),
+            (lambda q, k: q @ k.mT / q.shape[-1], "by the number of columns itself"),
+            (lambda q, k: q @ k.mT * math.sqrt(q.shape[-1]), "one over the root"),
+            (lambda q, k: q @ k.mT / math.sqrt(q.shape[-2]), "the root of the number of queries"),
+            (lambda q, k: q @ k.mT / math.sqrt(k.shape[-2]), "the root of the number of keys"),
+            (lambda q, k: q @ k.mT / k.shape[-2], "by the number of keys"),
+            (lambda q, k: pitfalls.scores_scaled_by_model_width(q, k, 6), "you divide by 2.449."),
+            (
+                lambda q, k: q @ k.mT / math.sqrt(math.prod(q.shape[-3:-2]) * q.shape[-1]),
+                "all heads together",
+            ),
+            (lambda q, k: q @ k.mT / math.sqrt(q.shape[1]), "axis counted from the front"),
             (lambda q, k: q @ k.mT / math.sqrt(3), "factor for query (6, 7) and key (2, 7)"),
             (lambda q, k: q @ k.mT / math.sqrt(q.shape[-2] - 1), "times one factor"),
             (lambda q, k: q @ k.mT / math.sqrt(k.shape[-2] - 2), "key (2, 7)"),
-            (lambda q, k: q @ k.mT / math.sqrt(q.shape[1]), "factor for query (2, 3, 5, 10)"),
-            (pitfalls.scores_by_reshape, "not the product of query i and key j"),
+            (lambda q, k: q @ k / math.sqrt(q.shape[-1]), "with key as it stands"),
+            (lambda q, k: scaled_scores(q, k.T), "with key as it stands"),
+            (lambda q, k: q @ k.T / math.sqrt(q.shape[-1]), "swap?"),
+            (pitfalls.scores_by_reshape, "poured into another shape"),
+            (lambda q, k: softmax(scaled_scores(q, k)), "a softmax already"),
+            (cosines, "Those are cosines"),
+            (lambda q, k: scaled_scores(q, k[..., ::-1, :]), "not the product of query i and"),
             (lambda q, k: q @ k.mT / np.sqrt(q.shape[-1]), "float32 came in and float64 went out"),
             (lambda q, k: scaled_scores(q, k).astype(np.float32), "float64 came in and float32"),
             (lambda q, k: np.round(scaled_scores(q, k), 4), "right to a few digits only"),
             (lambda q, k: q @ k.mT / (math.sqrt(q.shape[-1]) + 1e-9), "times one factor"),
             (in_half_precision, "right to a few digits only"),
-            (one_head_only, "stops for query (2, 3, 5, 10) and key (2, 3, 6, 10) with"),
+            (
+                one_head_only,
+                "One head comes out right; with leading axes it does not. Your function",
+            ),
         ],
         odd=[scores_in_place, row_by_row, lambda a, b: scaled_scores(b, a).swapaxes(-1, -2)],
         other=[
@@ -85,7 +132,7 @@ ATTEMPTS = {
             (lambda q, k: (q / math.sqrt(q.shape[-1])) @ k.mT, "Right"),
             (lambda q, k: scaled_scores(k, q), "a row a query and a column a key"),
             (lambda q, k: scaled_scores(q, k)[..., 0], "should be (4, 5)"),
-            (lambda q, k: q @ k, "key (5, 3) with ValueError"),
+            (lambda q, k: q @ (k + "1"), "key (5, 3) with"),
             (lambda *_: ..., "Not attempted"),
             (lambda *_: [[0.0]], "An array is asked for, and this is list"),
             (lambda *_: np.full((4, 5), np.nan), "not the product"),

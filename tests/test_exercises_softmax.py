@@ -10,6 +10,35 @@ from companion.exercises import softmax as exercises
 from tests.support.attempts import Attempts, tried_on
 
 
+def mixture(scores, value):
+    top = scores.max(axis=-1, keepdims=True)
+    powers = np.exp(scores - np.where(top == -np.inf, 0.0, top))
+    total = powers.sum(axis=-1, keepdims=True)
+    weights = powers / np.where(total == 0, 1.0, total)
+    return weights, weights @ value
+
+
+def mixture_in_place(scores, value):
+    scores -= np.maximum(scores.max(axis=-1, keepdims=True), -1e300)
+    np.exp(scores, out=scores)
+    scores /= np.maximum(scores.sum(axis=-1, keepdims=True), 1e-300)
+    return iter([scores, np.einsum("...ts,...sv->...tv", scores, value)])
+
+
+def with_weights(weigh):
+    """Mix with the weights that `weigh` makes of the scores."""
+    return lambda scores, value: (weigh(scores), weigh(scores) @ value)
+
+
+def for_one_head(scores, value):
+    rows, _ = scores.shape
+    return mixture(scores, value) if rows else None
+
+
+def shared_out(powers):
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
 def back(weights, gradient):
     return weights * (gradient - (weights * gradient).sum(axis=-1, keepdims=True))
 
@@ -114,6 +143,76 @@ ATTEMPTS = {
             ([["black"]], "['black'] is none of the tokens"),
             ([np.ones(2)], "is none of the tokens"),
             ({"black"}, "Right"),
+        ],
+    ),
+    exercises.check_mixture: Attempts(
+        wrong=[
+            (with_weights(lambda s: companion.softmax(s, axis=-2)), "Your columns sum to one"),
+            (
+                with_weights(lambda s: companion.softmax(s, axis=min(1, s.ndim - 1))),
+                "from the front",
+            ),
+            (with_weights(lambda s: np.exp(s) / np.exp(s).sum()), "All weights together"),
+            (with_weights(np.exp), "nobody has shared out"),
+            (with_weights(shared_out), "You share out the scores themselves"),
+            (
+                with_weights(lambda s: companion.softmax(s - s.max(-2, keepdims=True))),
+                "within a row",
+            ),
+            (
+                with_weights(lambda s: np.exp2(s) / np.exp2(s).sum(-1, keepdims=True)),
+                "0.6931 times",
+            ),
+            (with_weights(lambda s: companion.softmax(s / math.sqrt(s.shape[-1]))), "0.4472 times"),
+            (with_weights(lambda s: companion.softmax(s) / 2), "Row 0 of your weights sums to 0.5"),
+            (with_weights(lambda s: companion.softmax(s**3)), "is not exp(s_ij − s_il)"),
+            (with_weights(companion.pitfalls.softmax_without_shift), "with 1000 added to each"),
+            (with_weights(lambda s: shared_out(np.exp(np.clip(s, -700, 700)))), "or is cut off"),
+            (with_weights(lambda s: shared_out(np.exp(s - s.max()))), "whose maximum"),
+            (
+                with_weights(lambda s: shared_out(np.exp(s - s.max(-1, keepdims=True)))),
+                "becomes NaN",
+            ),
+            (
+                with_weights(lambda s: companion.softmax(np.maximum(s, -1e9))),
+                "yours has a weight 0.2.",
+            ),
+            (with_weights(lambda s: mixture(np.maximum(s, -2000), s.mT)[0]), "a weight 0.2"),
+            (lambda s, v: (mixture(s, v)[0], mixture(s, v)[0].mT @ v), "a column of the weights"),
+            (lambda s, v: (mixture(s, v)[0], mixture(s, v)[0] @ v.mT), "the columns of value"),
+            (lambda s, v: (mixture(s, v)[0], s @ v), "are mixed with the scores"),
+            (lambda s, v: (mixture(s, v)[0], np.exp(s) @ v), "with the exponentials"),
+            (
+                lambda s, v: (mixture(s, v)[0], 0 * s @ v + v.mean(-2, keepdims=True)),
+                "equal weights",
+            ),
+            (lambda s, v: (mixture(s, v)[0], companion.hardmax(s) @ v), "the best key alone"),
+            (lambda s, v: (mixture(s, v)[0], mixture(s, v)[0] @ v[..., ::-1, :]), "is not Σ_j"),
+            (
+                lambda s, v: (
+                    mixture(s, v)[0],
+                    np.nan_to_num(mixture(s, v)[1]) + (s == -np.inf).all(-1)[..., None],
+                ),
+                "or the output are not",
+            ),
+            (
+                for_one_head,
+                "One head comes out right; with leading axes it does not. Your function",
+            ),
+        ],
+        odd=[
+            mixture_in_place,
+            lambda s, v: [part.astype(np.float32) for part in mixture(s, v)],
+            lambda s, v: (companion.softmax(s), companion.weighted_values(companion.softmax(s), v)),
+        ],
+        other=[
+            (None, "Not attempted yet"),
+            (lambda *_: None, "returns nothing"),
+            (lambda s, v: mixture(s, v)[1], "return two arrays, (weights, output)"),
+            (lambda s, v: mixture(s, v)[::-1], "the weights, one for each score"),
+            (lambda s, v: (mixture(s, v)[0], mixture(s, v)[1][..., 0]), "a mixture for each query"),
+            (fails, "out of ideas"),
+            (mixture, "Right"),
         ],
     ),
     exercises.check_jacobian_product: Attempts(

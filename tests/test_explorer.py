@@ -68,7 +68,8 @@ def test_only_the_explorers_page_loads_its_script() -> None:
     explorer._load(app, "book/run", "", {}, None)
     assert loaded == []
     explorer._load(app, "book/explorer", "", {}, None)
-    assert loaded[0] == "explorer.css"
+    assert loaded[:2] == ["attention-row.css", "explorer.css"]
+    assert loaded[2] == "attention-row.js"
     assert loaded[-1] == "explorer.js"  # after what it calls
     assert all((ROOT / "book" / "_static" / name).is_file() for name in loaded)
 

@@ -327,6 +327,18 @@ def test_one_of_the_two_may_depend_on_itself():
     assert score_variance(d_k) == d_k
 
 
+@pytest.mark.parametrize("rows", [((1.0, 2.0), (3.0, -1.0)), ((1.0, 2.0), (1.0, 2.0))])
+def test_fresh_random_weights_meet_the_assumption(rows):
+    """All weights of the signs ±1, each as likely: the token may also meet itself."""
+    x_i, x_j = (np.asarray([row]) for row in rows)  # (1, d) each
+    for d_k in (1, 2, 3):
+        signs = itertools.product((-1.0, 1.0), repeat=2 * d_k)
+        weights = np.asarray(list(signs)).reshape(-1, 2, d_k)  # every matrix there is
+        scores = scaled_scores((x_i @ weights)[:, 0], (x_j @ weights)[:, 0])  # each with each
+        assert scores.mean() == pytest.approx(0, abs=1e-12)
+        assert scores.var() == pytest.approx(float(np.sum(x_i**2) * np.sum(x_j**2)), rel=1e-12)
+
+
 @pytest.mark.claim("cor-score-scale")
 @pytest.mark.parametrize("d_k", [1, 3, 64, 512])
 def test_the_scale_makes_the_variance_one(d_k):

@@ -176,16 +176,3 @@ def test_a_wrong_stored_number_fails(tmp_path: Path) -> None:
         f"wrong.ipynb::Cell {last_cell}"
     ]
     assert f"1 failed, {2 * last_cell + 1} passed" in run.stdout
-
-
-def test_the_picture_in_the_readme_is_the_covers() -> None:
-    cover = read(ROOT / "notebooks" / "cover.ipynb")
-    (drawing,) = (
-        output.data["image/svg+xml"]
-        for cell in code_cells(cover)
-        for output in cell.outputs
-        if "image/svg+xml" in output.get("data", {})
-    )
-    on_white = drawing.replace("<svg ", '<svg style="background: white" ', 1)
-    stored = (ROOT / "book" / "_static" / "cover.svg").read_text(encoding="utf-8")
-    assert stored.strip() == on_white.strip()

@@ -1,12 +1,15 @@
-"""The page of contents, made from the first paragraph of each chapter.
+"""The page of contents, made from the first paragraph and the first picture of each chapter.
 
-A chapter begins *You will … You need … Time: …*. Here these three facts become the end of the page
-`book/contents.md`; where they are missing there is a warning, which is an error of the build.
+A chapter begins *You will … You need …*. Here these two facts, its picture and its computed minutes
+become a card at the end of the page `book/contents.md`. Where a fact is missing there is a warning,
+which is an error of the build. A script lets a reader tick a card; without it a card is a card.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +17,16 @@ import yaml
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
+from book.minutes import Minutes, minutes, spoken
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = "book/contents"
+TOUR = "notebooks/tour"
+SCRIPT = "contents.js"
 
 # What the pages are that are no chapters.
 ABOUT = {
+    "book/prerequisites": "matrices, variance, exponential and slope, each in a few lines",
     "book/run": "what to install, how to build and test, on a GPU too",
     "book/notation": "every letter and every sign",
     "book/explorer": "a trained attention layer to play with",
@@ -29,33 +37,19 @@ ABOUT = {
     "book/references": "the books and papers that the text cites",
 }
 
-HEADING = re.compile(r"\((ch-[\w-]+)\)=\n# (.+)")
-FACTS = re.compile(r"\*You will\* (.+) \*You need\* (.+) \*Time:\* about (.+)\.")
-TIME = re.compile(r"(.+?), and (half )?as much again with the exercises")
-MINUTES = {
-    "twenty minutes": 20,
-    "half an hour": 30,
-    "forty minutes": 40,
-    "forty-five minutes": 45,
-    "fifty minutes": 50,
-    "an hour": 60,
-    "an hour and a half": 90,
-    "two hours": 120,
-}
-NUMBERS = ["no", "one", "two", "three", "four", "five", "six"]
-NUMBERS += ["seven", "eight", "nine", "ten", "eleven", "twelve"]
+HEADING = re.compile(r"\(((?:ch|page)-[\w-]+)\)=\n# (.+)")
+FACTS = re.compile(r"\*You will\* (.+) \*You need\* (.+\.)")
+PICTURE = re.compile(r"!\[[^\]]*\]\(([\w./-]+\.svg)\)")
+SIZE = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 
 
 class Chapter(NamedTuple):
-    """What a chapter says of itself, in MyST Markdown; the last two are minutes."""
+    """What a chapter says of itself, in MyST Markdown."""
 
     label: str
     title: str
     gives: str
     needs: str
-    time: str
-    reading: int
-    exercises: int
 
 
 def opening(text: str) -> Chapter:
@@ -64,19 +58,14 @@ def opening(text: str) -> Chapter:
     Raises
     ------
     ValueError
-        If the paragraph does not say what it gives, what it needs and how long it takes.
+        If the paragraph lacks what it gives or what it needs, or types a time: that is computed.
     """
     paragraphs = text.split("\n\n")
     heading = HEADING.fullmatch(paragraphs[0])
     facts = FACTS.fullmatch(" ".join(paragraphs[1].split())) if paragraphs[1:] else None
-    if not heading or not facts:
-        raise ValueError("a chapter begins: label, title, You will …, You need …, Time: about ….")
-    time = TIME.fullmatch(facts[3])
-    if not time or time[1] not in MINUTES:
-        raise ValueError(f"no time can be read from: about {facts[3]}")
-    minutes = MINUTES[time[1]]
-    exercises = minutes // 2 if time[2] else minutes
-    return Chapter(*heading.groups(), *facts.groups(), minutes, exercises)
+    if not heading or not facts or "*Time:*" in facts[0]:
+        raise ValueError("a chapter begins: label, title, You will …, You need …, and no time")
+    return Chapter(*heading.groups(), *facts.groups())
 
 
 def parts(root: Path) -> Iterator[tuple[str, list[str]]]:
@@ -87,8 +76,13 @@ def parts(root: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def is_chapter(name: str) -> bool:
-    """Say whether a page of the table of contents is a chapter."""
+    """Say whether a page of the table of contents is a chapter, which has a number."""
     return re.fullmatch(r"notebooks/\d+_\w+", name) is not None
+
+
+def has_opening(name: str) -> bool:
+    """Say whether a page is a chapter or the tour before them, and begins as they do."""
+    return name == TOUR or is_chapter(name)
 
 
 def markdown(root: Path, name: str) -> list[str]:
@@ -102,50 +96,76 @@ def chapter(root: Path, name: str) -> Chapter:
     return opening(markdown(root, name)[0])
 
 
+def minutes_of(root: Path, name: str) -> Minutes:
+    """Compute the minutes of a chapter."""
+    return minutes(root / f"{name}.ipynb")
+
+
+def picture(root: Path, name: str) -> tuple[str, str] | None:
+    """Return the first drawing of a chapter and the name that its file gets among the images."""
+    path = root / f"{name}.ipynb"
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        named = PICTURE.search("".join(cell["source"])) if cell["cell_type"] == "markdown" else None
+        if named:
+            return (path.parent / named[1]).read_text(encoding="utf-8"), Path(named[1]).name
+        for output in cell.get("outputs", ()):
+            if drawing := "".join(output.get("data", {}).get("image/svg+xml", ())):
+                return drawing, f"{hashlib.sha256(drawing.encode()).hexdigest()}.svg"
+    return None
+
+
 def rendered(root: Path) -> str:
     """Write the end of the page, part by part."""
-    sections, total = [], []
+    sections = []
     for caption, pages in parts(root):
-        chapters = [chapter(root, name) for name in pages if is_chapter(name)]
-        total += chapters
         others = [
             f"- {{doc}}`/{name}`: {ABOUT[name]}"
             for name in pages
-            if not is_chapter(name) and name != PAGE
+            if not has_opening(name) and name != PAGE
         ]
-        entries = [_entry(c) for c in chapters] + (["\n".join(others)] if others else [])
-        sections += [f"## {caption}", *entries]
-    return "\n\n".join([_sum(total), *sections])
+        entries = [card(root, name) for name in pages if has_opening(name)]
+        sections += [f"## {caption}", *entries, *(["\n".join(others)] if others else [])]
+    return "\n\n".join([total(root), *sections])
 
 
-def _entry(chapter: Chapter) -> str:
-    """Write one chapter as a definition."""
-    return (
-        f"{{numref}}`{{number}}. {{name}} <{chapter.label}>`\n"
-        f": *You will* {chapter.gives}\n\n"
-        f"  *You need* {chapter.needs}\n\n"
-        f"  *Time:* about {chapter.time}."
+def card(root: Path, name: str) -> str:
+    """Write a chapter as a card: its name, its picture, what it gives and needs, its minutes."""
+    known = chapter(root, name)
+    link = f"{{ref}}`{known.label}`"
+    if is_chapter(name):
+        link = f"{{numref}}`{{number}}. {{name}} <{known.label}>`"
+    facts = [f"*You will* {known.gives}", f"*You need* {known.needs}"]
+    took = minutes_of(root, name)
+    lines = [f"**{link}**", *_image(picture(root, name), known.title), *facts, took.sentence()]
+    return "\n\n".join(["::::{div} chapter-card", *lines, "::::"])
+
+
+def _image(drawing: tuple[str, str] | None, title: str) -> list[str]:
+    if drawing is None:
+        return []
+    width, height = SIZE.search(drawing[0]).groups()
+    return [
+        f'<img src="../_images/{drawing[1]}" alt="The first drawing of: {escape(title)}" '
+        f'width="{float(width):.0f}" height="{float(height):.0f}" loading="lazy">'
+    ]
+
+
+def total(root: Path) -> str:
+    """Say how long the chapters take together."""
+    names = [name for _, pages in parts(root) for name in pages if is_chapter(name)]
+    took = [minutes_of(root, name) for name in names]
+    cores, whole, exercises = (
+        spoken(sum(getattr(t, part) for t in took)) for part in ("core", "whole", "exercises")
     )
-
-
-def _sum(chapters: list[Chapter]) -> str:
-    reading = _hours(sum(c.reading for c in chapters))
-    exercises = _hours(sum(c.exercises for c in chapters))
-    count = NUMBERS[len(chapters)] if len(chapters) < len(NUMBERS) else str(len(chapters))
     return (
-        f"{count.capitalize()} chapters: about {reading} to read, and {exercises} more with the "
-        "exercises."
+        f"The cores of all chapters take {cores} to read, the whole chapters {whole}, and the "
+        f"exercises {exercises} more."
     )
-
-
-def _hours(minutes: int) -> str:
-    hours = round(minutes / 60)
-    return f"{NUMBERS[hours] if hours < len(NUMBERS) else hours} hour{'' if hours == 1 else 's'}"
 
 
 def _warn(_app: Sphinx) -> None:
     for _, pages in parts(ROOT):
-        for name in filter(is_chapter, pages):
+        for name in filter(has_opening, pages):
             try:
                 chapter(ROOT, name)
             except ValueError as error:
@@ -157,8 +177,15 @@ def _fill(_app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] += "\n" + rendered(ROOT) + "\n"
 
 
+def _load(app: Sphinx, name: str, _template: str, _context: Any, _doctree: Any) -> None:
+    """Give the page, and no other, its script."""
+    if name == PAGE:
+        app.add_js_file(SCRIPT, loading_method="defer")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Tell Sphinx when to call the above."""
     app.connect("builder-inited", _warn)
     app.connect("source-read", _fill)
+    app.connect("html-page-context", _load)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

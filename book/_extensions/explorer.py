@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "notebooks" / "data" / "minilm_heads.npz"
 SHELL = Path(__file__).with_suffix(".html")
 PAGE = "book/explorer"
+SCRIPTS = ("attention-row.js", "explorer-attention.js", "explorer-experiments.js", "explorer.js")
 OPTIONS = ("layer", "sentence", "head", "token")
 
 
@@ -132,8 +133,9 @@ def _find(app: Any, doctree: nodes.document, docname: str) -> None:
 def _load(app: Any, pagename: str, _template: str, _context: Any, _doctree: Any) -> None:
     """Give the page, and no other, its script and style."""
     if pagename == PAGE:
-        app.add_css_file("explorer.css")
-        for script in ("explorer-attention.js", "explorer-experiments.js", "explorer.js"):
+        for style in ("attention-row.css", "explorer.css"):
+            app.add_css_file(style)
+        for script in SCRIPTS:
             app.add_js_file(script, loading_method="defer")
 
 

@@ -47,7 +47,7 @@ def shortened(text: str) -> str:
 
 def description(root: nodes.document, name: str) -> str:
     """Say in plain text what a page is about; nothing, where there is no text."""
-    if contents_page.is_chapter(name):
+    if contents_page.has_opening(name):
         return shortened(plain(f"You will {contents_page.chapter(contents_page.ROOT, name).gives}"))
     text = ""
     for paragraph in root.findall(nodes.paragraph):

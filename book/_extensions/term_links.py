@@ -126,7 +126,7 @@ def _link(app: Sphinx, document: nodes.document) -> None:
     if f"{name}.md" == GLOSSARY:
         entries = next(document.findall(addnodes.glossary))
         entries.parent.insert(entries.parent.index(entries), letters(document))
-    if not contents_page.is_chapter(name):
+    if not contents_page.has_opening(name):
         return
     path = Path(app.srcdir, GLOSSARY)
     app.env.note_dependency(str(path))

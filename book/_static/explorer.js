@@ -1,4 +1,5 @@
-// The attention explorer: the page around the arithmetic of explorer-attention.js.
+// The attention explorer: the page around the arithmetic of explorer-attention.js
+// and the row of attention-row.js.
 (() => {
   const figure = document.querySelector(".explorer");
   if (!figure) return;
@@ -6,8 +7,8 @@
   const START = { sentence: 2, head: 4, token: 7, key: null };
   const RULES = { root: true, causal: false, temperature: 1 };
   const PRODUCTS = 4; // so many are written out
-  const ORDINALS = ["1st", "2nd", "3rd", "4th"];
 
+  const { make, paint, tell } = attentionRow;
   const { layer, heads, width, gram, sentences } = unpacked();
   const part = named("[data-part]", "part");
   const forms = named("form", "experiment");
@@ -49,42 +50,11 @@
 
   // Words and elements
 
-  const percent = (w) => (w > 0 && w < 0.005 ? "<\u00a01\u00a0%" : `${Math.round(100 * w)}\u00a0%`);
   const fixed = (x, digits = 4) =>
     (Number.isFinite(x) ? x.toFixed(digits) : "-∞").replace("-", "−");
 
-  // A token, and which one where several are alike.
-  function name(i) {
-    const alike = places().filter((j) => tokens()[j] === tokens()[i]);
-    return tokens()[i] + (alike.length > 1 ? ` (${ORDINALS[alike.indexOf(i)]})` : "");
-  }
-
-  function make(tag, attributes = {}, ...children) {
-    const element = document.createElement(tag);
-    Object.entries(attributes).forEach(([key, value]) => element.setAttribute(key, value));
-    element.append(...children);
-    return element;
-  }
-
-  // Strings stay, a number becomes the token at that place.
-  const worded = (parts) =>
-    parts.map((text) => (typeof text === "number" ? make("em", {}, name(text)) : text));
-
-  // Only what is new is said aloud.
-  function tell(place, ...children) {
-    const news = make("div", {}, ...children);
-    if (news.textContent !== place.textContent) place.replaceChildren(...news.childNodes);
-  }
-
-  function saidOfRow(i) {
-    const row = map().weights[i];
-    const order = places().sort((a, b) => row[b] - row[a]);
-    const told = order.slice(0, 4).filter((j, rank) => rank === 0 || row[j] >= 0.1);
-    const rest = 1 - told.reduce((sum, j) => sum + row[j], 0);
-    const shares = told.flatMap((j) => [", ", make("b", {}, percent(row[j])), " to ", j]).slice(1);
-    const end = rest < 0.005 ? "." : `, ${percent(rest)} to all others together.`;
-    return worded([i, " gives ", ...shares, end]);
-  }
+  const name = (i) => attentionRow.name(tokens(), i);
+  const worded = (parts) => attentionRow.worded(tokens(), parts);
 
   // The view in the address
 
@@ -126,7 +96,7 @@
   const options = () => places().map(option);
 
   function layOut() {
-    part.words.replaceChildren(part.words.firstElementChild, ...places().map(word));
+    attentionRow.layOut(part.words, tokens());
     const columns = tokens().map((token) => make("th", { scope: "col" }, make("span", {}, token)));
     part.map.replaceChildren(
       part.map.caption,
@@ -153,16 +123,6 @@
     value.token.value = future.other.value = 2;
     future.token.value = tokens().length >> 1;
   }
-
-  const word = (i) =>
-    make(
-      "label",
-      { class: "ex-word", "data-row": i },
-      make("span", { class: "ex-share" }),
-      make("span", { class: "ex-bar" }),
-      make("input", { type: "radio", name: "ex-token", value: i }),
-      make("span", { class: "ex-token" }, tokens()[i]),
-    );
 
   const guess = ({ dataset }, i) =>
     make(
@@ -214,19 +174,12 @@
     canvas.getContext("2d").putImageData(pixels, 0, 0);
   }
 
-  function paint(element, i, j) {
-    const weight = map().weights[i][j];
-    element.style.setProperty("--w", weight.toFixed(4));
-    element.classList.toggle("ex-strong", weight >= 0.5);
-    element.classList.toggle("ex-hidden", isHidden(i, j));
-  }
-
   function drawMap() {
     for (const cell of part.map.querySelectorAll("button")) {
       const [i, j] = [Number(cell.dataset.row), Number(cell.dataset.key)];
       const weight = map().weights[i][j];
       const chosen = i === state.token && j === keyInView();
-      paint(cell, i, j);
+      paint(cell, weight, isHidden(i, j));
       cell.textContent = isHidden(i, j) ? "–" : Math.round(100 * weight);
       const said = isHidden(i, j) ? "hidden" : fixed(weight);
       cell.setAttribute("aria-label", `${name(i)} to ${name(j)}: ${said}`);
@@ -237,17 +190,12 @@
 
   function drawRow() {
     const i = peek ?? state.token;
-    part.words.querySelectorAll(".ex-word").forEach((label, j) => {
-      const share = percent(map().weights[i][j]);
-      paint(label, i, j);
-      label.classList.toggle("ex-asks", j === i);
-      label.querySelector("input").checked = j === state.token;
-      label.firstElementChild.textContent = isHidden(i, j) ? "hidden" : share;
-    });
-    for (const row of part.map.tBodies[0].rows) {
-      row.classList.toggle("ex-asks", Number(row.dataset.row) === i);
+    const row = map().weights[i];
+    attentionRow.draw(part.words, row, i, state.token, (j) => isHidden(i, j));
+    for (const line of part.map.tBodies[0].rows) {
+      line.classList.toggle("ex-asks", Number(line.dataset.row) === i);
     }
-    tell(part.said, ...saidOfRow(i));
+    tell(part.said, ...attentionRow.said(tokens(), row, i));
   }
 
   function drawSteps() {
@@ -365,12 +313,9 @@
     part.map.querySelector("[aria-pressed=true]").focus();
   }
 
-  function pointAt({ type, pointerType, target }) {
-    if (pointerType !== "mouse") return;
-    const row = type === "pointerleave" ? null : target.closest("[data-row]")?.dataset.row;
-    const pointed = row ? Number(row) : null;
-    if (pointed === peek) return;
-    peek = pointed;
+  function pointAt(row) {
+    if (row === peek) return;
+    peek = row;
     drawRow();
   }
 
@@ -393,10 +338,7 @@
       if (key) choose({ token: Number(row), key: Number(key) });
     });
     on(part.map, "keydown", moveOnMap);
-    for (const area of [part.words, part.map]) {
-      on(area, "pointerover", pointAt);
-      on(area, "pointerleave", pointAt);
-    }
+    for (const area of [part.words, part.map]) attentionRow.follow(area, pointAt);
     for (const form of Object.values(forms)) {
       on(form, "change", ({ target }) => {
         if (target.matches("select")) askAnew(form);

@@ -11,6 +11,8 @@ from companion.exercises.feedback import (
     Feedback,
     agrees,
     array,
+    entries,
+    finite,
     floats,
     function,
     numbers,
@@ -26,6 +28,7 @@ __all__ = [
     "check_cat_row",
     "check_distinct_rows",
     "check_ids_from_rows",
+    "check_pack_sentences",
     "check_padding_cost",
     "check_token_mean",
 ]
@@ -49,6 +52,127 @@ def _cat_row(attempt: Any) -> str:
             "from 0, at which position of *this* sentence does cat stand?"
         )
     return "Right: what cat is, from its id, plus where it stands in this sentence."
+
+
+def check_pack_sentences(attempt: Any, *, xp: Any = None) -> None:
+    """Check a function (lists of ids, table, positions) → x (B, N, d), token_mask (B, N) of xp."""
+    say(_pack_sentences, attempt, xp or array_module())
+
+
+def _pack_sentences(attempt: Any, xp: Any) -> str:
+    pack = function(attempt, "write a function of sentences, table and positions")
+    rng = np.random.default_rng(0)
+    for lengths, words, places, width in (
+        ((4, 2, 3), 7, 9, 5),
+        ((1,), 3, 4, 2),
+        ((2, 6), 5, 8, 3),
+        ((3, 3, 3, 3), 6, 3, 4),
+    ):
+        table, positions = (1 + rng.standard_normal((n, width)) for n in (words, places))
+        sentences = [[int(i) for i in rng.integers(1, words - 1, n)] for n in lengths]
+        sentences[0][-1] = 0  # an id like any other
+        sentences[-1][0] = words - 1
+        table[words - 1] = -positions[0]  # whose token has a row of zeros
+        case = f" for sentences of {', '.join(map(str, lengths))} tokens"
+        given = (xp.asarray(table), xp.asarray(positions))
+        returned = result(pack, [list(ids) for ids in sentences], *given, case=case)
+        _check_packed(returned, sentences, table, positions)
+    return "Right: one array, and a mask that says where its tokens are."
+
+
+def _check_packed(
+    returned: Any, sentences: list[list[int]], table: np.ndarray, positions: np.ndarray
+) -> None:
+    """Compare a reader's batch and mask with the right ones, and say which mistake is seen."""
+    x, token_mask = entries(returned, 2, "return a pair, (x, token_mask)")
+    lengths = np.asarray([len(ids) for ids in sentences])
+    tokens = np.arange(lengths.max()) < lengths[:, None]
+    ids = np.full(tokens.shape, -1)
+    ids[tokens] = np.concatenate(sentences)
+    _check_batch_shape(array(x).shape, lengths, table.shape[1], len(positions))
+    _check_token_mask(token_mask, tokens, ids, table[ids] + positions[: len(tokens[0])])
+    _check_tokens(finite(x), tokens, table[ids], positions)
+    _check_padding(finite(x), tokens, table, positions)
+
+
+def _check_batch_shape(
+    shape: tuple[int, ...], lengths: np.ndarray, width: int, places: int
+) -> None:
+    count, longest = len(lengths), int(lengths.max())
+    if shape == (count, longest, width):
+        return
+    seen = {
+        (longest, count, width): "Your x has the tokens first and the sentences second.",
+        (count, width, longest): "Your x holds a token as a column.",
+        (count, int(lengths.min()), width): "Your x is cut to the shortest sentence.",
+        (count, places, width): "Your x is as long as the table of positions, not as the batch.",
+        (int(lengths.sum()), width): "Your sentences lie end to end in one matrix.",
+    }
+    asked = f"The shape of x should be (B={count}, N={longest}, d={width}); yours is {shape}."
+    raise Feedback(f"{seen.get(shape, '')} {asked}".strip())
+
+
+def _check_token_mask(given: Any, right: np.ndarray, ids: np.ndarray, x: np.ndarray) -> None:
+    found = array(given, right.shape, "an entry for each place in each sentence")
+    if found.dtype.kind != "b":
+        raise Feedback(f"Your token_mask holds {found.dtype}: it should be boolean.")
+    if np.array_equal(found, right):
+        return
+    for mistaken, trouble in (
+        (~right, "is turned over: True where there is padding"),
+        (right[:, ::-1], "has the padding before the tokens"),
+        (right & (ids != 0), "hides a token whose id is 0, and 0 is an id like any other"),
+        (right & x.any(axis=-1), "hides a token whose row happens to be zero"),
+        (np.ones_like(right), "is True everywhere, and some places are padding"),
+    ):
+        if np.array_equal(found, mistaken):
+            raise Feedback(f"Your token_mask {trouble}.")
+    raise Feedback("Your token_mask has another number of tokens, or has them in other places.")
+
+
+def _check_tokens(
+    found: np.ndarray, tokens: np.ndarray, words: np.ndarray, positions: np.ndarray
+) -> None:
+    """Compare the rows of the tokens, and say what has been made of them, where that is seen."""
+    length = tokens.shape[1]
+    here = positions[:length]
+    places = np.zeros(tokens.shape, dtype=int)
+    places[tokens] = np.arange(tokens.sum()) % len(positions)
+    right = (words + here)[tokens]
+    if agrees(found[tokens], right):
+        return
+    made = {
+        "Your rows hold no position.": words,
+        "Your rows hold the positions and no embedding.": here + 0 * words,
+        "Embedding and position are multiplied in your rows.": words * here,
+        "Your positions count from one.": words + np.roll(positions, -1, axis=0)[:length],
+        "Your positions go on counting from one sentence to the next.": words + positions[places],
+        "All your tokens have the vector of position 0.": words + positions[0],
+    }
+    for trouble, rows in made.items():
+        if agrees(found[tokens], rows[tokens]):
+            raise Feedback(trouble)
+    ends = [found[b, length - n :] for b, n in enumerate(tokens.sum(axis=1))]
+    if agrees(np.concatenate(ends), right):
+        raise Feedback("The mask has the padding after the tokens, and x has it before them.")
+    raise Feedback("The mask is right, and the rows of your tokens are not yet E plus P.")
+
+
+def _check_padding(
+    found: np.ndarray, tokens: np.ndarray, table: np.ndarray, positions: np.ndarray
+) -> None:
+    if not found[~tokens].any():
+        return
+    here = np.broadcast_to(positions[: tokens.shape[1]], found.shape)
+    for held, trouble in (
+        (here, "the vector of their position"),
+        (table[0] + 0 * here, "the embedding of id 0"),
+        (table[0] + here, "what a token of id 0 would hold"),
+        (table[-1] + here, "what the last word of the table would hold"),
+    ):
+        if agrees(found[~tokens], held[~tokens]):
+            raise Feedback(f"The tokens are right, but your rows of padding hold {trouble}.")
+    raise Feedback("The tokens are right, but your rows of padding are not zero.")
 
 
 def check_distinct_rows(attempt: Any) -> None:

@@ -4,12 +4,16 @@ from typing import Any
 
 import numpy as np
 
-from companion.arrays import to_numpy
+from companion.arrays import array_module, to_numpy
 from companion.examples.running_example import running_example
 from companion.exercises.feedback import (
     Feedback,
+    agrees,
+    array,
     entries,
     finite,
+    function,
+    result,
     rounding,
     say,
     whole_number,
@@ -21,12 +25,101 @@ __all__ = [
     "check_crossover",
     "check_lost_direction",
     "check_narrow_head",
+    "check_project_qkv",
     "check_symmetric_partner",
 ]
 
 #: A matrix that differs from a multiple of another by less than this, relatively, is a multiple.
 BARELY = 1e-4
 WIDTH, HEAD_WIDTH = 512, 64
+ROLES = ("query", "key", "value")
+
+
+def check_project_qkv(attempt: Any, *, xp: Any = None) -> None:
+    """Check a function (x, w_q, w_k, w_v, b_q, b_k, b_v) → (query, key, value), arrays of xp."""
+    say(_project_qkv, attempt, xp or array_module())
+
+
+def _project_qkv(attempt: Any, xp: Any) -> str:
+    project = function(attempt, "write a function of x, three weights and three biases")
+    rng = np.random.default_rng(0)
+    # Square first: where every size is 4, no shape complains, and what is wrong can be named.
+    for shape, key_width, value_width in (((4, 4), 4, 4), ((5, 6), 3, 4), ((1, 3), 2, 5)):
+        _check_roles(project, xp, *_drawn(rng, shape, key_width, value_width))
+    _check_roles(project, xp, *_drawn(rng, (2, 3, 5), 4, 2))
+    return "Right: three maps of every row, each with a bias of its own, and no row meets another."
+
+
+def _drawn(
+    rng: np.random.Generator, shape: tuple[int, ...], key_width: int, value_width: int
+) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    widths = (key_width, key_width, value_width)
+    x = 1 + rng.standard_normal(shape)
+    weights = [rng.standard_normal((shape[-1], width)) for width in widths]
+    return x, weights, [1 + rng.random(width) for width in widths]
+
+
+def _check_roles(
+    project: Any, xp: Any, x: np.ndarray, weights: list[np.ndarray], biases: list[np.ndarray]
+) -> None:
+    given = [xp.asarray(part) for part in (x, *weights, *biases)]
+    returned = result(project, *given, case=f" for x {x.shape} and W^V {weights[2].shape}")
+    made = entries(returned, 3, "return (query, key, value)")
+    right = [x @ weight + bias for weight, bias in zip(weights, biases, strict=True)]
+    shapes = [tuple(array(part).shape) for part in made]
+    if shapes != [part.shape for part in right]:
+        raise Feedback(_wrong_shapes(x.shape, shapes, [part.shape for part in right]))
+    for role, part in enumerate(made):
+        found = finite(part)
+        if not agrees(found, right[role]):
+            mistakes = _mistakes(role, x, weights, biases)
+            seen = (mistake for mistake, rows in mistakes.items() if agrees(found, rows))
+            trouble = next(seen, "something else is made than x times its weight plus its bias")
+            raise Feedback(f"The shapes are right. In your {ROLES[role]} {trouble}.")
+
+
+def _wrong_shapes(
+    x: tuple[int, ...], found: list[tuple[int, ...]], right: list[tuple[int, ...]]
+) -> str:
+    role = next(i for i in range(3) if found[i] != right[i])
+    asked = f"Your {ROLES[role]} should be {right[role]} for x {x}; it is {found[role]}."
+    if found == [right[0], right[2], right[1]]:
+        return f"{asked} Have key and value changed places?"
+    if sum(shape[-1] for shape in found) == sum(shape[-1] for shape in right):
+        return f"{asked} Together your three are as wide as they should be: cut elsewhere."
+    if len(set(found)) == 1:
+        return f"{asked} All three of yours are equally wide, and the weights are not."
+    return asked
+
+
+def _mistakes(
+    role: int, x: np.ndarray, weights: list[np.ndarray], biases: list[np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Make what people make in place of a query, a key or a value, by what is wrong with it."""
+    weight, bias = weights[role], biases[role]
+    made = {"no bias is added": x @ weight, "the bias is taken away": x @ weight - bias}
+    for other in {0, 1, 2} - {role}:
+        if weights[other].shape == weight.shape:
+            name, swapped, other_bias = ROLES[other], x @ weights[other], biases[other]
+            made |= {
+                f"you have what the {name} should be": swapped + other_bias,
+                f"you have the weight of the {name}": swapped + bias,
+                f"you have the weight of the {name} and no bias": swapped,
+                f"you have the bias of the {name}": x @ weight + other_bias,
+            }
+    if x.ndim == 2 and len(x) == weight.shape[0] == weight.shape[1]:
+        made |= {
+            "the bias is added before the product": (x + bias) @ weight,
+            "each token has a bias of its own, where each column should": x @ weight
+            + bias[:, None],
+            "the weight is transposed": x @ weight.T + bias,
+            "the weight is transposed, and no bias is added": x @ weight.T,
+            "the weight stands on the left, where it mixes tokens": weight @ x + bias,
+            "the transposed weight stands on the left and mixes tokens": weight.T @ x + bias,
+            "x is transposed": x.T @ weight + bias,
+            "tokens are columns": (x @ weight + bias).T,
+        }
+    return made
 
 
 def check_lost_direction(attempt: Any) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "check_cosine_scale",
     "check_covariance",
     "check_scores_function",
+    "check_spread_factors",
     "check_variances",
 ]
 
@@ -66,6 +67,34 @@ def _variances(attempt: Any) -> str:
     raise Feedback("Neither yet: which of the theorem's terms are not zero, and what does √d_k do?")
 
 
+def check_spread_factors(attempt: Any) -> None:
+    """Check by what the spread of scores grows from d_k = 16 to 64: (q·k, q·k/√d_k, q·k/d_k)."""
+    say(_spread_factors, attempt)
+
+
+def _spread_factors(attempt: Any) -> str:
+    given = numbers(attempt, 3, "write down three factors, (q·k, q·k/√d_k, q·k/d_k)")
+    spreads = {width: math.sqrt(score_variance(width)) for width in (16, 64)}
+    small, large = (np.asarray([s, s / math.sqrt(d), s / d]) for d, s in spreads.items())
+    right = large / small
+    near = np.isclose(given, right, rtol=ROUNDED, atol=0)
+    if near.all():
+        return "Right: variances add, so the spread grows like the root, and the root undoes it."
+    if np.allclose(given, right**2, rtol=1e-3):
+        raise Feedback("Those are the factors of the variances: the spread is their root.")
+    if np.allclose(given, right[::-1], rtol=1e-3):
+        raise Feedback("Those three it is, in the other order: (q·k, q·k/√d_k, q·k/d_k).")
+    if np.allclose(given, large, rtol=1e-3):
+        raise Feedback("Those are the spreads at d_k = 64. By what do they differ from d_k = 16?")
+    if np.allclose(given, 1 / right, rtol=1e-3):
+        raise Feedback("You went from 64 down to 16, it seems: the question goes up.")
+    wrong = [n for n, fits in zip(("first", "second", "third"), near, strict=True) if not fits]
+    raise Feedback(
+        f"Not yet: look at the {' and the '.join(wrong)}. How does the spread of a sum of d_k "
+        "independent terms grow, and by what does each divisor grow?"
+    )
+
+
 def check_scores_function(attempt: Any, *, xp: Any = None) -> None:
     """Check a function (query, key) → scaled scores (..., T, S) of arrays of the module xp."""
     say(_scores_function, attempt, xp or array_module())
@@ -76,42 +105,111 @@ def _scores_function(attempt: Any, xp: Any) -> str:
     for lead, sizes, dtype, level in (
         ((), (4, 5, 3), "float32", 1.0),
         ((), (6, 2, 7), "float64", 1e3),
+        ((), (1, 3, 11), "float64", 1.0),
         ((2, 3), (5, 6, 10), "float32", 1e-2),
     ):
-        _check_scores(scores, xp, lead, sizes, dtype, level)
+        query, key = _rows(xp, lead, sizes, dtype, level)
+        _check_scores(scores, xp, query, key)
     return "Right: any number of leading axes, T ≠ S, and the dtype that came goes out again."
 
 
-def _check_scores(
-    scores: Callable[..., Any],
-    xp: Any,
-    lead: tuple[int, ...],
-    sizes: tuple[int, int, int],
-    dtype: str,
-    level: float,
-) -> None:
-    rng = np.random.default_rng(0)
-    t, s, d_k = sizes
-    query, key = (
-        xp.asarray(level * (1 + rng.standard_normal((*lead, n, d_k))), dtype=getattr(xp, dtype))
-        for n in (t, s)
-    )
+def _rows(xp: Any, lead: tuple[int, ...], sizes: tuple[int, int, int], *like: Any) -> list[Any]:
+    """Draw a query and a key whose entries have a mean, of this dtype and level."""
+    rng, (dtype, level) = np.random.default_rng(0), like
+    return [
+        xp.asarray(
+            level * (1 + rng.standard_normal((*lead, n, sizes[2]))), dtype=getattr(xp, dtype)
+        )
+        for n in sizes[:2]
+    ]
+
+
+def _check_scores(scores: Callable[..., Any], xp: Any, query: Any, key: Any) -> None:
     case = f" for query {tuple(query.shape)} and key {tuple(key.shape)}"
-    meaning = f"a row a query and a column a key{case}"
-    got = floats(result(scores, query, key, case=case), (*lead, t, s), meaning)
-    right = to_numpy(scaled_scores(query, key))
+    try:
+        returned = result(scores, query, key, case=case)
+    except Feedback as trouble:
+        raise _why_it_stops(scores, xp, trouble, batch=query.ndim > 2) from None
+    right, bare = to_numpy(scaled_scores(query, key)), to_numpy(scaled_scores(query, key, scale=1))
+    got = floats(returned, right.shape, f"a row a query and a column a key{case}")
     if not agrees(got, right, size=_sizes(query, key), roundings=8):
-        factor = np.sum(got * right) / np.sum(right * right)
-        if abs(factor) > 0 and np.allclose(got, factor * right, rtol=1e-3, atol=1e-3 * level**2):
-            scaled = agrees(got / factor, right, size=_sizes(query, key))
-            if abs(factor - 1) < 1e-3 and not scaled:
-                raise Feedback(
-                    f"Your scores are right to a few digits only{case}: what rounds them?"
-                )
-            raise Feedback(f"Your scores are the right ones times one factor{case}: see the scale.")
-        raise Feedback(f"Entry (i, j) is not the product of query i and key j, scaled,{case}.")
+        if not _is_multiple(got, bare):
+            raise Feedback(_other_product(got, to_numpy(query), to_numpy(key), case))
+        divisor = float(np.sum(bare * bare) / np.sum(bare * got))
+        exact = agrees(got * (divisor / math.sqrt(query.shape[-1])), right, size=_sizes(query, key))
+        if abs(divisor / math.sqrt(query.shape[-1]) - 1) < 1e-3 and not exact:
+            raise Feedback(f"Your scores are right to a few digits only{case}: what rounds them?")
+        raise Feedback(_other_divisor(divisor, query.shape, key.shape, case))
     if got.dtype != right.dtype:
-        raise Feedback(f"The scores are right, but {dtype} came in and {got.dtype} went out.")
+        raise Feedback(f"The scores are right, but {right.dtype} came in and {got.dtype} went out.")
+
+
+def _why_it_stops(attempt: Any, xp: Any, trouble: Feedback, *, batch: bool) -> Feedback:
+    """Say more of a function that stops: where key is square, one that transposes nothing runs."""
+    if batch:
+        return Feedback(
+            f"One head comes out right; with leading axes it does not. {trouble} "
+            "Which axes does your transpose swap?"
+        )
+    query, key = _rows(xp, (), (4, 3, 3), "float64", 1.0)
+    try:
+        upright = to_numpy(result(attempt, query, key))
+    except (Feedback, TypeError):
+        return trouble
+    if upright.shape == query.shape and _is_multiple(upright, to_numpy(query @ key)):
+        return Feedback(
+            "You multiply with key as it stands: for a square key that gives query i times "
+            "column j of key, and for any other it stops. Which axis do both share?"
+        )
+    return trouble
+
+
+def _is_multiple(got: np.ndarray, other: np.ndarray) -> bool:
+    """Say whether two arrays differ by one factor, to three digits."""
+    wide, other = got.astype(np.float64), other.astype(np.float64)
+    factor = np.sum(wide * other) / np.sum(other * other)
+    return bool(
+        0 < abs(factor) < math.inf
+        and (np.abs(wide - factor * other) <= 1e-3 * abs(factor) * np.abs(other).max()).all()
+    )
+
+
+def _other_divisor(divisor: float, query: tuple[int, ...], key: tuple[int, ...], case: str) -> str:
+    """Say what the right products are divided by, where it is not what they should be."""
+    (*lead, t, d_k), s = query, key[-2]
+    seen = {
+        1.0: "nothing: these are the bare products",
+        float(d_k): "the number of columns itself",
+        1 / math.sqrt(d_k): "one over the root, which makes them larger",
+        **{math.sqrt(n): "the root of an axis counted from the front" for n in lead},
+        **{math.sqrt(n * d_k): "the root of the width of all heads together" for n in lead[-1:]},
+        math.sqrt(t): "the root of the number of queries: a longer text has smaller scores",
+        math.sqrt(s): "the root of the number of keys: a longer text has smaller scores",
+        float(t): "the number of queries: a longer text has smaller scores",
+        float(s): "the number of keys: a longer text has smaller scores",
+    }
+    for value, words in seen.items():
+        if math.isclose(divisor, value, rel_tol=1e-3):
+            return f"The products are right{case}, and you divide them by {words}."
+    return (
+        f"Your scores are the right ones times one factor{case}: you divide by {divisor:.4g}. "
+        "Where does that number come from, and does it change with the width of a key?"
+    )
+
+
+def _other_product(got: np.ndarray, query: np.ndarray, key: np.ndarray, case: str) -> str:
+    """Say what the scores are, where they are not the products of queries and keys."""
+    if (got > 0).all() and np.allclose(got.sum(axis=-1), 1, atol=1e-3):
+        return f"Your rows sum to one{case}: that is a softmax already, and scores come before it."
+    if _is_multiple(got, query @ key.reshape(*key.shape[:-2], key.shape[-1], key.shape[-2])):
+        return (
+            f"Your keys are poured into another shape, not laid on their side{case}: a column of "
+            "a reshape mixes several keys."
+        )
+    lengths = [np.linalg.norm(rows, axis=-1) for rows in (query, key)]
+    if _is_multiple(got, query @ key.mT / (lengths[0][..., :, None] * lengths[1][..., None, :])):
+        return f"Those are cosines{case}: a score keeps the lengths of query and key."
+    return f"Entry (i, j) is not the product of query i and key j, scaled,{case}."
 
 
 def _sizes(query: Any, key: Any) -> np.ndarray:

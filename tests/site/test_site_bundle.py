@@ -170,6 +170,18 @@ def test_every_notebook_runs_offline_from_the_bundle(
     assert f"{len(code)} passed" in run.stdout.splitlines()[-1]
 
 
+def test_the_pictures_of_the_text_are_there(home: Path) -> None:
+    shown = [
+        home / "notebooks" / name
+        for path in (home / "notebooks").glob("*.ipynb")
+        for cell in read(path)["cells"]
+        if cell["cell_type"] == "markdown"
+        for name in re.findall(r"\]\(([\w/.-]+\.svg)\)", "".join(cell["source"]))
+    ]
+    assert home / "notebooks" / "tour.svg" in shown
+    assert all(path.is_file() for path in shown)
+
+
 def write_probe(path: Path, environment: Path) -> None:
     text = (
         f"True {environment}\n"

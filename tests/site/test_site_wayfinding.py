@@ -119,17 +119,58 @@ def test_a_chapter_leads_to_each_term_that_it_introduces(soups: dict[str, Beauti
         assert all(glossary.find(id=link.partition("#")[2]) for link in links)
 
 
-def test_the_contents_show_each_chapter_with_its_facts(soups: dict[str, BeautifulSoup]) -> None:
-    entries = soups["book/contents"].select("dl > dt")
-    assert len(entries) == len(CHAPTERS)
-    for entry, name in zip(entries, CHAPTERS, strict=True):
-        assert entry.a["href"].startswith(f"../{name}.html")
-        assert entry.get_text().strip() == _title(soups[name])
-        facts = [p.get_text().split()[:2] for p in entry.find_next("dd").select("p")]
-        assert facts == [["You", "will"], ["You", "need"], ["Time:", "about"]]
+def test_the_contents_show_each_chapter_on_a_card(
+    soups: dict[str, BeautifulSoup], book: Path
+) -> None:
+    cards = soups["book/contents"].select(".chapter-card")
+    for card, name in zip(cards, ["notebooks/tour", *CHAPTERS], strict=True):
+        link, *_ = card.select("a")
+        assert link["href"].startswith(f"../{name}.html")
+        assert link.get_text().strip() == _title(soups[name])
+        assert card.img["loading"] == "lazy"
+        assert (book / "book" / card.img["src"]).is_file()
+        _, gives, needs, took = (p.get_text() for p in card.select("p"))
+        assert gives.startswith("You will ")
+        assert needs.startswith("You need ")
+        assert took == soups[name].select_one("p.minutes").get_text()
+        assert re.fullmatch(r"(Core|Whole chapter|Time) \d+ minutes( · .+)?", took)
 
 
 # In the browser
+
+
+def test_the_browser_remembers_what_is_ticked(open_page: Any) -> None:
+    page = open_page("book/contents.html")
+    box = page.get_by_label("Read: 4. Softmax and weighted values")
+    assert not box.is_checked()
+    box.focus()
+    page.keyboard.press("Space")
+    assert box.is_checked()
+    page.reload()
+    checked = page.locator(".chapter-card input:checked")
+    assert checked.count() == 1
+    assert page.evaluate("localStorage['chapters-read']") == '["04_softmax"]'
+    assert page.evaluate("document.cookie") == ""
+    checked.click()
+    page.evaluate("localStorage['chapters-read'] += 'nonsense'")
+    page.reload()
+    assert page.locator(".chapter-card input:checked").count() == 0
+    page.get_by_label("Read: Attention in fifteen minutes").check()
+    assert page.evaluate("localStorage['chapters-read']") == '["tour"]'
+
+
+def test_without_script_the_cards_are_plain(browser: Any, address: str) -> None:
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(f"{address}book/contents.html")
+    assert page.locator(".chapter-card").count() == len(CHAPTERS) + 1
+    assert page.locator(".chapter-card label").count() == 0
+    page.close()
+
+
+def test_only_the_contents_load_the_script_of_its_ticks(book: Path) -> None:
+    for name in PAGES:
+        text = (book / f"{name}.html").read_text(encoding="utf-8")
+        assert ("contents.js" in text) == (name == "book/contents")
 
 
 def test_the_search_finds_every_term_of_the_glossary(open_page: Any) -> None:

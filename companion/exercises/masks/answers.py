@@ -1,4 +1,4 @@
-"""Checkers for the exercises of the chapter on causal masks."""
+"""Checkers of the answers that are a number, a set of rows, or an array."""
 
 from typing import Any
 
@@ -12,6 +12,7 @@ from companion.exercises.feedback import (
     array,
     entries,
     floats,
+    numbers,
     rows,
     say,
     whole_number,
@@ -23,6 +24,7 @@ from companion.projections import project_qkv
 __all__ = [
     "check_changed_rows",
     "check_exposing_change",
+    "check_received_weight",
     "check_smallest_left",
     "check_streaming_mask",
     "check_visible_pairs",
@@ -31,6 +33,36 @@ __all__ = [
 TOKENS, CHANGED, LEFT = 5, 2, 1
 STREAM, WINDOW = 8, 2
 LENGTH, LAYERS = 4096, 32
+#: Weights that someone writes down are rounded to two decimals.
+TWO_DECIMALS = 0.0051
+
+
+def check_received_weight(attempt: Any) -> None:
+    """Check what the first and the last of five tokens receive in all, where all scores are 0."""
+    say(_received_weight, attempt)
+
+
+def _received_weight(attempt: Any) -> str:
+    first, last = numbers(attempt, 2, "give a pair (first, last) of numbers")
+    right = sum(1 / i for i in range(1, TOKENS + 1)), 1 / TOKENS
+    hints = {
+        right[::-1]: "Those are the two, but which of them does everybody see?",
+        (1.0, 1.0): "That is so without a mask: each row gives every token the same.",
+        (float(TOKENS), 1.0): "So many rows see it. What does each of them give?",
+        (
+            1.0,
+            right[1],
+        ): "What the first row gives is counted. Which other rows see the first token?",
+        (right[1], right[1]): "That is what the last row gives. Add up what all five rows give.",
+    }
+    for (one, other), said in hints.items():
+        if abs(first - one) <= TWO_DECIMALS and abs(last - other) <= TWO_DECIMALS:
+            raise Feedback(said)
+    if not abs(last - right[1]) <= TWO_DECIMALS:
+        raise Feedback("Not yet, for the last token: which rows see it, and how many see as many?")
+    if not abs(first - right[0]) <= TWO_DECIMALS:
+        raise Feedback("Not yet, for the first token: row i shares its weight among how many?")
+    return "Right: the first token is everybody's past, and gets most where nobody prefers anyone."
 
 
 def check_changed_rows(attempt: Any) -> None:

@@ -1,4 +1,4 @@
-"""Checkers for the exercises of the chapter on the transformer block."""
+"""Checkers of the answers that are numbers, and of a block that is made of the library's parts."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Checkers for the exercises of the chapter on many heads."""
+"""Checkers of the answers that are an entry, a number, or the weights of a layer."""
 
 from typing import Any
 

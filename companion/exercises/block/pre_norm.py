@@ -1,0 +1,263 @@
+"""A checker for a pre-norm block that the reader writes: it knows what people get wrong in one.
+
+Each mistake is a block of its own here. A reader's block is run on the same numbers, and the
+mistake that gives what it gives is named.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from companion.arrays import array_module, to_numpy
+from companion.exercises.feedback import (
+    Feedback,
+    agrees,
+    floats,
+    function,
+    is_array,
+    reads_attempts,
+    result,
+    say,
+    written_out,
+)
+from companion.feed_forward import FeedForwardParameters, feed_forward
+from companion.heads import AttentionParameters, multi_head_attention
+from companion.parameters import move_parameters
+
+__all__ = ["check_pre_norm_block"]
+
+EPS = 1e-5
+Part = Callable[[Any], Any]
+Norm = tuple[np.ndarray, np.ndarray]  # weight and bias, (d,) each
+
+
+class Block(NamedTuple):
+    """What a reader's function is handed, on the host."""
+
+    x: np.ndarray  # (..., N, d)
+    attend: Part
+    feed: Part
+    norm_1: Norm
+    norm_2: Norm
+
+
+def check_pre_norm_block(attempt: Any) -> None:
+    """Check a function (x, attend, feed, norm_1, norm_2) → rows of the shape of x, pre-norm."""
+    say(_pre_norm_block, attempt)
+
+
+def _pre_norm_block(attempt: Any) -> str:
+    block = function(attempt, "write pre_norm_block(x, attend, feed, norm_1, norm_2)")
+    rng = np.random.default_rng(17)
+    for shape, spread in (((5, 6), 1.0), ((4, 9), 30.0), ((1, 7), 1.0)):
+        drawn = _drawn(rng, shape, spread)
+        found, right = _run(block, drawn), _standing(drawn)
+        if agrees(found, right, roundings=2**12):
+            continue
+        for said, mistaken in _mistakes(drawn):
+            if agrees(np.nan_to_num(found), mistaken, roundings=2**12):
+                raise Feedback(said)
+        raise Feedback(_what_is_seen(found, drawn))
+    _check_edges(block, rng)
+    return "Right: two parts read normed rows, and add to a stream that nobody norms."
+
+
+def _check_edges(block: Callable[..., Any], rng: np.random.Generator) -> None:
+    """Try quiet rows, rows without any spread, and a batch."""
+    for drawn, said in (
+        (
+            _drawn(rng, (5, 6), 1e-3),
+            "Ordinary rows come out right, very quiet ones do not: ε = 10⁻⁵ stands under the root, "
+            "beside the variance.",
+        ),
+        (
+            _drawn(rng, (5, 6), 0.0),
+            "A row of equal numbers has no spread: what keeps your norm from dividing 0 by 0?",
+        ),
+        (
+            _drawn(rng, (2, 5, 6), 1.0),
+            "One sentence comes out right, a batch of them does not: which axis is the mean over?",
+        ),
+    ):
+        if not agrees(_run(block, drawn), _standing(drawn), roundings=2**12):
+            raise Feedback(said)
+
+
+def _drawn(rng: np.random.Generator, shape: tuple[int, ...], spread: float) -> Block:
+    """Draw rows, two parts that are no symmetric functions, and norms that are not neutral."""
+    width = shape[-1]
+    made: dict[str, Any] = {"width": width, "xp": np, "dtype": np.float64}
+    heads = AttentionParameters.random(rng, heads=2, d_k=3, d_v=2, bias=False, **made)
+    network = FeedForwardParameters.random(rng, hidden=2 * width, **made)
+    norms = [(1 + 0.5 * rng.standard_normal(width), rng.standard_normal(width)) for _ in range(2)]
+    x = 0.7 + spread * rng.standard_normal(shape)
+    return Block(x, _part(multi_head_attention, heads), _part(feed_forward, network), *norms)
+
+
+def _part(compute: Callable[..., Any], parameters: Any) -> Part:
+    """Return a function of the rows alone, which computes where and how finely they are."""
+
+    def part(rows: Any) -> Any:
+        if not is_array(rows):
+            raise TypeError(f"rows must be an array, got {type(rows).__name__}")
+        xp = array_module() if not isinstance(rows, np.ndarray) else np
+        return compute(rows, move_parameters(parameters, xp=xp, dtype=rows.dtype))
+
+    return part
+
+
+def _run(block: Callable[..., Any], drawn: Block) -> np.ndarray:
+    xp = array_module()
+    x, attend, feed, *norms = drawn
+    pairs = [tuple(xp.asarray(array, copy=True) for array in norm) for norm in norms]
+    returned = result(block, xp.asarray(x), attend, feed, *pairs, case=f" for x of shape {x.shape}")
+    _check_kind(returned)
+    given = written_out(returned, "return an array")
+    return floats(given, x.shape, "a row for each row of x, as wide")
+
+
+@reads_attempts
+def _check_kind(returned: Any) -> None:
+    if isinstance(returned, tuple):
+        raise Feedback("Your function returns several things: the rows alone are asked for.")
+
+
+def _norm(rows: np.ndarray, norm: Norm) -> np.ndarray:
+    centred = rows - rows.mean(axis=-1, keepdims=True)
+    weight, bias = norm
+    spread = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + EPS)
+    normed: np.ndarray = centred / spread * weight + bias
+    return normed
+
+
+def _standing(
+    block: Block, *, norm: Callable[[np.ndarray, Norm], np.ndarray] = _norm
+) -> np.ndarray:
+    """Return the output of the pre-norm block, or of one with another norm."""
+    x, attend, feed, norm_1, norm_2 = block
+    y = x + attend(norm(x, norm_1))
+    output: np.ndarray = y + feed(norm(y, norm_2))
+    return output
+
+
+def _mistakes(block: Block) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield what to say of each mistake, and the output that it makes."""
+    x, attend, feed, norm_1, norm_2 = block
+    first = _norm(x, norm_1)
+    y = x + attend(first)
+    post = _norm(x + attend(x), norm_1)
+    yield (
+        "That is post-norm: you norm the sums. In pre-norm the stream itself is never normed.",
+        _norm(post + feed(post), norm_2),
+    )
+    yield (
+        "The residuals are missing: each part adds to the stream.",
+        feed(_norm(attend(first), norm_2)),
+    )
+    yield "The second residual is missing: what attention brought is lost.", feed(_norm(y, norm_2))
+    normed = first + attend(first)
+    again = _norm(normed, norm_2)
+    yield (
+        "Your residuals start from the normed rows. The stream goes on as it was.",
+        again + feed(again),
+    )
+    yield (
+        "Your first residual starts from the normed rows. The stream goes on as it was.",
+        normed + feed(again),
+    )
+    yield (
+        "Your second residual adds x: what attention brought is lost.",
+        x + feed(_norm(y, norm_2)),
+    )
+    yield (
+        "Both parts read the same normed rows: the network should hear of what attention brought.",
+        y + feed(first),
+    )
+    bare = x + attend(x)
+    yield "Nothing is normed: both parts read the stream as it is.", bare + feed(bare)
+    yield "The network reads the stream as it is: where is its norm?", y + feed(y)
+    yield (
+        "Attention reads the stream as it is: where is its norm?",
+        bare + feed(_norm(bare, norm_2)),
+    )
+    for norm, other in ((norm_1, norm_2), (norm_2, norm_1)):
+        fed = x + feed(_norm(x, norm))
+        yield "The network comes first in your block.", fed + attend(_norm(fed, other))
+    yield "Your norms have changed places.", _standing(block._replace(norm_1=norm_2, norm_2=norm_1))
+    yield "You use the first norm twice.", _standing(block._replace(norm_2=norm_1))
+    yield (
+        "You norm the output of the block once more: a stack does that, at its very end.",
+        _norm(y + feed(_norm(y, norm_2)), norm_2),
+    )
+    yield from _wrong_norms(block)
+
+
+def _wrong_norms(block: Block) -> Iterator[tuple[str, np.ndarray]]:
+    def with_norm(norm: Callable[[np.ndarray, Norm], np.ndarray]) -> np.ndarray:
+        return _standing(block, norm=norm)
+
+    def spread(rows: np.ndarray, axis: int = -1, ddof: int = 0, eps: float = EPS) -> np.ndarray:
+        size: np.ndarray = np.sqrt(rows.var(axis=axis, ddof=ddof, keepdims=True) + eps)
+        return size
+
+    def centred(rows: np.ndarray, axis: int = -1) -> np.ndarray:
+        away: np.ndarray = rows - rows.mean(axis=axis, keepdims=True)
+        return away
+
+    yield (
+        "Your norm runs over the tokens: each row has a mean and a spread of its own.",
+        with_norm(lambda rows, n: centred(rows, -2) / spread(rows, -2) * n[0] + n[1]),
+    )
+    yield (
+        "Your variance is divided by d − 1: the mean of the squares is meant.",
+        with_norm(lambda rows, n: centred(rows) / spread(rows, ddof=1) * n[0] + n[1]),
+    )
+    yield (
+        "You divide by the variance, and not by its root.",
+        with_norm(lambda rows, n: centred(rows) / spread(rows) ** 2 * n[0] + n[1]),
+    )
+    yield (
+        "You divide by the size of the rows with their mean: that is a root-mean-square norm.",
+        with_norm(
+            lambda rows, n: (
+                rows / np.sqrt((rows**2).mean(axis=-1, keepdims=True) + EPS) * n[0] + n[1]
+            )
+        ),
+    )
+    yield (
+        "Your norm divides rows from which no mean has been taken.",
+        with_norm(lambda rows, n: rows / spread(rows) * n[0] + n[1]),
+    )
+    for eps, outside in ((1e-6, 0.0), (1e-12, 0.0), (0.0, 0.0), (0.0, EPS)):
+        yield (
+            "Mind ε: 10⁻⁵ is asked for, under the root, beside the variance.",
+            with_norm(
+                lambda rows, n, eps=eps, outside=outside: (
+                    centred(rows) / (spread(rows, eps=eps) + outside) * n[0] + n[1]
+                )
+            ),
+        )
+    yield (
+        "Your norm leaves out weight and bias.",
+        with_norm(lambda rows, _: centred(rows) / spread(rows)),
+    )
+    yield (
+        "Your norm leaves out the bias.",
+        with_norm(lambda rows, n: centred(rows) / spread(rows) * n[0]),
+    )
+    yield (
+        "Your norm leaves out the weight.",
+        with_norm(lambda rows, n: centred(rows) / spread(rows) + n[1]),
+    )
+
+
+def _what_is_seen(found: np.ndarray, block: Block) -> str:
+    if not np.isfinite(found).all():
+        return "Some of your numbers are not finite. What does your norm divide by?"
+    if agrees(found, block.x):
+        return "You return x as it came: nothing has been added to it."
+    added = to_numpy(block.attend(_norm(block.x, block.norm_1)))
+    if agrees(found, block.x + added, roundings=2**12):
+        return "The first half is right. The second is missing: what does the network add?"
+    return "Not yet. First half: x and what attention makes of normed x. Does yours give that?"

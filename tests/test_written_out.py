@@ -1,0 +1,396 @@
+"""What a page writes out before it calls the library is the library's function, on other inputs.
+
+A cell tagged `written-out` defines a function by the library's own name, from `xp`, `math` and what
+such cells before it define. The table holds a line for each: the library's function, and what both
+are called with, of other sizes than the page's.
+"""
+
+import ast
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import companion
+from tests.support.same import assert_same
+
+ROOT = Path(__file__).parent.parent
+PATHS = sorted(path for path in ROOT.glob("notebooks/*.ipynb") if path.stem != "cover")
+TAG = "written-out"
+LONGEST = 10  # lines of code in a function
+GROUND = {"xp": companion.array_module("numpy"), "math": math}
+# What a page calls of the library that an earlier chapter teaches and does not write out.
+LENT: dict[str, dict[str, Any]] = {"08_block": {"feed_forward": companion.feed_forward}}
+RNG = np.random.default_rng(0)
+
+
+class Call(NamedTuple):
+    """What a function is called with."""
+
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+
+
+class Written(NamedTuple):
+    """The library's function, and at least two calls with arrays of different shapes."""
+
+    library: Callable[..., Any]
+    calls: list[Call]
+
+
+def call(*arguments: Any, **options: Any) -> Call:
+    return Call(arguments, options)
+
+
+def normal(*shape: int, dtype: type = np.float64) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(dtype)
+
+
+def heads_of(heads: int, width: int) -> companion.AttentionParameters:
+    """Draw heads with values of another width than keys, and an output of another than x."""
+    shapes = (heads, width, 5), (heads, width, 5), (heads, width, 3), (3 * heads, width + 1)
+    return companion.AttentionParameters(*(normal(*shape) for shape in shapes))
+
+
+def block_of(heads: int, width: int) -> companion.BlockParameters:
+    """Draw a block whose norms and biases are not neutral, but for attention, which has none."""
+    drawn = companion.BlockParameters.random(RNG, width=width, heads=heads, hidden=width + 2)
+    moved = companion.map_parameters(lambda w: w + 0.5 * normal(*w.shape), drawn)
+    attention = companion.AttentionParameters.random(RNG, width=width, heads=heads, bias=False)
+    return replace(moved, attention=attention)
+
+
+# By notebook and function.
+TABLE: dict[str, dict[str, Written]] = {
+    "tour": {},
+    "01_packing": {
+        "token_ids": Written(
+            companion.token_ids,
+            [call(list("cab"), {"a": 0, "b": 1, "c": 2}), call(["b"] * 5, {"a": 7, "b": 0})],
+        ),
+        "embed": Written(
+            companion.embed,
+            [call(RNG.integers(0, 9, 4), normal(9, 6)), call(RNG.integers(0, 3, 7), normal(3, 2))],
+        ),
+        "add_positions": Written(
+            companion.add_positions,
+            [call(normal(4, 6), normal(8, 6)), call(normal(1, 3), normal(1, 3))],
+        ),
+        "sinusoidal_positions": Written(companion.sinusoidal_positions, [call(7, 6), call(1, 4)]),
+        "pack_batch": Written(
+            companion.pack_batch,
+            [
+                call([normal(4, 6), normal(1, 6), normal(3, 6)]),
+                call([normal(2, 3), normal(2, 3)]),
+            ],
+        ),
+    },
+    "02_projections": {
+        "project": Written(
+            companion.project,
+            [
+                call(normal(7, 5), normal(5, 2), normal(2)),
+                call(normal(1, 4), normal(4, 4)),
+                call(normal(2, 3, 4), normal(4, 6), bias=normal(6)),
+            ],
+        ),
+    },
+    "03_scores": {
+        "scores_loop": Written(
+            companion.loops.scores_loop,
+            [call(normal(3, 7), normal(4, 7)), call(normal(1, 2), normal(5, 2), scale=0.3)],
+        ),
+        "scaled_scores": Written(
+            companion.scaled_scores,
+            [
+                call(normal(6, 7), normal(4, 7)),
+                call(normal(2, 3, 1, 5), normal(2, 3, 8, 5)),
+                call(normal(4, 2, dtype=np.float32), normal(3, 2, dtype=np.float32)),
+            ],
+        ),
+    },
+    "04_softmax": {
+        "softmax_loop": Written(
+            companion.loops.softmax_loop, [call(normal(3, 7)), call(normal(6, 1))]
+        ),
+        "weighted_values_loop": Written(
+            companion.loops.weighted_values_loop,
+            [call(normal(3, 7), normal(7, 2)), call(normal(1, 4), normal(4, 6))],
+        ),
+        "softmax": Written(
+            companion.softmax,
+            [
+                call(normal(3, 7)),
+                call(100 * normal(2, 4, 5) + 1000 * normal(2, 4, 1)),
+                call(normal(6, 1, dtype=np.float32)),
+            ],
+        ),
+        "weighted_values": Written(
+            companion.weighted_values,
+            [call(normal(3, 7), normal(7, 2)), call(normal(2, 1, 4), normal(2, 4, 6))],
+        ),
+    },
+    "05_masks": {
+        "causal_mask": Written(companion.causal_mask, [call(4, 7), call(6, 3), call(1, 1)]),
+        "mask_scores": Written(
+            companion.mask_scores,
+            [
+                call(normal(4, 7), RNG.random((4, 7)) < 0.6),
+                call(normal(2, 3, 5), RNG.random((2, 1, 5)) < 0.6),
+                call(
+                    np.asarray([[np.nan, np.inf, 1]], np.float32),
+                    np.asarray([[False, False, True]]),
+                ),
+            ],
+        ),
+        "scaled_dot_product_attention": Written(
+            companion.scaled_dot_product_attention,
+            [
+                call(normal(4, 3), normal(7, 3), normal(7, 2), is_causal=True),
+                call(normal(2, 6, 5), normal(2, 4, 5), normal(2, 4, 3)),
+                call(*(100 * normal(3, 5, 4) for _ in range(3)), is_causal=True),
+            ],
+        ),
+    },
+    "06_heads": {
+        "multi_head_attention_loop": Written(
+            companion.loops.multi_head_attention_loop,
+            [call(normal(4, 9), heads_of(3, 9)), call(normal(3, 8), heads_of(2, 8))],
+        ),
+        "split_heads": Written(
+            companion.split_heads, [call(normal(4, 6), 3), call(normal(2, 5, 8), 2)]
+        ),
+        "merge_heads": Written(
+            companion.merge_heads, [call(normal(3, 4, 2)), call(normal(2, 2, 5, 4))]
+        ),
+        "multi_head_attention": Written(
+            companion.multi_head_attention,
+            [call(normal(4, 9), heads_of(3, 9)), call(normal(2, 5, 8), heads_of(2, 8))],
+        ),
+        "head_contributions": Written(
+            companion.head_contributions,
+            [call(normal(4, 9), heads_of(3, 9)), call(normal(6, 8), heads_of(2, 8))],
+        ),
+    },
+    "07_feed_forward": {},
+    "08_block": {
+        "layer_norm": Written(
+            companion.layer_norm,
+            [call(normal(4, 7), normal(7), normal(7)), call(normal(2, 3, 5), normal(5), normal(5))],
+        ),
+        "rms_norm": Written(
+            companion.rms_norm, [call(normal(4, 7), normal(7)), call(normal(2, 3, 5), normal(5))]
+        ),
+        "transformer_block": Written(
+            companion.transformer_block,
+            [
+                call(normal(4, 8), block_of(2, 8)),
+                call(normal(4, 8), block_of(2, 8), norm="pre"),
+                call(normal(2, 3, 9), block_of(3, 9), norm="pre"),
+            ],
+        ),
+    },
+    "09_encoder": {},
+    "10_cost": {},
+    "11_cupy": {},
+    "12_tiled": {},
+}
+CHAPTERS = sorted(set(TABLE) - {"tour"})
+BORROWERS = CHAPTERS[3:]  # the fourth and all after it may use what earlier chapters wrote out
+
+
+def cells(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text(encoding="utf-8"))["cells"]
+
+
+def is_layered(notebook: list[dict[str, Any]]) -> bool:
+    lines = (x for c in notebook if c["cell_type"] == "markdown" for x in c["source"])
+    return any(line.rstrip("\n") == "## Going deeper" for line in lines)
+
+
+def tagged(notebook: list[dict[str, Any]]) -> list[str]:
+    return ["".join(c["source"]) for c in notebook if TAG in c["metadata"].get("tags", ())]
+
+
+def functions(source: str) -> list[ast.FunctionDef]:
+    return [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+
+
+def define(sources: list[str], namespace: dict[str, Any]) -> dict[str, Any]:
+    """Run the definitions, and nothing else, of these cells; return the functions by name."""
+    found = {}
+    for source in sources:
+        for node in functions(source):
+            exec(compile(ast.Module([node], []), "<written out>", "exec"), namespace)
+            found[node.name] = namespace[node.name]
+    return found
+
+
+def written_on(path: Path) -> dict[str, Any]:
+    """Define what a page writes out, with what earlier pages lend it in reach."""
+    namespace = GROUND | LENT.get(path.stem, {}) | ({"np": np} if path.stem == "tour" else {})
+    for name in CHAPTERS[: CHAPTERS.index(path.stem)] if path.stem in BORROWERS else ():
+        define(tagged(cells(path.with_stem(name))), namespace)
+    return define(tagged(cells(path)), namespace)
+
+
+def problems(name: str, notebook: list[dict[str, Any]], table: dict[str, Written]) -> list[str]:
+    """Say what of a notebook's cells and lines of the table does not fit together."""
+    sources = tagged(notebook)
+    found = [f"{name}: a cell defines no function" for source in sources if not functions(source)]
+    if is_layered(notebook) and not sources:
+        found.append(f"{name}: nothing is written out")
+    names = []
+    for node in (node for source in sources for node in functions(source)):
+        names.append(node.name)
+        lines = len(ast.unparse(without_docstring(node)).splitlines())
+        found += [f"{name}: {node.name} takes {lines} lines"] * (lines > LONGEST)
+        found += [f"{name}: no line of the table tests {node.name}"] * (node.name not in table)
+        before, beside = around(notebook, node.name)
+        called = re.compile(rf"companion(?:\.\w+)?\.{node.name}\(")
+        found += [f"{name}: {node.name} is called before"] * bool(called.search(before))
+        compared = called.search(beside) and "assert" in beside
+        found += [f"{name}: {node.name} is not compared on the page"] * (not compared)
+    found += [f"{name}: {n} is not written out" for n in table if n not in names]
+    for n, written in table.items():
+        if written.library.__name__ != n:
+            found.append(f"{name}: {n} has another name in the library")
+        if len({shapes(call) for call in written.calls}) < 2:
+            found.append(f"{name}: {n} is called with one size only")
+    return found
+
+
+def without_docstring(node: ast.FunctionDef) -> ast.FunctionDef:
+    if ast.get_docstring(node) and len(node.body) > 1:
+        node.body = node.body[1:]
+    return node
+
+
+def around(notebook: list[dict[str, Any]], function: str) -> tuple[str, str]:
+    """Give the unfolded code before a function is written out, and its cell with the next one."""
+    code = [cell for cell in notebook if cell["cell_type"] == "code"]
+    for i, cell in enumerate(code):
+        for source in tagged([cell]):
+            if function in [node.name for node in functions(source)]:
+                shown = [c for c in code[:i] if "hide-input" not in c["metadata"].get("tags", ())]
+                return text_of(shown), text_of(code[i : i + 2])
+    raise AssertionError(f"{function} is not written out")
+
+
+def text_of(cells: list[dict[str, Any]]) -> str:
+    return "\n".join("".join(cell["source"]) for cell in cells)
+
+
+def shapes(call: Call) -> tuple[Any, ...]:
+    """Give the sizes of what is called with; a whole number may be one."""
+    return tuple(size(x) for x in (*call.arguments, *call.options.values()))
+
+
+def size(x: Any) -> Any:
+    if isinstance(x, int):
+        return x
+    return getattr(x, "shape", None) or getattr(x, "__len__", lambda: 0)()
+
+
+def test_every_notebook_has_its_place_in_the_table() -> None:
+    assert {path.stem for path in PATHS} <= set(TABLE)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_cells_and_table_fit_together(path: Path) -> None:
+    assert problems(path.stem, cells(path), TABLE[path.stem]) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [(path, name) for path in PATHS for name in TABLE[path.stem]]
+)
+def test_what_is_written_out_returns_what_the_library_returns(path: Path, name: str) -> None:
+    function, (library, calls) = written_on(path)[name], TABLE[path.stem][name]
+    for arguments, options in calls:
+        assert_same(function(*arguments, **options), library(*arguments, **options))
+
+
+# The test, tested
+
+
+def page(*sources: str, tag: str = TAG) -> list[dict[str, Any]]:
+    """Make a notebook of these cells, which goes deeper."""
+    code = [
+        {"cell_type": "code", "source": [source], "metadata": {"tags": [tag]}} for source in sources
+    ]
+    return [{"cell_type": "markdown", "source": ["## Going deeper"], "metadata": {}}, *code]
+
+
+SOFTMAX = """def softmax(scores):
+    \"\"\"(..., n) → (..., n)\"\"\"
+    exponentials = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
+    return exponentials / xp.sum(exponentials, axis=-1, keepdims=True)
+
+
+assert xp.all(softmax(scores) == companion.softmax(scores))
+"""
+RIGHT = {"softmax": Written(companion.softmax, [call(normal(4, 7)), call(normal(2, 3, 5))])}
+
+
+def test_a_sound_page_has_no_problems() -> None:
+    assert problems("p", page(SOFTMAX), RIGHT) == []
+    written = define([SOFTMAX], dict(GROUND))["softmax"]
+    for arguments, _ in RIGHT["softmax"].calls:
+        assert_same(written(*arguments), companion.softmax(*arguments))
+
+
+@pytest.mark.parametrize(
+    ("notebook", "table", "problem"),
+    [
+        (page(SOFTMAX, "x = 1"), RIGHT, "p: a cell defines no function"),
+        (page(), {}, "p: nothing is written out"),
+        (page(SOFTMAX, tag="other"), {}, "p: nothing is written out"),
+        (page(SOFTMAX), {}, "p: no line of the table tests softmax"),
+        (page(SOFTMAX), RIGHT | {"more": RIGHT["softmax"]}, "p: more is not written out"),
+        (
+            page(SOFTMAX),
+            {"softmax": RIGHT["softmax"]._replace(library=companion.hardmax)},
+            "p: softmax has another name in the library",
+        ),
+        (
+            page(SOFTMAX),
+            {"softmax": Written(companion.softmax, [call(normal(4, 7)), call(normal(4, 7))])},
+            "p: softmax is called with one size only",
+        ),
+        (page("companion.softmax(x)", tag="")[1:] + page(SOFTMAX), RIGHT, "p: softmax is called"),
+        (page(SOFTMAX.replace("assert ", "")), RIGHT, "p: softmax is not compared on the page"),
+        (
+            page(SOFTMAX.replace("    return", "    1\n" * 9 + "    return")),
+            RIGHT,
+            "p: softmax takes 12 lines",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(
+    notebook: list[dict[str, Any]], table: dict[str, Written], problem: str
+) -> None:
+    assert any(found.startswith(problem) for found in problems("p", notebook, table))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (" - xp.max(scores, axis=-1, keepdims=True)", " - xp.max(scores)"),
+        ("xp.sum(exponentials, axis=-1", "xp.sum(exponentials, axis=0"),
+        ("return ", "return 1.000001 * "),
+        ("return ", "return [0] + 0 * "),
+        ("xp.exp", "companion.exp"),
+    ],
+)
+def test_a_function_that_drifted_is_seen(old: str, new: str) -> None:
+    assert old in SOFTMAX
+    written = define([SOFTMAX.replace(old, new)], dict(GROUND))["softmax"]
+    far_apart = np.asarray([[0.0, 1.0], [1.0, 3.0], [-2000.0, -2001.0]])
+    with pytest.raises((AssertionError, NameError, RuntimeWarning)):
+        assert_same(written(far_apart), companion.softmax(far_apart))
