@@ -114,6 +114,8 @@ c = companion
 CASES: Mapping[str, Case] = {
     "add_positions": Case(lambda i: c.add_positions(i.x, i.x), 1),
     "additive_mask": Case(lambda i: c.additive_mask(i.visible, i.dtype)),
+    "alibi_mask": Case(lambda i: c.alibi_mask(i.scale, N, N, query_offset=2), 1),
+    "alibi_slopes": Case(lambda i: c.alibi_slopes(6, xp=i.xp, dtype=i.dtype)),
     "attend_heads": Case(
         lambda i: c.attend_heads(
             *c.project_heads(i.x, i.blocks[0].attention), i.blocks[0].attention, is_causal=True
@@ -160,6 +162,8 @@ CASES: Mapping[str, Case] = {
     "rms_norm": Case(lambda i: c.rms_norm(i.x, i.scale), NORM),
     ATTENTION_NAME: Case(lambda i: _attend(i, "textbook"), ATTENTION),
     f"{ATTENTION_NAME} (tiled)": Case(lambda i: _attend(i, "tiled"), ATTENTION),
+    "rotate": Case(lambda i: c.rotate(i.query, i.ids), 3 + EXP),
+    "rotate_back": Case(lambda i: c.rotate_back(i.query, i.ids, pairing="interleaved"), 3 + EXP),
     "scaled_scores": Case(lambda i: c.scaled_scores(i.query, i.key), SCORES, proved=True),
     "score_variance_terms": Case(lambda i: c.score_variance_terms(i.x, i.x), 4 * N),
     "silu": Case(lambda i: c.silu(i.x), 4 * EXP),

@@ -50,7 +50,7 @@ def unchecked_softmax(xp: Namespace, scores: Array, axis: int) -> Array:
     """Do what :func:`softmax` does, without its checks."""
     if scores.shape[axis] == 0:
         return scores
-    powers, total, _ = _exponentials(xp, scores, axis)
+    powers, total, _ = exponentials(xp, scores, axis)
     # The largest score adds exp(0) = 1 to the total, so what is less than 1/2 is an empty row's 0.
     weights = powers / xp.maximum(total, 0.5)
     return cast(xp, weights, scores.dtype)
@@ -81,13 +81,13 @@ def logsumexp(scores: Array, *, axis: int = -1) -> Array:
     check_axis(xp, scores, axis)
     if scores.shape[axis] == 0:
         raise ValueError(f"scores must not be empty along axis {axis}, got shape {scores.shape}")
-    _, total, top = _exponentials(xp, scores, axis)
+    _, total, top = exponentials(xp, scores, axis)
     logs = xp.log(xp.maximum(total, 0.5)) + top
     logs = xp.where(total == 0, xp.full_like(logs, -xp.inf), logs)
     return cast(xp, xp.squeeze(logs, axis=axis), scores.dtype)
 
 
-def _exponentials(xp: Namespace, scores: Array, axis: int) -> tuple[Array, Array, Array]:
+def exponentials(xp: Namespace, scores: Array, axis: int) -> tuple[Array, Array, Array]:
     """Return exp(scores − top), its sum, and the finite number `top`, with `axis` kept."""
     scores = widen(xp, scores)
     largest = largest_float(xp, scores.dtype)

@@ -40,6 +40,12 @@ def attend(**options):
 # name: (a function of one array, the array); what else it needs is moved to the array's library.
 FUNCTIONS = {
     "add_positions": (lambda x: companion.add_positions(x, like(x, SQUARE[:, :1] + VECTOR)), X),
+    "rotate": (lambda x: companion.rotate(x, like(x, np.arange(5))), X),
+    "rotate_back": (
+        lambda x: companion.rotate_back(x, like(x, np.arange(5)), pairing="interleaved"),
+        X,
+    ),
+    "alibi_mask": (lambda x: companion.alibi_mask(x[0, 0], 2, 3, query_offset=1), X),
     "project": (lambda x: companion.project(x, like(x, X[0].T), like(x, VECTOR[:5])), X),
     "project_qkv": (lambda x: companion.project_qkv(x, *[like(x, X[0].T)] * 3)[1], X),
     "bilinear_form": (lambda x: companion.bilinear_form(x, x * 2), X),
