@@ -158,7 +158,7 @@ def attention_backward(
     check_gradient(d_output, shape)
     if saved is not None:
         saved = _checked_record(xp, saved, shape)
-    return unchecked_attention_backward(xp, d_output, query, key, value, call, saved)
+    return unchecked_attention_backward(xp, d_output, query, key, value, call, saved, None)
 
 
 def _checked_record(xp: Namespace, saved: Any, shape: tuple[int, ...]) -> AttentionRecord:
@@ -182,8 +182,12 @@ def unchecked_attention_backward(
     value: Array,
     call: Call,
     saved: AttentionRecord | None,
+    weights: Array | None,
 ) -> tuple[Array, Array, Array]:
-    """Do what :func:`attention_backward` does, without its checks."""
+    """Do what :func:`attention_backward` does, without its checks.
+
+    Where the forward kept all weights of a small call, they are taken as they are.
+    """
     if _on_cores(xp, query, key, value, call):
         return _tiled(d_output, query, key, value, call, saved)
     d_wide, rows_of_query = widen(xp, d_output), widen(xp, query)
@@ -195,7 +199,7 @@ def unchecked_attention_backward(
         if saved is not None:
             record = AttentionRecord(*(widen(xp, array)[..., span, :] for array in saved))
         some = d_wide[..., span, :], rows_of_query[..., span, :]
-        parts = _textbook(xp, *some, key_in, value_in, call, rows, record)
+        parts = _textbook(xp, *some, key_in, value_in, call, rows, record, weights)
         d_queries.append(parts[0])
         d_key, d_value = d_key + parts[1], d_value + parts[2]
     d_query = d_queries[0] if len(d_queries) == 1 else xp.concat(d_queries, axis=-2)
@@ -248,7 +252,7 @@ def _tiled(
 
 
 def _blocks(xp: Namespace, call: Call) -> list[range]:
-    """Cut the queries into blocks whose scores are held at once: in the textbook form, one block."""
+    """Cut the queries into blocks whose scores are held at once; the textbook form has one."""
     count = step = call.shape[-2]
     if is_tiled(xp, call):
         step = SCORES // max(1, math.prod(call.shape) // max(count, 1))
@@ -292,10 +296,14 @@ def _textbook(
     call: Call,
     rows: range,
     saved: AttentionRecord | None,
+    weights: Array | None,
 ) -> tuple[Array, Array, Array]:
     """Follow the equations for some rows, with all their weights in memory at once."""
-    plain, scores = _scores(xp, query, key, call, rows)
-    if saved is None:
+    if weights is None or call.softcap is not None:
+        plain, scores = _scores(xp, query, key, call, rows)
+    if weights is not None:
+        pass
+    elif saved is None:
         weights = unchecked_softmax(xp, scores, -1)
     else:
         top = xp.where(saved.maximum == -xp.inf, xp.zeros_like(saved.maximum), saved.maximum)

@@ -31,8 +31,8 @@ def project_backward(
 ) -> tuple[Array, Array, Array | None]:
     r"""Go back through :func:`companion.project`.
 
-    With :math:`Y = XW + b`: :math:`dX = dY\,W^{\mathsf T}`, :math:`dW = X^{\mathsf T} dY`, and db is
-    the sum of the rows of dY.
+    With :math:`Y = XW + b`: :math:`dX = dY\,W^{\mathsf T}`, :math:`dW = X^{\mathsf T} dY`, and
+    db is the sum of the rows of dY.
 
     Parameters
     ----------
