@@ -116,7 +116,13 @@ TABLE: dict[str, dict[str, Snippet]] = {
             lambda **given: companion.split_heads(given["packed"], given["heads"]),
         ),
     },
-    "feed_forward": {},
+    "feed_forward": {
+        "layers": Snippet(
+            {"x": normal(2, 5, 6), "w_1": normal(6, 9), "b_1": normal(9)}
+            | {"w_2": normal(9, 6), "b_2": normal(6)},
+            lambda x, **given: companion.feed_forward(x, companion.FeedForwardParameters(**given)),
+        ),
+    },
     "block": {
         "norm": Snippet(
             {"total": normal(2, 5, 7), "weight": normal(7), "bias": normal(7)},

@@ -25,8 +25,6 @@ PATHS = sorted(path for path in ROOT.glob("notebooks/*.ipynb") if path.stem != "
 TAG = "written-out"
 LONGEST = 10  # lines of code in a function
 GROUND = {"xp": companion.array_module("numpy"), "math": math}
-# What a page calls of the library that an earlier chapter teaches and does not write out.
-LENT: dict[str, dict[str, Any]] = {"08_block": {"feed_forward": companion.feed_forward}}
 RNG = np.random.default_rng(0)
 
 
@@ -56,6 +54,13 @@ def heads_of(heads: int, width: int) -> companion.AttentionParameters:
     """Draw heads with values of another width than keys, and an output of another than x."""
     shapes = (heads, width, 5), (heads, width, 5), (heads, width, 3), (3 * heads, width + 1)
     return companion.AttentionParameters(*(normal(*shape) for shape in shapes))
+
+
+def network_of(*sizes: int) -> companion.FeedForwardParameters:
+    """Draw a network from d to d_ff to d_out whose biases are not neutral."""
+    width, hidden, gives = sizes
+    shapes = (width, hidden), (hidden,), (hidden, gives), (gives,)
+    return companion.FeedForwardParameters(*(normal(*shape) for shape in shapes))
 
 
 def block_of(heads: int, width: int) -> companion.BlockParameters:
@@ -178,7 +183,20 @@ TABLE: dict[str, dict[str, Written]] = {
             [call(normal(4, 9), heads_of(3, 9)), call(normal(6, 8), heads_of(2, 8))],
         ),
     },
-    "07_feed_forward": {},
+    "07_feed_forward": {
+        "relu": Written(companion.relu, [call(normal(4, 7)), call(normal(2, 3, 5))]),
+        "gelu": Written(
+            companion.gelu,
+            [call(3 * normal(4, 7)), call(normal(2, 3, 5, dtype=np.float32)), call(normal(6) - 8)],
+        ),
+        "feed_forward": Written(
+            companion.feed_forward,
+            [
+                call(normal(4, 7), network_of(7, 9, 7)),
+                call(normal(2, 3, 5), network_of(5, 4, 6), activation=companion.relu),
+            ],
+        ),
+    },
     "08_block": {
         "layer_norm": Written(
             companion.layer_norm,
@@ -234,7 +252,7 @@ def define(sources: list[str], namespace: dict[str, Any]) -> dict[str, Any]:
 
 def written_on(path: Path) -> dict[str, Any]:
     """Define what a page writes out, with what earlier pages lend it in reach."""
-    namespace = GROUND | LENT.get(path.stem, {}) | ({"np": np} if path.stem == "tour" else {})
+    namespace = GROUND | ({"np": np} if path.stem == "tour" else {})
     for name in CHAPTERS[: CHAPTERS.index(path.stem)] if path.stem in BORROWERS else ():
         define(tagged(cells(path.with_stem(name))), namespace)
     return define(tagged(cells(path)), namespace)

@@ -19,7 +19,9 @@ companion.NormParameters("nonsense")
 companion.RunningExample((), (), {}, "nonsense", x, x, x, x, x, block)
 companion.SentenceEncoder("folder", "tokenizer")
 companion.SoftmaxState(x, x, "nonsense")
-companion.TrainedHeads([], {}, {}, companion.EmbeddingParameters(x, x, x, block.norm_1), 1e-12)
+companion.TrainedHeads(
+    [], {}, {}, {}, {}, companion.EmbeddingParameters(x, x, x, block.norm_1), 1e-12
+)
 companion.TrainedSentence("text", (), (), {0: "nonsense"})
 companion.add_positions(x, [[0.0, 1.0]])
 companion.additive_mask([True, False], None)

@@ -147,7 +147,8 @@ def _last_rows(attempt: Any) -> str:
 def _check_extremes(attend: Callable[..., Any]) -> None:
     """Try scores that are large, very negative and infinite, where ordinary ones come out right."""
     for said, *given in _extremes():
-        right = _attend(*(part.astype(np.float64) for part in given))
+        query, key, value = (part.astype(np.float64) for part in given)
+        right = _attend(query, key, value)
         found = floats(attend(*given), right.shape, "as before")
         if given[0].dtype == np.float32:
             found = found.astype(np.float32)  # however it was computed from what was rounded

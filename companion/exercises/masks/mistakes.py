@@ -35,10 +35,12 @@ def mistakes(
     scores = products / math.sqrt(sizes.d_k)
 
     def masked(scores: np.ndarray, visible: np.ndarray = past) -> np.ndarray:
-        return np.where(visible, scores, -np.inf)
+        hidden: np.ndarray = np.where(visible, scores, -np.inf)
+        return hidden
 
-    def mix(scores: np.ndarray, axis: int = -1) -> np.ndarray:
-        return to_numpy(softmax(scores, axis=axis)) @ value
+    def mix(scores: np.ndarray) -> np.ndarray:
+        mixed: np.ndarray = to_numpy(softmax(scores)) @ value
+        return mixed
 
     yield "Every token attends to every token: nothing is masked.", mix(scores)
     yield from _wrong_masks(t, s, offset, lambda visible: mix(masked(scores, visible)))
@@ -46,29 +48,33 @@ def mistakes(
         "Hidden scores are 0 in your head. Zero is an ordinary score, and gets weight e⁰.",
         mix(np.where(past, scores, 0.0)),
     )
-    late = np.where(past, softmax(scores), 0.0)
+    late = np.where(past, to_numpy(softmax(scores)), 0.0)
     yield (
         "You mask after the softmax: the future is gone from the mixture, and still in the sum "
         "that the weights were divided by.",
         late @ value,
     )
     yield from _wrong_scales(products, sizes, lambda scores: mix(masked(scores)))
-    yield (
-        "Your softmax runs along the wrong axis: the weights of one key sum to one, not those of "
-        "one query.",
-        mix(masked(scores), axis=-2),
-    )
-    everything = np.exp(masked(scores))
-    yield (
-        "You divide all weights by one sum over the whole matrix: each row has its own.",
-        everything / everything.sum() @ value,
-    )
-    yield "Your weights are not divided by their sum.", everything @ value
     if t == s:
         yield (
             "Queries and keys have changed places: row i holds what token i asks of each key.",
             mix(masked(scores.mT)),
         )
+    yield from _wrong_softmaxes(masked(scores), value)
+
+
+def _wrong_softmaxes(masked: np.ndarray, value: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    yield (
+        "Your softmax runs along the wrong axis: the weights of one key sum to one, not those of "
+        "one query.",
+        to_numpy(softmax(masked, axis=-2)) @ value,
+    )
+    everything = np.exp(masked)
+    yield (
+        "You divide all weights by one sum over the whole matrix: each row has its own.",
+        everything / everything.sum() @ value,
+    )
+    yield "Your weights are not divided by their sum.", everything @ value
 
 
 def _wrong_masks(
