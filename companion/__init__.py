@@ -22,6 +22,7 @@ from companion.encoder import (
     token_states,
     unit_rows,
 )
+from companion.examples.glossary import glossary_entries
 from companion.examples.running_example import RunningExample, running_example
 from companion.examples.trained_heads import (
     TrainedHeads,
@@ -72,6 +73,7 @@ from companion.language_model import (
     load_language_model,
     next_token_probabilities,
     perplexity,
+    published_model_path,
     sample_tokens,
     state_logits,
 )
@@ -150,6 +152,7 @@ __all__ = [
     "feed_forward",
     "gated_feed_forward",
     "gelu",
+    "glossary_entries",
     "hardmax",
     "head_contributions",
     "language_model_tensors",
@@ -179,6 +182,7 @@ __all__ = [
     "project",
     "project_heads",
     "project_qkv",
+    "published_model_path",
     "random_normal",
     "relu",
     "rms_norm",

@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["existing_file", "read_json", "read_text", "size"]
-
 Json = TypeVar("Json", dict[str, Any], list[Any])
 LARGEST = 2**31 - 1  # what every library below takes as a size
 LONGEST = 2**26  # bytes; such files have thousands

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,66 @@ def test_without_positions_there_is_no_order(encoder, words):
         assert np.abs(np.subtract(*encoder.encode([one, other]))).max() > 1e-4
 
 
+# What is left out
+
+
+@pytest.mark.parametrize("ingredient", ["positions", "biases", "w_o", "scale"])
+def test_what_is_left_out_could_be_taken_from_the_weights(encoder, ingredient):
+    p = encoder.parameters
+    root = (tiny.WIDTH / tiny.HEADS) ** 0.5
+    change = {
+        "biases": lambda a: {name: 0 * getattr(a, name) for name in ("b_q", "b_k", "b_v", "b_o")},
+        "w_o": lambda a: {"w_o": np.eye(*a.w_o.shape, dtype=a.w_o.dtype)},
+        "scale": lambda a: {"w_q": a.w_q * root, "b_q": a.b_q * root},  # the root folded back in
+    }.get(ingredient, lambda _: {})
+    blocks = [replace(b, attention=replace(b.attention, **change(b.attention))) for b in p.blocks]
+    embedding = p.embedding
+    if ingredient == "positions":
+        embedding = replace(embedding, position=0 * embedding.position)
+    changed = replace(p, blocks=tuple(blocks), embedding=embedding)
+    texts = ["the black cat ran", "cats"]
+    expected = replace(encoder, parameters=changed).encode(texts)
+    got = encoder.encode_without(ingredient, texts)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=2e-5)
+    assert np.abs(got - encoder.encode(texts)).max() > 1e-3
+
+
+@pytest.mark.parametrize("ingredient", ["residuals", "norms"])
+def test_what_is_left_out_of_a_block_is_left_out_of_each(encoder, ingredient):
+    p, eps = encoder.parameters, encoder.parameters.config.eps
+
+    def normed(x, norm):
+        spread = np.sqrt(x.var(axis=-1, keepdims=True) + eps)
+        scaled = x if ingredient == "norms" else (x - x.mean(axis=-1, keepdims=True)) / spread
+        return scaled * norm.weight + norm.bias
+
+    kept = ingredient != "residuals"
+    texts = ["the black cat ran", "cats"]
+    for text, got in zip(texts, encoder.encode_without(ingredient, texts), strict=True):
+        ids = encoder.token_ids(text)
+        e = p.embedding
+        x = normed(e.word[ids] + e.position[: len(ids)] + e.token_type[0], e.norm)
+        for block in p.blocks:
+            x = normed(kept * x + companion.multi_head_attention(x, block.attention), block.norm_1)
+            x = normed(kept * x + companion.feed_forward(x, block.feed_forward), block.norm_2)
+        expected = x.mean(axis=0) / np.linalg.norm(x.mean(axis=0))
+        np.testing.assert_allclose(got, expected, rtol=0, atol=2e-5)
+        assert np.abs(got - encoder.encode([text])[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("error", "ingredient", "texts", "said"),
+    [
+        (ValueError, "root", ["a"], "ingredient must be one of scale, positions, .*, got 'root'"),
+        (TypeError, "scale", "a text", "texts must be a sequence of strings, got the one string"),
+        (ValueError, "scale", [], "texts must hold at least one text"),
+    ],
+)
+def test_what_cannot_be_left_out_is_told(encoder, error, ingredient, texts, said):
+    with pytest.raises(error, match=said):
+        encoder.encode_without(ingredient, texts)
+
+
 # What the chapter tells of the published model
 
 PAIRS = [
@@ -130,19 +191,23 @@ PAIRS = [
 
 
 def test_answers_are_found_and_a_broken_model_finds_fewer(published):
-    def found(**change):
-        model = replace(published, parameters=replace(published.parameters, **change))
-        asked, answers = (to_numpy(model.encode(list(texts))) for texts in zip(*PAIRS, strict=True))
+    def found(encode):
+        asked, answers = (to_numpy(encode(list(texts))) for texts in zip(*PAIRS, strict=True))
         cosines = asked @ answers.T
         best = np.max(cosines - 9 * np.eye(len(PAIRS)), axis=1)
         return int((np.diag(cosines) > best + 0.01).sum())
 
+    assert found(published.encode) == len(PAIRS)
+    without = {
+        part: found(partial(published.encode_without, part))
+        for part in ("scale", "positions", "residuals", "norms", "biases", "w_o")
+    }
+    assert min(without[part] for part in ("scale", "positions", "biases", "w_o")) >= 6
+    assert max(without[part] for part in ("residuals", "norms")) <= 3
     p = published.parameters
-    blind = replace(p.embedding, position=0 * p.embedding.position)
-    assert found() == len(PAIRS)
-    assert found(embedding=blind) >= 6
     stored = [replace(b, attention=pitfalls.attention_as_stored(b.attention)) for b in p.blocks]
-    assert found(blocks=tuple(stored)) <= 4
+    as_stored = replace(published, parameters=replace(p, blocks=tuple(stored)))
+    assert found(as_stored.encode) <= 4
 
 
 def test_word_order_hardly_counts(published):
@@ -189,13 +254,6 @@ def test_one_entry_of_the_first_network_is_massive(published):
     assert fed[0].max() > 0.99 * np.linalg.norm(fed[0])
 
 
-def glossary():
-    page = (ROOT / "book" / "glossary.md").read_text(encoding="utf-8").partition("{glossary}")[2]
-    entries = re.findall(r"^(\w.*)\n((?:  .*\n)+)", page, re.MULTILINE)
-    plain = re.compile(r"\{[\w:]+\}`([^`<]*)[^`]*`")
-    return [(term, plain.sub(r"\1", " ".join(meaning.split()))) for term, meaning in entries]
-
-
 @pytest.mark.parametrize(
     ("question", "expected"),
     [
@@ -205,16 +263,57 @@ def glossary():
         ("words may attend to later words too", {"bidirectional attention"}),
         ("the memory of a graphics card", {"device", "host"}),
         ("the mean of all rows of a sentence", {"mean pooling"}),
-        ("heads that share one set of keys", {"grouped heads", "multi-query attention"}),
+        (
+            "heads that share one set of keys",
+            {"grouped heads", "multi-query attention"},
+        ),
         ("all the words a model knows", {"vocabulary"}),
     ],
 )
 def test_the_glossary_is_searched_as_a_person_would(published, question, expected):
-    entries = glossary()
+    entries = companion.glossary_entries(ROOT / "book" / "glossary.md")
     assert len(entries) > 60
-    vectors = published.encode([f"{term}: {meaning}" for term, meaning in entries])
-    scores = to_numpy(vectors @ published.encode([question])[0, :])
-    assert entries[int(scores.argmax())][0] in expected
+    scores = to_numpy(published.encode(entries) @ published.encode([question])[0, :])
+    assert entries[int(scores.argmax())].partition(":")[0] in expected
+
+
+# The glossary
+
+
+def test_the_glossary_is_read_without_its_links(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        """# Words
+
+no entry
+  of the glossary
+
+```{glossary}
+mask
+  What says *who* may attend. See {ref}`ch-masks`.
+
+head
+attention head
+  One of several ({term}`heads <head>`) that mix {term}`rows <row>`,
+  side by side ({prf:ref}`thm-heads`): {eq}`eq-heads`. See {ref}`ch-heads`.
+```
+""",
+        encoding="utf-8",
+    )
+    assert companion.glossary_entries(str(page)) == [
+        "mask: What says *who* may attend.",
+        "head: One of several (heads) that mix rows, side by side",
+        "attention head: One of several (heads) that mix rows, side by side",
+    ]
+    page.write_text("# Words\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"path must lead to a page with a glossary, got .*page"):
+        companion.glossary_entries(page)
+
+
+def test_no_markup_of_the_books_glossary_is_left():
+    entries = companion.glossary_entries(ROOT / "book" / "glossary.md")
+    assert all(": " in entry for entry in entries)
+    assert not [entry for entry in entries if re.search(r"\{[\w:]+\}`|  |<|See \{", entry)]
 
 
 # Pitfalls

@@ -50,7 +50,94 @@ def partitioned(query, vectors, k):
     return np.sort(nearest(query, vectors, k))
 
 
+def unit(x, axis=-1):
+    return x / np.linalg.norm(x, axis=axis, keepdims=True)
+
+
+def mean(states, token_mask):
+    kept = np.where(token_mask[..., None], states, 0.0)
+    return kept.sum(axis=1) / token_mask.sum(axis=1, keepdims=True)
+
+
+def pooled(states, token_mask):
+    return unit(mean(states, token_mask))
+
+
+def pooled_one_by_one(states, token_mask):
+    """Return a list, from tokens that are looked for."""
+    return [
+        list(unit(rows[held].mean(axis=0))) for rows, held in zip(states, token_mask, strict=True)
+    ]
+
+
+def pooled_in_place(states, token_mask):
+    states[~token_mask] = 0
+    token_mask[...] = False
+    rows = states.astype(np.float32).sum(axis=1)  # how many tokens there are is lost in the length
+    rows /= np.sqrt((rows * rows).sum(axis=1, keepdims=True))
+    return rows
+
+
+def pooled_by_a_product(states, token_mask):
+    shares = token_mask / token_mask.sum(axis=1, keepdims=True)
+    selected = np.where(token_mask[..., None], states, 0)
+    return unit((shares[:, None, :] @ selected)[:, 0, :])
+
+
+def of_rows(choose):
+    """Pool the rows that are chosen of a text's rows and their mask."""
+    return lambda states, mask: unit(
+        np.stack([choose(x, m) for x, m in zip(states, mask, strict=True)])
+    )
+
+
 ATTEMPTS = {
+    exercises.check_sentence_vectors: Attempts(
+        wrong=[
+            (lambda x, _: unit(x.mean(axis=1)), "Padding counts in your mean"),
+            (lambda x, m: pooled(x, ~m), "Your mask is inside out"),
+            (lambda x, _: unit(x[:, 0]), "the row of [CLS] alone"),
+            (of_rows(lambda x, m: x[m][-1]), "the last token's row alone"),
+            (lambda x, _: unit(x[:, -1]), "the last row alone, and it may be padding"),
+            (of_rows(lambda x, m: x[m].max(axis=0)), "the largest entry of each column"),
+            (of_rows(lambda x, m: x[m][1:-1].sum(axis=0)), "leave out the first and the last"),
+            (mean, "The means are right"),
+            (lambda x, m: np.where(m[..., None], x, 0).sum(axis=1), "the sums of the tokens' rows"),
+            (lambda x, m: np.where(m[..., None], x, 0).mean(axis=1), "You divide by N"),
+            (lambda x, _: x.mean(axis=1), "padding with them, and to no length"),
+            (lambda *a: mean(*a) / np.linalg.norm(mean(*a)), "one length, that of the whole array"),
+            (lambda *a: unit(mean(*a), axis=0), "down the columns"),
+            (lambda *a: unit(mean(*a)) / np.linalg.norm(mean(*a), axis=1)[:, None], "the square"),
+            (lambda *a: mean(*a) / np.abs(mean(*a)).sum(1, keepdims=True), "the sum of the sizes"),
+            (lambda *a: mean(*a) / mean(*a).sum(1, keepdims=True), "the sum of the entries"),
+            (lambda *a: mean(*a) / np.abs(mean(*a)).max(1, keepdims=True), "the largest entry. A"),
+            (lambda x, m: mean(unit(x), m), "length 1 before the mean"),
+            (lambda x, m: pooled(unit(x), m), "length 1 before the mean"),
+            (of_rows(lambda x, m: x[: m.sum()].mean(axis=0)), "with padding in front of them"),
+            (
+                lambda x, m: unit((x * m[..., None]).sum(axis=1)),
+                "Where padding holds NaN, so do your vectors",
+            ),
+            (lambda x, m: unit(x[m].mean(axis=0)), "one vector for all texts together"),
+            (lambda x, _: unit(x), "(3, 5, 4), a row for each token"),
+            (lambda x, _: x.mean(axis=-1), "a number for each token"),
+            (lambda x, _: unit(x.mean(axis=0)), "an average over the texts"),
+            (lambda x, m: pooled(x, m)[:, None, :], "an axis of 1"),
+            (lambda x, m: unit(np.where(m[..., None], x**2, 0).sum(axis=1)), "another direction"),
+            (lambda x, m: 1.1 * pooled(x, m), "text 1 has length 1.1, and not 1"),
+            (lambda x, m: pooled(x, m) / m[:, -1:], "text 2 is not finite"),
+        ],
+        odd=[pooled_one_by_one, pooled_in_place, pooled_by_a_product],
+        other=[
+            (None, "Not attempted yet: write sentence_vectors"),
+            (lambda *_: ..., "Not attempted yet: your function returns nothing"),
+            (lambda *_: "a vector", "An array is asked for, and this is str"),
+            (lambda *a: (pooled(*a), None), "returns several things"),
+            (lambda x, m: x[m, 7], "stops for states of shape (3, 5, 4) with IndexError"),
+            (lambda x, m: pooled(x, m)[:, :2], "The shape should be (3, 4)"),
+            (pooled, "Right"),
+        ],
+    ),
     exercises.check_tensor_names: Attempts(
         wrong=[
             (NAMES | {W_O: "encoder.layer.3.attention.self.output.weight"}, "named like w_2"),

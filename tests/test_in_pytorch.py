@@ -131,8 +131,18 @@ TABLE: dict[str, dict[str, Snippet]] = {
             ),
         ),
     },
-    "encoder": {},
-    "cost": {},
+    "encoder": {
+        "pooling": Snippet(
+            {"states": normal(2, 5, 3), "token_mask": np.arange(5) < np.asarray([[5], [2]])},
+            lambda states, token_mask: companion.unit_rows(companion.mean_pool(states, token_mask)),
+        ),
+    },
+    "cost": {
+        "flops": Snippet(
+            {"query": normal(2, 5, 3), "key": normal(2, 7, 3)},
+            lambda **_: companion.cost.scores(5, 7, companion.cost.Sizes(width=6, heads=2)).flops,
+        ),
+    },
     "arrays": {},
     "kernels": {},
 }

@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,20 @@ GATED = companion.BlockParameters.random(
     RNG, width=6, heads=4, kv_heads=2, d_k=3, hidden=8, gated=True
 )
 FINAL = companion.NormParameters.neutral(6)
+SIZES = companion.LanguageModelConfig(5, 2, 6, 4, 2, 4, 8, 9, 100.0, 1e-5, tied=True)
+DECODER = companion.LanguageModelParameters.from_tensors(
+    SIZES,
+    {name: RNG.standard_normal(s) for name, s in companion.language_model_tensors(SIZES).items()},
+    xp=np,
+    dtype=np.float64,
+)
+IDS = np.asarray([[4, 0, 3], [2, 2, 1]])
+
+
+def read(x):
+    """Send ids through a decoder whose embedding is `x`."""
+    p = replace(like(x, DECODER), embedding=x)
+    return companion.state_logits(companion.decoder_states(like(x, IDS), p), p)
 
 
 def attend(**options):
@@ -98,6 +113,12 @@ FUNCTIONS = {
         ),
         X,
     ),
+    "decoder": (read, X[0]),
+    "cross_entropy": (
+        lambda x: companion.cross_entropy(x, like(x, np.asarray([[1, -1, 0, 5, 2]] * 2))),
+        X * 9,
+    ),
+    "perplexity": (lambda x: companion.perplexity(x, like(x, IDS[:, :2])), X[:, :2]),
     "mean_pool": (lambda x: companion.mean_pool(x, like(x, X[..., 0] > 0)), X),
     "unit_rows": (companion.unit_rows, X),
     "pack and unpack": (

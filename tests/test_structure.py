@@ -41,7 +41,8 @@ LAYERS = [
     ("figures.kit", ["arrays", "extras"]),
     ("figures", [*MODEL, *USES, "figures.kit"]),
     ("", [*MODEL, *USES, "pitfalls"]),  # what `import companion` offers
-    ("__main__", ["", *MODEL, *USES]),
+    ("generate_command", ["language_model"]),
+    ("__main__", ["", *MODEL, *USES, "generate_command"]),
 ]
 OUTSIDE = {"book", "tests", "benchmarks", "notebooks"}
 HEAVY = "matplotlib cupy tokenizers safetensors jax torch dask scipy tqdm gguf jinja2 ml_dtypes"

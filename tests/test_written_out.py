@@ -25,6 +25,8 @@ PATHS = sorted(path for path in ROOT.glob("notebooks/*.ipynb") if path.stem != "
 TAG = "written-out"
 LONGEST = 10  # lines of code in a function
 GROUND = {"xp": companion.array_module("numpy"), "math": math}
+# What a page calls of the library that no page writes out.
+LENT: dict[str, dict[str, Any]] = {"10_cost": {"Cost": companion.cost.Cost}}
 RNG = np.random.default_rng(0)
 
 
@@ -69,6 +71,19 @@ def block_of(heads: int, width: int) -> companion.BlockParameters:
     moved = companion.map_parameters(lambda w: w + 0.5 * normal(*w.shape), drawn)
     attention = companion.AttentionParameters.random(RNG, width=width, heads=heads, bias=False)
     return replace(moved, attention=attention)
+
+
+def embedding_of(vocabulary: int, width: int) -> companion.EmbeddingParameters:
+    """Draw tables of words, of more positions than they need, and of two kinds of text."""
+    tables = (normal(rows, width) for rows in (vocabulary, vocabulary + 3, 2))
+    return companion.EmbeddingParameters(*tables, companion.NormParameters(*normal(2, width)))
+
+
+def encoder_of(width: int) -> list[companion.BlockParameters]:
+    """Draw two blocks with all biases, none of them neutral."""
+    made = {"width": width, "heads": 2, "hidden": width + 3}
+    drawn = [companion.BlockParameters.random(RNG, **made) for _ in range(2)]
+    return [companion.map_parameters(lambda w: w + 0.3 * normal(*w.shape), b) for b in drawn]
 
 
 # By notebook and function.
@@ -214,8 +229,51 @@ TABLE: dict[str, dict[str, Written]] = {
             ],
         ),
     },
-    "09_encoder": {},
-    "10_cost": {},
+    "09_encoder": {
+        "embed_tokens": Written(
+            companion.embed_tokens,
+            [
+                call(RNG.integers(0, 9, 4), embedding_of(9, 6)),
+                call(RNG.integers(0, 3, 1), embedding_of(3, 5), eps=0.1),
+            ],
+        ),
+        "transformer_stack": Written(
+            companion.transformer_stack,
+            [
+                call(normal(4, 8), encoder_of(8), eps=1e-12),
+                call(
+                    normal(2, 3, 6),
+                    encoder_of(6),
+                    eps=0.1,
+                    attn_mask=np.asarray([[[[True, True, False]]], [[[True, True, True]]]]),
+                ),
+            ],
+        ),
+        "mean_pool": Written(
+            companion.mean_pool,
+            [
+                call(normal(2, 5, 3), np.arange(5) < np.asarray([[5], [2]])),
+                call(normal(4, 6), np.arange(4) > 1),
+                call(np.asarray([[np.nan], [1]], np.float32), np.asarray([False, True])),
+            ],
+        ),
+        "unit_rows": Written(
+            companion.unit_rows, [call(normal(4, 7)), call(normal(2, 3, 1, dtype=np.float32))]
+        ),
+    },
+    "10_cost": {
+        "product": Written(
+            companion.cost.product,
+            [call(5, 3, 7), call(2, 8, 4, times=3, itemsize=2), call(1, 1, 1)],
+        ),
+        "scores": Written(
+            companion.cost.scores,
+            [
+                call(5, 7, companion.cost.Sizes(width=12, heads=3)),
+                call(1, 9, companion.cost.Sizes(width=8, heads=2, d_k=5)),
+            ],
+        ),
+    },
     "11_cupy": {},
     "12_tiled": {},
 }
@@ -255,6 +313,7 @@ def written_on(path: Path) -> dict[str, Any]:
     namespace = GROUND | ({"np": np} if path.stem == "tour" else {})
     for name in CHAPTERS[: CHAPTERS.index(path.stem)] if path.stem in BORROWERS else ():
         define(tagged(cells(path.with_stem(name))), namespace)
+    namespace |= LENT.get(path.stem, {})
     return define(tagged(cells(path)), namespace)
 
 

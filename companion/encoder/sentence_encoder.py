@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from companion.arrays import Array, Namespace, array_namespace
+from companion.encoder.ablation import Ingredient, check_ingredient, states_without
 from companion.encoder.checkpoint import (
     EncoderParameters,
     load_checkpoint,
@@ -160,6 +161,40 @@ class SentenceEncoder:
 
     def _scale(self, pooled: Array) -> Array:
         return unit_rows(pooled) if self.parameters.config.normalize else pooled
+
+    def encode_without(self, ingredient: Ingredient, texts: Sequence[str]) -> Array:
+        """Turn each text into a vector, one ingredient of the encoder left out.
+
+        It says how much this encoder relies on it, and not what one would do that was trained
+        without it. All texts go through the blocks in one batch.
+
+        Parameters
+        ----------
+        ingredient : {"scale", "positions", "residuals", "norms", "biases", "w_o"}
+            Scores without the factor 1/√d_k; rows without positions; what the parts make in place
+            of what they add; norms that multiply by their weight and add their bias, and bring
+            nothing to one size; attention without its biases; the identity in place of W^O.
+        texts : sequence of str
+            At least one.
+
+        Returns
+        -------
+        array, shape (len(texts), d)
+
+        Raises
+        ------
+        TypeError
+            If `texts` is one string or holds something else than strings.
+        ValueError
+            If there is no such ingredient or no text, or a text is not valid Unicode.
+        """
+        check_ingredient(ingredient)
+        _check_texts(texts)
+        if len(texts) == 0:
+            raise ValueError("texts must hold at least one text, got none")
+        ids = [self.token_ids(text) for text in texts]
+        states, token_mask = states_without(ingredient, ids, self.parameters)
+        return self._scale(self._pool(states, token_mask))
 
     def tokens(self, text: str) -> list[str]:
         """Return the N tokens of a text, ``[CLS]`` and ``[SEP]`` among them.

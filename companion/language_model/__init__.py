@@ -11,7 +11,7 @@ from companion.language_model.parameters import (
     LanguageModelParameters,
     language_model_tensors,
 )
-from companion.language_model.pretrained import load_language_model
+from companion.language_model.pretrained import load_language_model, published_model_path
 from companion.language_model.sampling import Sampling, next_token_probabilities, sample_tokens
 from companion.language_model.tokenizer import TextStream, TextTokenizer
 
@@ -31,6 +31,7 @@ __all__ = [
     "load_language_model",
     "next_token_probabilities",
     "perplexity",
+    "published_model_path",
     "sample_tokens",
     "state_logits",
 ]

@@ -71,7 +71,7 @@ class KeyValueCache:
 
     @property
     def position(self) -> int | Array:
-        """Where the next token stands: an integer, or one a text where some were padded."""
+        """Place of the next token, an integer, or one a text where some were padded."""
         if self._held is None:
             return self.seen
         wide = dtype_named(self.xp, "int64")
@@ -80,7 +80,7 @@ class KeyValueCache:
 
     @property
     def token_ids(self) -> Array:
-        """All ids that were read, (*batch, seen), with any number where there was padding."""
+        """All ids that were read, (..., seen), with any number where there was padding."""
         if not self._ids:
             kind = dtype_named(self.xp, "int64")
             return self.xp.zeros((*self.batch, 0), dtype=kind, device=self.device)
@@ -112,13 +112,11 @@ class KeyValueCache:
         """
         if not 0 <= seen <= self.seen:
             raise ValueError(f"seen must be 0 to {self.seen}, as many as were read, got {seen}")
-        dropped, window = self.seen - self.length, self.window or 0
-        if seen == 0:
-            dropped = 0
-        elif dropped and seen < min(self.seen, dropped + window):
+        dropped = self.seen - self.length if seen else 0
+        if dropped and seen < self.seen:  # a full window holds just what the next row sees
             raise ValueError(
-                f"seen must be at least {min(self.seen, dropped + window)} or 0, since the window "
-                f"has dropped {dropped} tokens, got {seen}"
+                f"seen must be 0 or {self.seen}, since the window has dropped {dropped} tokens, "
+                f"got {seen}"
             )
         ids = self.token_ids
         self._ids = [ids[..., :seen]] if seen else []
@@ -159,7 +157,7 @@ class KeyValueCache:
         return self.rows(layer, count)
 
     def visible(self, token_mask: Array | None, count: int) -> Array | None:
-        """Say which of the held and the new tokens are no padding, (*batch, S); None: all are."""
+        """Say which of the held and the new tokens are no padding, (..., S); None: all are."""
         if self._held is None and token_mask is None:
             return None
         held: Array = self._with(token_mask, count)[..., self.seen - self.length :]

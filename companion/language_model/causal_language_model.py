@@ -1,6 +1,6 @@
 """A published causal language model: a text goes in, and the model writes on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from os import PathLike
@@ -217,8 +217,10 @@ class CausalLanguageModel:
 
     def _draft(self, prompt: Prompt, stop: tuple[str, ...], name: str) -> Draft:
         """Begin a text, or raise unless its prompt is one."""
-        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
         c = self.config
+        if not isinstance(prompt, (str, Iterable)):
+            raise TypeError(f"{name} must be a string or token ids, got {type(prompt).__name__}")
+        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
         for i in ids:
             if isinstance(i, bool) or not isinstance(i, Integral):
                 raise TypeError(f"{name} must be a string or token ids, got {i!r} in it")

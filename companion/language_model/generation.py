@@ -136,7 +136,7 @@ def _steps(
             for i, draft in enumerate(drafts):
                 if draft.reason is None:
                     pieces[i] = choose(draft, rows[i])
-            ids, mask = _next(xp, drafts, ids)
+            ids, mask = _next(xp, drafts, ids), None
         yield pieces
 
 
@@ -186,14 +186,11 @@ def _common_beginning(cache: KeyValueCache, prompt: Sequence[int]) -> int:
     return int(differ[0]) if len(differ) else count
 
 
-def _next(xp: Namespace, drafts: list[Draft], ids: Array) -> tuple[Array, Array | None]:
-    """Lay out the tokens that were chosen; a text that has ended goes on with padding."""
-    device = array_api_compat.device(ids)
+def _next(xp: Namespace, drafts: list[Draft], ids: Array) -> Array:
+    """Lay out the tokens that were chosen; behind a text that has ended anything may follow."""
     chosen: Any = [[(draft.token_ids or draft.prompt)[-1]] for draft in drafts]
-    going = [[draft.reason is None] for draft in drafts]
-    following = xp.asarray(chosen[0] if ids.ndim == 1 else chosen, dtype=ids.dtype, device=device)
-    mask = None if all(row[0] for row in going) else xp.asarray(going, device=device)
-    return following, mask if ids.ndim > 1 else None
+    column = chosen[0] if ids.ndim == 1 else chosen
+    return xp.asarray(column, dtype=ids.dtype, device=array_api_compat.device(ids))
 
 
 def new_cache(

@@ -85,11 +85,17 @@ def gguf_config(file: GgufFile) -> LanguageModelConfig:
     for key in ("llama.attention.value_length", "llama.rope.dimension_count"):
         if (got := _size(file, key, head_dim)) != head_dim:
             raise ValueError(f"{file.path}: {key} must be that of a head, {head_dim}, got {got}")
+    words = len(stored_tokens(file))
+    if (vocabulary := _size(file, "llama.vocab_size", words)) < words:
+        raise ValueError(
+            f"{file.path}: llama.vocab_size must be at least the number of tokens {words}, "
+            f"got {vocabulary}"
+        )
     stops = [stored_token_id(file, name) for name in STOPS]
     try:
         return LanguageModelConfig(
             **sizes,
-            vocabulary_size=_size(file, "llama.vocab_size", len(stored_tokens(file))),
+            vocabulary_size=vocabulary,
             key_value_head_count=_size(file, "llama.attention.head_count_kv", heads),
             head_dim=head_dim,
             rotary_base=_number(file, "llama.rope.freq_base"),

@@ -52,7 +52,7 @@ def gguf_tokenizer(file: GgufFile) -> TextTokenizer:
     made.decoder = tokenizers.decoders.ByteLevel()
     made.add_tokens(
         [
-            tokenizers.AddedToken(word, special=kind == CONTROL, normalized=False)
+            tokenizers.AddedToken(word, special=kind == CONTROL)
             for word, kind in zip(words, kinds, strict=True)
             if kind in (CONTROL, ADDED)
         ]

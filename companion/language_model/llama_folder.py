@@ -1,9 +1,8 @@
 """A llama folder's tensors: one file of them, or several with an index."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,7 @@ class TensorFolder:
         return array
 
 
-def open_tensors(folder: Path, config: LanguageModelConfig, stack: ExitStack) -> TensorFolder:
+def open_tensors(folder: Path, config: LanguageModelConfig) -> TensorFolder:
     """Open the files of a folder, and check the names, shapes and dtypes of all tensors.
 
     Parameters
@@ -52,8 +51,6 @@ def open_tensors(folder: Path, config: LanguageModelConfig, stack: ExitStack) ->
         Holds ``model.safetensors``, or ``model.safetensors.index.json`` and the files that it
         names, which lie in the folder.
     config : LanguageModelConfig
-    stack : contextlib.ExitStack
-        Closes the files.
 
     Raises
     ------
@@ -67,7 +64,7 @@ def open_tensors(folder: Path, config: LanguageModelConfig, stack: ExitStack) ->
     """
     held: dict[str, tuple[Path, Any]] = {}
     for path, promised in _files(folder).items():
-        file = stack.enter_context(_opened(path))
+        file = _opened(path)
         names = set(file.keys())
         for name in sorted(promised or ()):
             if name not in names:
@@ -82,32 +79,29 @@ def open_tensors(folder: Path, config: LanguageModelConfig, stack: ExitStack) ->
     return opened
 
 
-def _files(folder: Path) -> dict[Path, set[str] | None]:
+def _files(folder: Path) -> Mapping[Path, set[str] | None]:
     """Return the files, with the tensors that the index says are in each; None without an index."""
     if (folder / WHOLE).exists() or not (folder / INDEX).exists():
         return {folder / WHOLE: None}
     index = read_json(folder / INDEX, dict).get("weight_map")
     if not isinstance(index, dict) or not index:
         raise ValueError(f"{folder / INDEX}: weight_map must name the file of each tensor")
-    files: dict[Path, set[str] | None] = {}
+    files: dict[Path, set[str]] = {}
     for tensor, name in index.items():
         plain = isinstance(name, str) and name.endswith(".safetensors")
-        if not plain or PurePosixPath(name).name != name or PureWindowsPath(name).name != name:
+        if not plain or PureWindowsPath(name).name != name:  # it knows both signs of a path
             raise ValueError(
                 f"{folder / INDEX}: {tensor} must be in a .safetensors file of the folder, "
                 f"got {name!r}"
             )
-        promised = files.setdefault(folder / name, set())
-        assert promised is not None
-        promised.add(tensor)
+        files.setdefault(folder / name, set()).add(tensor)
     return files
 
 
 def _opened(path: Path) -> Any:
     safetensors = import_extra("safetensors", "language-model", "a published model")
-    import_extra(
-        "ml_dtypes", "language-model", "a published model"
-    )  # makes bfloat16 known to NumPy
+    # By which NumPy knows bfloat16.
+    import_extra("ml_dtypes", "language-model", "a published model")
     existing_file(path)
     try:
         return safetensors.safe_open(path, framework="numpy")

@@ -179,7 +179,7 @@ class LanguageModelParameters:
 
     @property
     def unembedding(self) -> Array:
-        """What makes the logits, (V, d): `output`, or the embedding where they are tied."""
+        """The array (V, d) that makes the logits, the embedding where they are tied."""
         return self.embedding if self.output is None else self.output
 
     @property
@@ -189,7 +189,7 @@ class LanguageModelParameters:
 
     @functools.cached_property
     def is_plain(self) -> bool:
-        """Whether the fast form knows them: float32 on NumPy, each array in one piece."""
+        """Whether the fast form knows them, in float32 on NumPy and each array in one piece."""
         layers = [getattr(layer, f.name) for layer in self.layers for f in fields(layer)]
         return self.config.eps >= LEAST_EPS and all(
             isinstance(array, np.ndarray) and array.dtype == np.float32 and array.flags.c_contiguous

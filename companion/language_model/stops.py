@@ -17,10 +17,10 @@ def check_stop(stop: str | Sequence[str]) -> tuple[str, ...]:
 
 
 class StopTexts:
-    """Passes a text on, piece by piece, up to the first of the stop texts.
+    """Passes a text on, piece by piece, up to the stop text that is complete first.
 
-    What may be the beginning of one is kept back until it is known, so no part of a stop text is
-    ever passed on, however it is cut into pieces.
+    What may be the beginning of one is kept back until it is known, so no part of that stop text is
+    ever passed on, and the pieces into which the text is cut decide nothing.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -29,11 +29,14 @@ class StopTexts:
 
     def push(self, piece: str) -> str:
         """Take the next piece, and return what is certainly before every stop text."""
+        if self.found:
+            return ""
         self._kept += piece
-        places = [place for text in self._texts if (place := self._kept.find(text)) >= 0]
+        places = [(place, text) for text in self._texts if (place := self._kept.find(text)) >= 0]
         if places:
             self.found = True
-            passed, self._kept = self._kept[: min(places)], ""
+            _, start = min((place + len(text), place) for place, text in places)
+            passed, self._kept = self._kept[:start], ""
             return passed
         kept = max((_beginning(self._kept, text) for text in self._texts), default=0)
         cut = len(self._kept) - kept

@@ -169,7 +169,8 @@ class TextTokenizer:
 class TextStream:
     """A text that grows token by token and is handed out in whole characters.
 
-    What the pieces make together is what :meth:`TextTokenizer.decode` makes of all ids.
+    What the pieces make together is what :meth:`TextTokenizer.decode` makes of all ids. (Where
+    tokens of single bytes are no characters, some tokenizers take back what is handed out already.)
     """
 
     # Characters may span tokens, and a token may be written otherwise at the beginning of a text.

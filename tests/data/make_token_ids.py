@@ -72,9 +72,7 @@ def main() -> None:
     assert package is not None
     assert package.origin is not None
     parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(
-        Path(package.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf")
-    )
+    parameters.model.path = str(Path(package.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf"))
     parameters.n_ctx, parameters.warmup = 512, False
     server = xllamacpp.Server(parameters)
 

@@ -27,7 +27,6 @@ JUPYTER_BOOK = [sys.executable, "-c", "from jupyter_book.cli.main import main; m
 ALONE = ["--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 ARRIVED = "!document.querySelector('meta[http-equiv=refresh]')"  # the root leads to the cover
 READY = """async () => {
-    await window.MathJax?.startup?.promise;
     await document.fonts.ready;
     for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
 }"""
@@ -129,7 +128,7 @@ def browser() -> Iterator[Any]:
 def open_page(browser: Any, address: str, book: Path) -> Iterator[Callable[..., Any]]:
     """Open pages, by their path or a file:// address, and fail in the end if one had a trouble.
 
-    The book's server answers `status`; a page is ready when its mathematics is drawn.
+    The book's server answers `status`; a page is ready when it is drawn.
     """
     own = (address, book.as_uri(), "data:", "blob:")
     contexts, troubles = [], []

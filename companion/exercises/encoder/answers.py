@@ -1,4 +1,4 @@
-"""Checkers for the exercises of the chapter on a trained encoder."""
+"""Checkers of the answers that are names, a number, or a search."""
 
 import math
 from collections.abc import Mapping
