@@ -102,7 +102,9 @@ def test_the_root_says_what_it_is_and_leads_on(book: Path) -> None:
 
 
 def test_titles_say_a_thing_once(texts: dict[str, str]) -> None:
-    titles = [re.search(r"<title>(.*?)</title>", text)[1].split(" &#8212; ") for text in texts.values()]
+    titles = [
+        re.search(r"<title>(.*?)</title>", text)[1].split(" &#8212; ") for text in texts.values()
+    ]
     assert all(len(set(title)) == len(title) for title in titles)
     assert ["Attention as matrix multiplication"] in titles
 
