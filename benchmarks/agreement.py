@@ -149,6 +149,10 @@ CASES: Mapping[str, Case] = {
         ),
         ATTENTION,
     ),
+    "attention_backward": Case(
+        lambda i: c.attention_backward(i.query, i.query, i.key, i.value, is_causal=True),
+        4 * ATTENTION,
+    ),
     "bilinear_form": Case(lambda i: c.bilinear_form(i.weight, i.other), D_K, proved=True),
     "causal_mask": Case(lambda i: c.causal_mask(N, query_offset=-2, xp=i.xp)),
     "combine_masks": Case(lambda i: c.combine_masks(i.visible, i.visible.mT)),

@@ -4,7 +4,7 @@ Every module of the library belongs to a chapter of the book; the functions belo
 modules offer.
 """
 
-from companion import cost, loops, pitfalls
+from companion import cost, gradients, loops, pitfalls
 from companion.arrays import array_module, array_namespace, random_normal, show, to_numpy
 from companion.attention import scaled_dot_product_attention
 from companion.block import BlockParameters, transformer_block, transformer_stack
@@ -38,6 +38,7 @@ from companion.feed_forward import (
     relu,
     silu,
 )
+from companion.gradients import attention_backward
 from companion.heads import (
     AttentionParameters,
     attend_heads,
@@ -137,6 +138,7 @@ __all__ = [
     "array_module",
     "array_namespace",
     "attend_heads",
+    "attention_backward",
     "bilinear_form",
     "build_vocabulary",
     "causal_mask",
@@ -153,6 +155,7 @@ __all__ = [
     "gated_feed_forward",
     "gelu",
     "glossary_entries",
+    "gradients",
     "hardmax",
     "head_contributions",
     "language_model_tensors",

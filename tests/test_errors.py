@@ -26,6 +26,12 @@ def sdpa(*arrays, **options):
 
 # (the bad call, the kind of error, a part of its message)
 BAD_CALLS = [
+    # gradients
+    (
+        lambda: companion.attention_backward(VALUE, QUERY, KEY, VALUE),
+        ValueError,
+        "d_output must have the shape of what the forward returned, (2, 4, 5, 3), got (2, 2, 7, 3)",
+    ),
     # packing
     (lambda: companion.build_vocabulary("the cat"), TypeError, "got the one string 'the cat'"),
     (lambda: companion.build_vocabulary(["the", 3]), TypeError, "tokens must be strings, got int"),

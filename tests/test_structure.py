@@ -33,6 +33,7 @@ LAYERS = [
     ("block", [*GROUND, *STEPS, "heads", "feed_forward"]),
     ("encoder", [*MODEL, "extras", "files"]),
     ("language_model", [*MODEL, "extras", "files"]),
+    ("gradients", [*MODEL, "language_model"]),
     ("cost", MODEL),
     ("examples", [*MODEL, "encoder"]),
     ("loops", MODEL),
@@ -40,7 +41,7 @@ LAYERS = [
     ("exercises", [*MODEL, *USES, "pitfalls"]),
     ("figures.kit", ["arrays", "extras"]),
     ("figures", [*MODEL, *USES, "figures.kit"]),
-    ("", [*MODEL, *USES, "pitfalls"]),  # what `import companion` offers
+    ("", [*MODEL, *USES, "gradients", "pitfalls"]),  # what `import companion` offers
     ("generate_command", ["language_model"]),
     ("__main__", ["", *MODEL, *USES, "generate_command"]),
 ]

@@ -102,13 +102,26 @@ def decoder_states(
     xp = array_namespace(
         token_ids=token_ids, embedding=p.embedding, token_mask=token_mask, attn_mask=attn_mask
     )
+    check_decoder(xp, token_ids, p, cache, token_mask, attn_mask)
+    return unchecked_decoder_states(xp, token_ids, p, cache, token_mask, attn_mask, return_all)
+
+
+def check_decoder(
+    xp: Namespace,
+    token_ids: Array,
+    parameters: LanguageModelParameters,
+    cache: KeyValueCache | None,
+    token_mask: Array | None,
+    attn_mask: Array | None,
+) -> None:
+    """Raise unless the ids can be sent through the decoder."""
+    p = parameters
     check_ids(xp, token_ids, p.config.vocabulary_size, "token_ids")
     _check_shapes(xp, token_ids, p, cache, token_mask)
     if attn_mask is not None:
         *batch, length = token_ids.shape
         keys = length + (0 if cache is None else cache.length)
         check_mask(xp, attn_mask, (*batch, p.config.head_count, length, keys), "attn_mask")
-    return unchecked_decoder_states(xp, token_ids, p, cache, token_mask, attn_mask, return_all)
 
 
 def _check_shapes(
@@ -267,11 +280,17 @@ def state_logits(states: Array, parameters: LanguageModelParameters) -> Array:
     """
     p = parameters
     xp = array_namespace(states=states, embedding=p.embedding)
-    require_floating(xp, states=states)
-    require_same_dtype(embedding=p.embedding, states=states)
-    if states.ndim < 1 or states.shape[-1] != p.config.width:
-        raise ValueError(f"states must be (..., d={p.config.width}), got shape {states.shape}")
+    check_states(xp, states, p)
     return unchecked_state_logits(xp, states, p)
+
+
+def check_states(xp: Namespace, states: Array, parameters: LanguageModelParameters) -> None:
+    """Raise unless logits can be made of the states."""
+    require_floating(xp, states=states)
+    require_same_dtype(embedding=parameters.embedding, states=states)
+    width = parameters.config.width
+    if states.ndim < 1 or states.shape[-1] != width:
+        raise ValueError(f"states must be (..., d={width}), got shape {states.shape}")
 
 
 def unchecked_state_logits(

@@ -2,6 +2,7 @@
 
 from companion.arrays import (
     Array,
+    Namespace,
     array_namespace,
     cast,
     require_floating,
@@ -41,14 +42,15 @@ def cross_entropy(logits: Array, targets: Array) -> Array:
         counts. (Under ``jax.jit`` targets have no values to check yet.)
     """
     xp = array_namespace(logits=logits, targets=targets)
-    require_floating(xp, logits=logits)
-    require_integer(xp, targets=targets)
-    if logits.ndim < 1 or targets.shape != logits.shape[:-1]:
-        raise ValueError(
-            f"targets must be {logits.shape[:-1]} to match logits {logits.shape}, "
-            f"got {targets.shape}"
-        )
-    _check_targets(targets, logits.shape[-1])
+    check_loss(xp, logits, targets)
+    kept = surprises(xp, logits, targets)
+    # Divided first: the sum of what is finite could overflow.
+    mean = xp.sum(kept / xp.sum(xp.astype(targets >= 0, kept.dtype)))
+    return xp.asarray(cast(xp, mean, logits.dtype))
+
+
+def surprises(xp: Namespace, logits: Array, targets: Array) -> Array:
+    """Return what each target costs, 0 where it is left out: the mean's terms, in wide floats."""
     counted = targets >= 0
     wide = widen(xp, logits)
     places = xp.where(counted, targets, xp.zeros_like(targets))[..., None]
@@ -56,16 +58,28 @@ def cross_entropy(logits: Array, targets: Array) -> Array:
     # Both from the top of the row: the log-sum-exp itself would round the small part away.
     _, total, top = exponentials(xp, wide, -1)
     surprise = xp.log(total[..., 0]) + (top[..., 0] - own)
-    kept = xp.where(counted, surprise, xp.zeros_like(surprise))
-    # Divided first: the sum of what is finite could overflow.
-    mean = xp.sum(kept / xp.sum(xp.astype(counted, wide.dtype)))
-    return xp.asarray(cast(xp, mean, logits.dtype))
+    return xp.where(counted, surprise, xp.zeros_like(surprise))
 
 
-def _check_targets(targets: Array, size: int) -> None:
+def check_loss(xp: Namespace, logits: Array, targets: Array) -> None:
+    """Raise unless there is a loss of these logits at these targets."""
+    require_floating(xp, logits=logits)
+    if logits.ndim < 1 or targets.shape != logits.shape[:-1]:
+        require_integer(xp, targets=targets)
+        raise ValueError(
+            f"targets must be {logits.shape[:-1]} to match logits {logits.shape}, "
+            f"got {targets.shape}"
+        )
+    check_targets(xp, targets, logits.shape[:-1], logits.shape[-1])
+
+
+def check_targets(xp: Namespace, targets: Array, shape: tuple[int, ...], size: int) -> None:
+    """Raise unless the targets are of this shape, −1 or in 0 … size − 1, and some count."""
+    require_integer(xp, targets=targets)
+    if targets.shape != shape:
+        raise ValueError(f"targets must be {shape} like token_ids, got {targets.shape}")
     if is_traced(targets):
         return
-    xp = array_namespace(targets=targets)
     if 0 in targets.shape or int(xp.max(targets)) < 0:
         raise ValueError(f"targets must hold one of at least 0, got shape {targets.shape}")
     lowest, highest = int(xp.min(targets)), int(xp.max(targets))
