@@ -11,7 +11,7 @@ from companion.arrays import Array, Namespace, array_namespace
 from companion.language_model.cache import KeyValueCache
 from companion.language_model.decoder import unchecked_decoder_states, unchecked_state_logits
 from companion.language_model.parameters import LanguageModelParameters
-from companion.language_model.sampling import Sampling, unchecked_sample_token
+from companion.language_model.sampling import Sampling, choose_token
 from companion.language_model.stops import StopTexts
 from companion.libraries import dtype_named, host_copy
 
@@ -217,7 +217,7 @@ def _choose(
     previous = np.empty(0, dtype=np.int64)
     if sampling.repetition_penalty != 1:
         previous = np.asarray(draft.prompt + draft.token_ids, dtype=np.int64)
-    token = unchecked_sample_token(logits, sampling, rng, previous)
+    token = choose_token(logits, sampling, rng, previous)
     if token in parameters.config.stop_ids:
         return draft.end("stop token")
     if log_probabilities:

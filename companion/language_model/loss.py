@@ -57,7 +57,9 @@ def cross_entropy(logits: Array, targets: Array) -> Array:
     _, total, top = exponentials(xp, wide, -1)
     surprise = xp.log(total[..., 0]) + (top[..., 0] - own)
     kept = xp.where(counted, surprise, xp.zeros_like(surprise))
-    return cast(xp, xp.sum(kept) / xp.sum(xp.astype(counted, wide.dtype)), logits.dtype)
+    # Divided first: the sum of what is finite could overflow.
+    mean = xp.sum(kept / xp.sum(xp.astype(counted, wide.dtype)))
+    return xp.asarray(cast(xp, mean, logits.dtype))
 
 
 def _check_targets(targets: Array, size: int) -> None:
@@ -92,4 +94,4 @@ def perplexity(logits: Array, targets: Array) -> Array:
     """
     loss = cross_entropy(logits, targets)
     xp = array_namespace(loss=loss)
-    return cast(xp, xp.exp(widen(xp, loss)), loss.dtype)
+    return xp.asarray(cast(xp, xp.exp(widen(xp, loss)), loss.dtype))

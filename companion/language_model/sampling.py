@@ -114,7 +114,7 @@ def next_token_probabilities(
     if logits.ndim != 1 or logits.shape[0] == 0:
         raise ValueError(f"logits must be (V,), got shape {logits.shape}")
     seen = _checked_ids(previous, logits.shape[0])
-    return unchecked_next_token_probabilities(host_copy(logits), sampling, seen)
+    return host_probabilities(host_copy(logits), sampling, seen)
 
 
 def _checked_ids(ids: Iterable[int], size: int) -> np.ndarray:
@@ -127,9 +127,7 @@ def _checked_ids(ids: Iterable[int], size: int) -> np.ndarray:
     return np.asarray(given, dtype=np.int64)
 
 
-def unchecked_next_token_probabilities(
-    logits: np.ndarray, sampling: Sampling, previous: np.ndarray
-) -> np.ndarray:
+def host_probabilities(logits: np.ndarray, sampling: Sampling, previous: np.ndarray) -> np.ndarray:
     """Do what :func:`next_token_probabilities` does, on the host, without its checks of kinds."""
     s = sampling
     scores = logits.astype(np.float64)
@@ -217,9 +215,7 @@ def sample_tokens(
         check_generator(rng)
     seen = [_checked_ids(ids, logits.shape[1]) for ids in texts]
     rows = host_copy(logits)
-    chosen = [
-        unchecked_sample_token(row, sampling, rng, ids) for row, ids in zip(rows, seen, strict=True)
-    ]
+    chosen = [choose_token(row, sampling, rng, ids) for row, ids in zip(rows, seen, strict=True)]
     return np.asarray(chosen, dtype=np.int64)
 
 
@@ -229,7 +225,7 @@ def check_generator(rng: object) -> None:
         raise TypeError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}")
 
 
-def unchecked_sample_token(
+def choose_token(
     logits: np.ndarray, sampling: Sampling, rng: np.random.Generator | None, previous: np.ndarray
 ) -> int:
     """Choose the next token of one text, on the host."""
@@ -238,7 +234,7 @@ def unchecked_sample_token(
         if not math.isfinite(logits[token]):
             raise ValueError(f"logits must be finite or −∞, and not all −∞, got {logits[token]}")
         return token
-    probabilities = unchecked_next_token_probabilities(logits, sampling, previous)
+    probabilities = host_probabilities(logits, sampling, previous)
     if sampling.temperature == 0 or rng is None:
         return int(probabilities.argmax())
     # In the order of the ids: two devices may order tokens that are nearly equal differently.
