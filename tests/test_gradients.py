@@ -129,6 +129,7 @@ def by_jax(function, arguments, options, which, d_output):
 def test_every_forward_of_a_backward_function_is_tried():
     named = {name for name in gradients.__all__ if name.endswith("_backward")}
     special = {"attention_backward", "transformer_stack_backward"}
+    special |= {"rotate_backward", "cross_entropy_backward", "state_logits_backward"}
     tried = {BACKWARD[function].__name__ for function, *_ in CASES.values()}
     assert tried == named - special
 
@@ -456,6 +457,102 @@ def test_a_table_gets_the_sum_over_its_tokens_on_every_library(monkeypatch):
         given = [home.asarray(a) for a in (d_output, ids, table)]
         found = companion.to_numpy(gradients.embed_backward(*given))
         np.testing.assert_allclose(found, expected, atol=1e-13)
+
+
+def decoder(**options):
+    """Draw a small decoder of two layers, with shared heads."""
+    sizes = {"vocabulary_size": 23, "layer_count": 2, "width": 8, "head_count": 4}
+    sizes |= {"key_value_head_count": 2, "head_dim": 4, "hidden_width": 10, "context_length": 64}
+    sizes |= {"rotary_base": 100.0, "eps": 1e-5, "tied": True}
+    config = companion.LanguageModelConfig(**(sizes | options))
+    shapes = companion.language_model_tensors(config)
+    tensors = {name: 0.5 * normal(*shape) for name, shape in shapes.items()}
+    return companion.LanguageModelParameters.from_tensors(config, tensors, dtype=np.float64)
+
+
+TEXT = RNG.integers(0, 23, (3, 11))
+TARGETS = np.where(RNG.random((3, 11)) < 0.2, -1, RNG.integers(0, 23, (3, 11)))
+APART = np.arange(11)[:, None] // 4 == np.arange(11) // 4  # three documents in one text
+
+
+def jax_loss(parameters, mask=None):
+    """Let JAX find a decoder's loss and gradients through our own forwards."""
+
+    def loss(arrays):
+        rest = iter(arrays)
+        given = map_parameters(lambda _: next(rest), to_jax(parameters))
+        options = {} if mask is None else {"attn_mask": jnp.asarray(mask)}
+        states = companion.decoder_states(jnp.asarray(TEXT), given, **options)
+        return companion.cross_entropy(companion.state_logits(states, given), jnp.asarray(TARGETS))
+
+    return jax.value_and_grad(loss)([jnp.asarray(a) for a in arrays_of(parameters)])
+
+
+def arrays_of(parameters):
+    found = []
+    map_parameters(lambda a: (found.append(np.asarray(a)), a)[1], parameters)
+    return found
+
+
+@pytest.mark.parametrize("mask", [None, APART])
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_decoders_gradients_are_what_jax_pulls_back(tied, mask):
+    parameters = decoder(tied=tied)
+    loss, found = gradients.loss_and_gradients(TEXT, TARGETS, parameters, attn_mask=mask)
+    expected, pulled = jax_loss(parameters, mask)
+    assert loss == pytest.approx(float(expected), rel=1e-13)
+    for part, other in zip(arrays_of(found), pulled, strict=True):
+        np.testing.assert_allclose(part, other, rtol=1e-9, atol=1e-13)
+
+
+def test_a_long_text_goes_back_through_tiles(monkeypatch):
+    parameters = decoder()
+    whole = gradients.loss_and_gradients(TEXT, TARGETS, parameters)
+    monkeypatch.setattr(companion.attention, "LARGE", 1)
+    monkeypatch.setattr(companion.attention, "LARGE_FEW", 1)
+    in_tiles = gradients.loss_and_gradients(TEXT, TARGETS, parameters)
+    for part, other in zip(arrays_of(in_tiles[1]), arrays_of(whole[1]), strict=True):
+        np.testing.assert_allclose(part, other, rtol=1e-9, atol=1e-13)
+
+
+def test_cross_entropys_gradient_sums_to_zero_and_leaves_rows_out():
+    logits = normal(3, 11, 23)
+    d_logits = gradients.cross_entropy_backward(1.0, logits, TARGETS)
+    np.testing.assert_allclose(d_logits.sum(axis=-1), 0, atol=1e-16)
+    assert not d_logits[TARGETS < 0].any()
+
+    def loss(x):
+        return companion.cross_entropy(x, jnp.asarray(TARGETS))
+
+    np.testing.assert_allclose(d_logits, jax.grad(loss)(jnp.asarray(logits)), atol=1e-15)
+
+
+@pytest.mark.parametrize("pairing", ["half", "interleaved"])
+def test_a_rotation_goes_back_by_the_same_angle(pairing):
+    x, d_output, positions = normal(2, 5, 6), normal(2, 5, 6), np.arange(5) * 7
+    options = {"base": 100.0, "pairing": pairing}
+    found = gradients.rotate_backward(d_output, x, positions, **options)
+
+    def forward(rows):
+        return companion.rotate(rows, jnp.asarray(positions), **options)
+
+    _, pull = jax.vjp(forward, jnp.asarray(x))
+    np.testing.assert_allclose(found, pull(jnp.asarray(d_output))[0], atol=1e-14)
+
+
+def test_tied_logits_give_the_embedding_one_of_its_gradients():
+    parameters, states = decoder(), normal(3, 8)
+    d_logits = normal(3, 23)
+    d_states, d_norm, d_table = gradients.state_logits_backward(d_logits, states, parameters)
+
+    def forward(states, norm, table):
+        rows = companion.rms_norm(states, norm, eps=1e-5)
+        return companion.project(rows, table.mT)
+
+    _, pull = jax.vjp(forward, *map(jnp.asarray, (states, parameters.norm, parameters.embedding)))
+    expected = pull(jnp.asarray(d_logits))
+    for part, other in zip((d_states, d_norm, d_table), expected, strict=True):
+        np.testing.assert_allclose(part, other, atol=1e-12)
 
 
 BAD_CALLS = [
