@@ -200,7 +200,9 @@
   function marked(text, parts) {
     return text.split(/(\s+)/).map((word) => {
       const asked = parts.some((part) => part.some((way) => way.some((w) => wordsOf(word).some((x) => fits(x, w)))));
-      return asked ? make("mark", {}, word) : word;
+      if (!asked) return word;
+      const [, before, inner, after] = word.match(/^([^\p{L}\p{N}√∞−]*)(.*?)([.,;:!?)]*)$/u);
+      return make("span", {}, before, make("mark", {}, inner), after);
     });
   }
 

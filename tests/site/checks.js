@@ -34,7 +34,7 @@ window.checks = {
       (e) => !e.complete || !e.naturalWidth || !e.alt.trim() || empty(e),
     );
     const drawings = all("main svg").filter(
-      (e) => !e.closest("button, summary, .admonition-title") && !e.matches(".icon"),
+      (e) => !e.closest("button, summary, .admonition-title") && !e.matches(".page-icon"),
     );
     return [...images, ...drawings.filter((e) => empty(e) || unnamed(e))].map(start);
   },
