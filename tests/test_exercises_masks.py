@@ -149,6 +149,12 @@ class Head:
         return softmax(masked(scores, fill=np.finfo(scores.dtype).min)) @ (x @ w_v)
 
 
+def one_sentence_only(query, key, value):
+    if query.ndim > 2:
+        raise RuntimeError("one sentence only")
+    return right(query, key, value)
+
+
 def last(query, key, value):
     return softmax(masked(scores_of(query, key), len(key) - len(query))) @ value
 
@@ -221,6 +227,11 @@ ATTEMPTS = {
                 head(lambda q, k, v: softmax(masked(q @ k.T / k.shape[1] ** 0.5)) @ v),
                 "for a batch, x of shape (2, 5, 7) (one sentence comes out right), with ValueError",
             ),
+            (
+                head(lambda q, k, v: softmax(masked(q @ k.T / k.shape[1] ** 0.5)) @ v),
+                "with gufunc … Does your transpose swap the last two axes?",
+            ),
+            (head(one_sentence_only), "RuntimeError: one sentence only\n"),
             (
                 head(lambda q, k, v: right(q, k, v) / (1 + 1e-3 * (q.ndim > 2))),
                 "a batch of them does not",

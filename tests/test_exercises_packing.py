@@ -187,6 +187,15 @@ def pack_the_shortest(sentences, table, positions):
     return x[:, :shortest], tokens[:, :shortest]
 
 
+def pack_as_long_as(number):
+    def pack(sentences, table, positions):
+        x, tokens = pack_sentences(sentences, table, positions)
+        length = len(sentences[number])
+        return x[:, :length], tokens[:, :length]
+
+    return pack
+
+
 def pack_to_the_table(sentences, table, positions):
     longest = len(positions)
     x = [table[ids] + positions[: len(ids)] for ids in sentences]
@@ -245,6 +254,11 @@ ATTEMPTS = {
             (pack_with(batch=lambda x: x.swapaxes(0, 1)), "the tokens first"),
             (pack_with(batch=lambda x: x.mT), "holds a token as a column"),
             (pack_the_shortest, "cut to the shortest sentence"),
+            (
+                pack_as_long_as(0),
+                "as long as the first sentence. The shape of x should be (B=3, N=5",
+            ),
+            (pack_as_long_as(-1), "as long as the last sentence"),
             (pack_to_the_table, "as long as the table of positions"),
             (pack_end_to_end, "end to end in one matrix. The shape of x should be (B=3, N=4, d=5)"),
             # The rows of the tokens.
@@ -302,7 +316,7 @@ ATTEMPTS = {
             ("cat", "six numbers"),
             ([[1], [2, 3]], "list of length 2: write down the six numbers"),
             ([0.5, 0, 1, 0, 1], "this is list of length 5"),
-            (np.zeros((1, 6)), "this is list of length 1"),
+            (np.zeros((1, 6)), "this is ndarray of shape (1, 6)"),
             ([np.nan] * 6, "A finite number"),
             (itertools.count(), "count of length more than 6"),
             (CAT_ROW, "Right"),
@@ -329,17 +343,20 @@ ATTEMPTS = {
     exercises.check_ids_from_rows: Attempts(
         wrong=[
             (nearest_without_slice, "table (14, 7) and positions (20, 7) with ValueError"),
-            (nearest_with_positions, "does not come back"),
+            (nearest_with_positions, "still hold their positions"),
+            (lambda x, table, p: nearest(x, table, -p), "You add the positions once more"),
+            (lambda x, table, p: nearest(x, table, p[1:]), "Your positions count from one"),
+            (lambda x, table, p: nearest(x - p[0], table, 0 * p), "of position 0 away from every"),
             (by_one_column, "does not come back. The row you took"),
             (by_all_but_one_column, "differs in one column: compare all of them"),
             (by_cosine, "lies along the right one"),
-            (by_product, "does not come back"),
-            (by_length, "does not come back"),
-            (by_sum, "does not come back"),
-            (by_centred_row, "does not come back"),
+            (by_product, "does not come back. The row with the largest product"),
+            (by_length, "than to the one you took"),
+            (by_sum, "than to the one you took"),
+            (by_centred_row, "than to the one you took"),
             (by_equality, "look for the nearest row, not for an equal one"),
             (ids_of_close_rows, "take the nearest"),
-            (ids_of_rows_within, "does not come back"),
+            (ids_of_rows_within, "within some tolerance, it seems"),
         ],
         odd=[nearest_in_place, Nearest, lambda a, b, *c: nearest(a, b, c[0]).astype(np.uint8)],
         other=[
@@ -374,6 +391,14 @@ ATTEMPTS = {
             ),
             (mean_over_the_batch, "also where a sentence has no padding"),
             (mean_over_two_or_more, "sentences with padding are divided"),
+            (lambda x, _: x[:, 0], "which rows do you add up?"),
+            (lambda x, _: 0 * x[:, 0], "which rows do you add up?"),
+            (
+                lambda x, keep: np.stack(
+                    [np.median(r[k], 0) for r, k in zip(x, keep, strict=True)]
+                ),
+                "which rows do you add up?",
+            ),
         ],
         odd=[
             mean_in_place,

@@ -114,6 +114,25 @@ ATTEMPTS = {
             (project_with_the_values_second, "In your key you have what the value should be."),
             (project_in_three_equal_parts, "it is (1, 3). Together your three are as wide"),
             (project_in_narrow_slices, "All three of yours are equally wide"),
+            (projected(*3 * [lambda *given: right(*given).sum()]), "it is (). 2 axes are missing."),
+            (projected(right, right, lambda *given: right(*given).sum()), "2 axes are missing."),
+            (projected(*3 * [lambda *given: right(*given).ravel()]), "An axis is missing."),
+            (projected(*3 * [lambda *given: right(*given)[None]]), "An axis is too many."),
+            (
+                projected(*3 * [lambda *given: np.hstack([right(*given)] * 3)]),
+                "it is (4, 12).\n",
+            ),
+            (projected(*3 * [lambda *given: right(*given)[:-1]]), "it is (3, 4).\n"),
+            (
+                projected(right, lambda *given: right(*given)[..., :2], lambda x, *_: x[:2]),
+                "it is (4, 2).\n",
+            ),
+            (
+                projected(
+                    *3 * [lambda x, *given: right(x, *given).swapaxes(0, x.ndim - 2)],
+                ),
+                "it is (3, 2, 4). Your axes are in another order.",
+            ),
             (lambda *given: project_in_one_product(*given)[::2] * 2, "of length 4"),
             (
                 lambda *given: projected(*3 * [right])(*given)[:2],
@@ -192,7 +211,7 @@ ATTEMPTS = {
     exercises.check_crossover: Attempts(
         wrong=[
             (512, "the projections still cost more than the pairs"),
-            (1024, "the pairs still cost more than the projections"),
+            (1024, "the pairs already cost more than the projections"),
             (767, "the projections still cost more than the pairs"),
             (64, "the projections still cost more than the pairs"),
         ],
@@ -225,7 +244,7 @@ ATTEMPTS = {
         ],
         other=[
             (None, "Not attempted yet"),
-            (W_Q, "list of length 6: set narrow to a pair of arrays (w_q, w_k)"),
+            (W_Q, "ndarray of shape (6, 3): set narrow to a pair of arrays (w_q, w_k)"),
             ((W_Q, None), "Not attempted yet: set narrow to a pair of arrays"),
             ((W_Q, [1.0]), "Got (6, 3) and (1,)"),
             ((W_Q, 1.0), "An array is asked for, and this is float"),

@@ -20,6 +20,23 @@ def one_head_only(query, key):
     return scaled_scores(query, key)
 
 
+def one_sentence_only(query, key):
+    if query.ndim > 3:
+        raise RuntimeError("one sentence only")
+    return scaled_scores(query, key)
+
+
+def right_for_none_and_two(query, key):
+    turned = key.transpose(0, 1, 3, 2) if key.ndim == 4 else key.T
+    return query @ turned / math.sqrt(query.shape[-1])
+
+
+def by_reshape_of_three_axes(query, key):
+    if key.ndim != 3:
+        return scaled_scores(query, key)
+    return query @ key.reshape(len(key), key.shape[2], -1) / math.sqrt(key.shape[-1])
+
+
 def cosines(query, key):
     return (query / np.linalg.norm(query, axis=-1, keepdims=True)) @ (
         key / np.linalg.norm(key, axis=-1, keepdims=True)
@@ -45,7 +62,7 @@ def row_by_row(a, b):
 ATTEMPTS = {
     exercises.check_variances: Attempts(
         wrong=[
-            ((2560, 256), "unscaled"),
+            ((2560, 256), "divides its variance by d_k."),
             ((40, 40), "The first is right"),
             ((4, 4), "The first is too small"),
             ((4, 40), "in the other order"),
@@ -110,7 +127,22 @@ ATTEMPTS = {
             (lambda q, k: q @ k.mT / math.sqrt(k.shape[-2] - 2), "key (2, 7)"),
             (lambda q, k: q @ k / math.sqrt(q.shape[-1]), "with key as it stands"),
             (lambda q, k: scaled_scores(q, k.T), "with key as it stands"),
-            (lambda q, k: q @ k.T / math.sqrt(q.shape[-1]), "swap?"),
+            (
+                lambda q, k: q @ k.T / math.sqrt(q.shape[-1]),
+                "with a leading axis it does not. Your function stops for query (2, 5, 7)",
+            ),
+            (lambda q, k: q @ k.T / math.sqrt(q.shape[-1]), "gufunc … Which axes does your trans"),
+            (right_for_none_and_two, "key (2, 3, 7) with"),
+            (by_reshape_of_three_axes, "poured into another shape"),
+            (
+                lambda q, k: q @ k.mT / math.sqrt(q.shape[1] if q.ndim == 4 else q.shape[-1]),
+                "an axis counted from the front",
+            ),
+            (
+                one_sentence_only,
+                "With one leading axis all comes out right; with more it does not.",
+            ),
+            (lambda q, k: q @ k.mT / round(math.sqrt(q.shape[-1]), 3), "is the root rounded, or"),
             (pitfalls.scores_by_reshape, "poured into another shape"),
             (lambda q, k: softmax(scaled_scores(q, k)), "a softmax already"),
             (cosines, "Those are cosines"),
@@ -118,11 +150,11 @@ ATTEMPTS = {
             (lambda q, k: q @ k.mT / np.sqrt(q.shape[-1]), "float32 came in and float64 went out"),
             (lambda q, k: scaled_scores(q, k).astype(np.float32), "float64 came in and float32"),
             (lambda q, k: np.round(scaled_scores(q, k), 4), "right to a few digits only"),
-            (lambda q, k: q @ k.mT / (math.sqrt(q.shape[-1]) + 1e-9), "times one factor"),
+            (lambda q, k: q @ k.mT / (math.sqrt(q.shape[-1]) + 1e-9), "something added to it?"),
             (in_half_precision, "right to a few digits only"),
             (
                 one_head_only,
-                "One head comes out right; with leading axes it does not. Your function",
+                "RuntimeError: one head only.\n",
             ),
         ],
         odd=[scores_in_place, row_by_row, lambda a, b: scaled_scores(b, a).swapaxes(-1, -2)],
@@ -160,7 +192,7 @@ ATTEMPTS = {
         other=[
             (..., "Not attempted yet"),
             (STILL, "Right"),
-            (np.eye(3), "A list of 4 is asked for, and this is list of length 3"),
+            (np.eye(3), "A list of 4 is asked for, and this is ndarray of shape (3, 3)"),
             (np.full((4, 4), np.nan), "Finite"),
             ("a matrix", "this is str: write down a 4 × 4 matrix"),
             ([[1, 2], [3]], "A list of 4"),

@@ -339,7 +339,21 @@ def test_a_function_of_the_reader_may_fail_in_any_way():
         (lambda: feedback.result(print, unfinished="return it"), "Not attempted yet: return it."),
         (
             lambda: feedback.result(stops, 1, case=" for one"),
-            "Your function stops for one with KeyError: '" + "x" * 79,
+            "Your function stops for one with KeyError: '" + "x" * 79 + "…",
+        ),
+        (
+            lambda: feedback.result(np.matmul, np.ones((2, 3)), np.ones((2, 3))),
+            "Your function stops with ValueError: matmul: Input operand 1 has a mismatch in its "
+            "core dimension 0, with gufunc …",
+        ),
+        (
+            lambda: feedback.array(np.ma.ones(2)),
+            "A plain array is asked for, and this is MaskedArray.",
+        ),
+        (
+            lambda: feedback.written_out([[1, 2], ["long " * 40, 3.0], [4]], TODO),
+            "What you give cannot be read: ValueError: setting an array element with a sequence. "
+            "The requested array has an …",
         ),
         (lambda: feedback.result(leaves), "Your function stops with SystemExit: good-bye"),
         (

@@ -23,6 +23,8 @@ R = TypeVar("R")
 
 #: Up to here a float tells whole numbers apart, and no answer of the book is larger.
 LARGEST = 2.0**53
+#: So many characters of another's error message are shown.
+LONGEST = 80
 
 
 class Feedback(Exception):
@@ -48,7 +50,7 @@ def reads_attempts(take: Callable[P, R]) -> Callable[P, R]:
         except Feedback:
             raise
         except Exception as error:
-            raise Feedback(f"What you give cannot be read: {_words(error)}.") from None
+            raise Feedback(ended(f"What you give cannot be read: {_words(error)}")) from None
 
     return taken
 
@@ -56,10 +58,18 @@ def reads_attempts(take: Callable[P, R]) -> Callable[P, R]:
 def _words(error: BaseException) -> str:
     """Name an error in one short line, also one that cannot say what it is."""
     try:
-        words = " ".join(str(error).split())[:80]
+        words = " ".join(str(error).split())
     except Exception:
         words = "no words for it"
+    if len(words) > LONGEST:
+        start = words[: LONGEST + 1].rpartition(" ")[0]
+        words = f"{start} …" if len(start) > LONGEST // 2 else f"{words[:LONGEST]}…"
     return f"{type(error).__name__}: {words}"
+
+
+def ended(sentence: str) -> str:
+    """Return a sentence with a full stop, unless it ends already."""
+    return sentence if sentence.endswith((".", "…", "?", "!")) else f"{sentence}."
 
 
 def mismatch(wanted: str, attempt: Any) -> Feedback:
@@ -193,6 +203,8 @@ def array(attempt: Any, shape: tuple[int, ...] | None = None, meaning: str = "")
     """Return a copy on the host of an attempt that is an array, of this shape if one is given."""
     if not is_array(attempt):
         raise mismatch("An array", attempt)
+    if isinstance(attempt, np.ma.MaskedArray | np.matrix):  # which the library does not take
+        raise mismatch("A plain array", attempt)
     if shape is not None and tuple(attempt.shape) != shape:
         raise Feedback(f"The shape should be {shape}, {meaning}; yours is {tuple(attempt.shape)}.")
     return np.array(to_numpy(attempt))

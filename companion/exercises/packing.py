@@ -1,6 +1,7 @@
 """Checkers for the exercises of the chapter on packing."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,7 @@ def _pack_sentences(attempt: Any, xp: Any) -> str:
     for lengths, words, places, width in (
         ((4, 2, 3), 7, 9, 5),
         ((1,), 3, 4, 2),
+        ((3, 5, 2), 6, 7, 4),
         ((2, 6), 5, 8, 3),
         ((3, 3, 3, 3), 6, 3, 4),
     ):
@@ -104,6 +106,8 @@ def _check_batch_shape(
     seen = {
         (longest, count, width): "Your x has the tokens first and the sentences second.",
         (count, width, longest): "Your x holds a token as a column.",
+        (count, int(lengths[0]), width): "Your x is as long as the first sentence.",
+        (count, int(lengths[-1]), width): "Your x is as long as the last sentence.",
         (count, int(lengths.min()), width): "Your x is cut to the shortest sentence.",
         (count, places, width): "Your x is as long as the table of positions, not as the batch.",
         (int(lengths.sum()), width): "Your sentences lie end to end in one matrix.",
@@ -209,7 +213,7 @@ def _ids_from_rows(attempt: Any, xp: Any) -> str:
         x = add_positions(embed(given[0], given[1]), given[2])
         sizes = f" for x {tuple(x.shape)}, table {table.shape} and positions {positions.shape}"
         found = array(result(unpack, x, *given[1:], case=sizes), (length,), "one id a row")
-        _check_ids(found, ids, table)
+        _check_ids(found, ids, table, to_numpy(x), positions)
     return "Right: packed again, your ids give x. Packing lost nothing, since P is known."
 
 
@@ -221,7 +225,9 @@ def _table_of_look_alikes(rng: np.random.Generator, width: int) -> np.ndarray:
     return np.stack([row, *alike, other, *one_column_off])
 
 
-def _check_ids(found: np.ndarray, ids: np.ndarray, table: np.ndarray) -> None:
+def _check_ids(
+    found: np.ndarray, ids: np.ndarray, table: np.ndarray, x: np.ndarray, positions: np.ndarray
+) -> None:
     if found.dtype.kind not in "iu":
         raise Feedback(f"Ids are whole numbers; yours have dtype {found.dtype}.")
     if found.min() < 0 or found.max() >= len(table):
@@ -231,16 +237,65 @@ def _check_ids(found: np.ndarray, ids: np.ndarray, table: np.ndarray) -> None:
         return
     took, right = table[found[wrong[0]]], table[ids[wrong[0]]]
     again = f"Pack your ids again: row {wrong[0] + 1} does not come back."
-    gap = np.abs(took - right).max()
-    if gap < 1e-6:
-        raise Feedback(f"{again} In this table rows may be as near as {gap:.1g}: take the nearest.")
+    left = x - positions[: len(x)]
+    if any(np.array_equal(found, _first(within)) for within in _tolerances(left, table)):
+        raise Feedback(
+            f"{again} You take the first row within some tolerance, it seems, and the entries of "
+            f"this table are of size {np.abs(table).max():.0e}: take the nearest."
+        )
+    for trouble, mistaken in _mistaken_ids(table, x, positions):
+        if len(ids) > 1 and np.array_equal(found, mistaken):
+            raise Feedback(f"{again} {trouble}")
     if np.count_nonzero(took != right) == 1:
         raise Feedback(f"{again} The row you took differs in one column: compare all of them.")
     if np.linalg.matrix_rank(np.stack([took, right])) == 1:
         raise Feedback(f"{again} The row you took lies along the right one, and is another.")
     raise Feedback(
-        f"{again} (The sums in x are rounded, so look for the nearest row, not for an equal one.)"
+        f"{again} Without the vector of its position it is nearer to another row of the table than "
+        "to the one you took."
     )
+
+
+def _mistaken_ids(
+    table: np.ndarray, x: np.ndarray, positions: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Make what people find in place of the ids, and say what is wrong with it."""
+    here = positions[: len(x)]
+    for taken, trouble in (
+        (0 * here, "Your rows still hold their positions: take those away first."),
+        (-here, "You add the positions once more: they are to be taken away."),
+        (positions[1 : len(x) + 1], "Your positions count from one."),
+        (positions[:1], "You take the vector of position 0 away from every row."),
+    ):
+        if len(taken) in (1, len(x)):
+            gaps = (x - taken)[:, None, :] - table
+            for order in (2, 1, np.inf):
+                yield trouble, np.argmin(np.linalg.norm(gaps, ord=order, axis=-1), axis=1)
+    left = x - here
+    yield (
+        "The row with the largest product need not be the nearest: it may just be long.",
+        np.argmax(left @ table.T, axis=1),
+    )
+    yield (
+        "The sums in x are rounded, so look for the nearest row, not for an equal one.",
+        _first(left[:, None, :] == table),
+    )
+
+
+def _tolerances(left: np.ndarray, table: np.ndarray) -> Iterator[np.ndarray]:
+    """Say which entries are close, (N, V, d), by each of the tolerances that people choose.
+
+    None of them is as small as rounding is, so a row that is equal is another mistake.
+    """
+    for exponent in range(-12, -2):
+        for rtol in (0.0, 1e-5):
+            yield np.isclose(left[:, None, :], table, rtol=rtol, atol=10.0**exponent)
+
+
+def _first(within: np.ndarray) -> np.ndarray:
+    """Return the first row of which all is so, and row 0 where there is none."""
+    first: np.ndarray = np.argmax(within.all(axis=-1), axis=1)
+    return first
 
 
 def check_token_mean(attempt: Any, *, xp: Any = None) -> None:
@@ -271,14 +326,19 @@ def _check_means(mean: Any, xp: Any, x: Any, token_mask: Any, right: np.ndarray)
         if not agrees(floats(result(mean, filled, token_mask), *shape), found):
             raise Feedback(trouble)
     if not agrees(found, right):
+        factors = np.sum(found * right, axis=1) / np.sum(right * right, axis=1)
+        if not factors.all() or not agrees(found, factors[:, None] * right):
+            raise Feedback(
+                "Your means are no sums of a sentence's own tokens, whatever divides them: which "
+                "rows do you add up?"
+            )
         unpadded = to_numpy(token_mask).all(axis=1)
         if agrees(found[unpadded], right[unpadded]):
             raise Feedback(
-                "The sums may be right, but sentences with padding are divided by the wrong number."
+                "The sums are right, but sentences with padding are divided by the wrong number."
             )
         raise Feedback(
-            "The sums may be right, but not what divides them, also where a sentence has no "
-            "padding."
+            "The sums are right, but not what divides them, also where a sentence has no padding."
         )
 
 

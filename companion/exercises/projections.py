@@ -85,9 +85,18 @@ def _wrong_shapes(
     asked = f"Your {ROLES[role]} should be {right[role]} for x {x}; it is {found[role]}."
     if found == [right[0], right[2], right[1]]:
         return f"{asked} Have key and value changed places?"
+    missing = len(right[role]) - len(found[role])
+    if missing:
+        axes = "An axis is" if abs(missing) == 1 else f"{abs(missing)} axes are"
+        return f"{asked} {axes} {'missing' if missing > 0 else 'too many'}."
+    if found[role][:-1] != right[role][:-1]:
+        swapped = sorted(found[role]) == sorted(right[role])
+        return f"{asked} Your axes are in another order." if swapped else asked
+    if any(shape[:-1] != right[role][:-1] for shape in found):
+        return asked
     if sum(shape[-1] for shape in found) == sum(shape[-1] for shape in right):
         return f"{asked} Together your three are as wide as they should be: cut elsewhere."
-    if len(set(found)) == 1:
+    if len(set(found)) == 1 < len(set(right)):
         return f"{asked} All three of yours are equally wide, and the weights are not."
     return asked
 
@@ -177,12 +186,12 @@ def _crossover(attempt: Any) -> str:
     projecting = 3 * length * WIDTH * HEAD_WIDTH
     pairing = 2 * length**2 * HEAD_WIDTH
     if projecting != pairing:
-        more, less = "projections", "pairs"
+        compared = "projections still cost more than the pairs"
         if pairing > projecting:
-            more, less = less, more
+            compared = "pairs already cost more than the projections"
         raise Feedback(
-            f"At N = {length:,} the {more} still cost more than the {less}: {projecting:,} "
-            f"multiply-adds for the projections, {pairing:,} for the pairs."
+            f"At N = {length:,} the {compared}: {projecting:,} multiply-adds for the "
+            f"projections, {pairing:,} for the pairs."
         )
     return "Right: below this N the projections are the larger part, above it the pairs are."
 

@@ -10,6 +10,7 @@ from companion.arrays import array_module, to_numpy
 from companion.exercises.feedback import (
     Feedback,
     agrees,
+    ended,
     entries,
     finite,
     floats,
@@ -51,7 +52,10 @@ def _variances(attempt: Any) -> str:
     if np.allclose(given, right[::-1], rtol=ROUNDED, atol=0):
         raise Feedback("Those two it is, in the other order: (all, between keys).")
     if np.isclose(given, 64 * right, rtol=1e-3).any():
-        raise Feedback("One of them is of the unscaled score: dividing it by √d_k comes next.")
+        raise Feedback(
+            "One of them is of the unscaled score: dividing the score by √d_k divides its variance "
+            "by d_k."
+        )
     if math.isclose(given[0], between, rel_tol=1e-3):
         raise Feedback(
             "The first is too small: move the query, and the mean of the keys moves the score."
@@ -106,6 +110,7 @@ def _scores_function(attempt: Any, xp: Any) -> str:
         ((), (4, 5, 3), "float32", 1.0),
         ((), (6, 2, 7), "float64", 1e3),
         ((), (1, 3, 11), "float64", 1.0),
+        ((2,), (5, 3, 7), "float64", 1.0),  # the heads of one sentence
         ((2, 3), (5, 6, 10), "float32", 1e-2),
     ):
         query, key = _rows(xp, lead, sizes, dtype, level)
@@ -129,7 +134,7 @@ def _check_scores(scores: Callable[..., Any], xp: Any, query: Any, key: Any) -> 
     try:
         returned = result(scores, query, key, case=case)
     except Feedback as trouble:
-        raise _why_it_stops(scores, xp, trouble, batch=query.ndim > 2) from None
+        raise _why_it_stops(scores, xp, trouble, leading=query.ndim - 2) from None
     right, bare = to_numpy(scaled_scores(query, key)), to_numpy(scaled_scores(query, key, scale=1))
     got = floats(returned, right.shape, f"a row a query and a column a key{case}")
     if not agrees(got, right, size=_sizes(query, key), roundings=8):
@@ -137,20 +142,24 @@ def _check_scores(scores: Callable[..., Any], xp: Any, query: Any, key: Any) -> 
             raise Feedback(_other_product(got, to_numpy(query), to_numpy(key), case))
         divisor = float(np.sum(bare * bare) / np.sum(bare * got))
         exact = agrees(got * (divisor / math.sqrt(query.shape[-1])), right, size=_sizes(query, key))
-        if abs(divisor / math.sqrt(query.shape[-1]) - 1) < 1e-3 and not exact:
-            raise Feedback(f"Your scores are right to a few digits only{case}: what rounds them?")
+        if abs(divisor / math.sqrt(query.shape[-1]) - 1) < 1e-3:
+            cause = (
+                "is the root rounded, or something added to it?" if exact else "what rounds them?"
+            )
+            raise Feedback(f"Your scores are right to a few digits only{case}: {cause}")
         raise Feedback(_other_divisor(divisor, query.shape, key.shape, case))
     if got.dtype != right.dtype:
         raise Feedback(f"The scores are right, but {right.dtype} came in and {got.dtype} went out.")
 
 
-def _why_it_stops(attempt: Any, xp: Any, trouble: Feedback, *, batch: bool) -> Feedback:
+def _why_it_stops(attempt: Any, xp: Any, trouble: Feedback, *, leading: int) -> Feedback:
     """Say more of a function that stops: where key is square, one that transposes nothing runs."""
-    if batch:
-        return Feedback(
-            f"One head comes out right; with leading axes it does not. {trouble} "
-            "Which axes does your transpose swap?"
-        )
+    if leading:
+        but = "One head comes out right; with a leading axis it does not."
+        if leading > 1:
+            but = "With one leading axis all comes out right; with more it does not."
+        asked = " Which axes does your transpose swap?" if _runs_wrong(attempt, xp, leading) else ""
+        return Feedback(f"{but} {ended(str(trouble))}{asked}")
     query, key = _rows(xp, (), (4, 3, 3), "float64", 1.0)
     try:
         upright = to_numpy(result(attempt, query, key))
@@ -162,6 +171,17 @@ def _why_it_stops(attempt: Any, xp: Any, trouble: Feedback, *, batch: bool) -> F
             "column j of key, and for any other it stops. Which axis do both share?"
         )
     return trouble
+
+
+def _runs_wrong(attempt: Any, xp: Any, leading: int) -> bool:
+    """Say whether a function runs, and goes wrong, where all axes are equal: by its transpose."""
+    query, key = _rows(xp, (3,) * leading, (3, 3, 3), "float64", 1.0)
+    right = to_numpy(scaled_scores(query, key))
+    try:
+        found = floats(result(attempt, query, key), right.shape)
+    except Feedback:
+        return False
+    return not agrees(found, right, size=_sizes(query, key))
 
 
 def _is_multiple(got: np.ndarray, other: np.ndarray) -> bool:
@@ -177,16 +197,18 @@ def _is_multiple(got: np.ndarray, other: np.ndarray) -> bool:
 def _other_divisor(divisor: float, query: tuple[int, ...], key: tuple[int, ...], case: str) -> str:
     """Say what the right products are divided by, where it is not what they should be."""
     (*lead, t, d_k), s = query, key[-2]
+    # With leading axes only: one head would have shown the root of the number of queries or keys.
+    front = (*lead, t, s) if lead else ()
     seen = {
         1.0: "nothing: these are the bare products",
         float(d_k): "the number of columns itself",
         1 / math.sqrt(d_k): "one over the root, which makes them larger",
-        **{math.sqrt(n): "the root of an axis counted from the front" for n in lead},
         **{math.sqrt(n * d_k): "the root of the width of all heads together" for n in lead[-1:]},
         math.sqrt(t): "the root of the number of queries: a longer text has smaller scores",
         math.sqrt(s): "the root of the number of keys: a longer text has smaller scores",
         float(t): "the number of queries: a longer text has smaller scores",
         float(s): "the number of keys: a longer text has smaller scores",
+        **{math.sqrt(n): "the root of an axis counted from the front" for n in front},
     }
     for value, words in seen.items():
         if math.isclose(divisor, value, rel_tol=1e-3):

@@ -12,6 +12,7 @@ from companion.exercises.feedback import (
     Feedback,
     agrees,
     check_nearly,
+    ended,
     floats,
     function,
     is_array,
@@ -63,7 +64,13 @@ def _check_draw(head: Callable[..., Any], given: list[np.ndarray], sizes: Sizes)
     case = f" for x of shape {x.shape}"
     if sizes.batch:
         case = f" for a batch, x of shape {x.shape} (one sentence comes out right),"
-    returned = _run(head, *given, case=case)
+    try:
+        returned = _run(head, *given, case=case)
+    except Feedback as trouble:
+        if not sizes.batch or not _runs_wrong(head):
+            raise
+        asked = "Does your transpose swap the last two axes?"
+        raise Feedback(f"{ended(str(trouble))} {asked}") from None
     _check_shape(returned, right.shape, x)
     found = floats(returned, right.shape, "a row for each token, as wide as a value")
     if agrees(found, right):
@@ -78,6 +85,18 @@ def _check_draw(head: Callable[..., Any], given: list[np.ndarray], sizes: Sizes)
         if mistaken.shape == found.shape and agrees(np.nan_to_num(found), mistaken):
             raise Feedback(said)
     raise Feedback(_what_is_seen(head, given, found, right))
+
+
+def _runs_wrong(head: Callable[..., Any]) -> bool:
+    """Say whether a head runs, and goes wrong, where all axes are equal: by its transpose."""
+    x, *weights = np.random.default_rng(6).standard_normal((4, 3, 3, 3))
+    weights = [weight[0] for weight in weights]
+    right = _attend(*(x @ weight for weight in weights))
+    try:
+        found = floats(_run(head, x, *weights), right.shape)
+    except Feedback:
+        return False
+    return not agrees(found, right)
 
 
 @reads_attempts
