@@ -17,8 +17,8 @@ from sphinx.util import logging
 
 from book._extensions import page_files, page_icons
 
-# The colours are right in the first paint, whatever the system's choice or the reader's; and a style
-# sheet knows that a script will come.
+# The colours are right in the first paint, whatever the system's choice or the reader's; and a
+# style sheet knows that a script will come.
 THEME = """<script>
     {
       let mode = "auto";
