@@ -98,8 +98,9 @@ def test_the_root_leads_on() -> None:
 
 def test_an_icon_is_drawn() -> None:
     page = page_icons.drawn('<i class="theme-switch fa-solid fa-moon fa-lg" data-mode="dark"></i>')
-    start = '<svg class="page-icon theme-switch" data-mode="dark" aria-hidden="true"'
-    assert page.startswith(start)
+    assert page.startswith(
+        '<svg class="page-icon theme-switch" data-mode="dark" aria-hidden="true"'
+    )
     assert page_icons.path("list") != page_icons.path("rectangle-list")
     with pytest.raises(LookupError, match="no icon 'no-such-icon'"):
         page_icons.path("no-such-icon")

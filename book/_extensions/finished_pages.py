@@ -17,7 +17,8 @@ from sphinx.util import logging
 
 from book._extensions import page_files, page_icons
 
-# The colours are right in the first paint, whatever the system's choice or the reader's.
+# The colours are right in the first paint, whatever the system's choice or the reader's; and a
+# style sheet knows that a script will come.
 THEME = """<script>
     {
       let mode = "auto";
@@ -27,6 +28,7 @@ THEME = """<script>
       const system = matchMedia("(prefers-color-scheme: dark)").matches;
       const dark = mode === "auto" ? system : mode === "dark";
       Object.assign(document.documentElement.dataset, { mode, theme: dark ? "dark" : "light" });
+      document.documentElement.classList.add("js");
     }
   </script>"""
 ROOT = """<!DOCTYPE html>

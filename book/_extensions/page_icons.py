@@ -46,8 +46,7 @@ def drawn(page: str) -> str:
         width, height, outline = path(name.removeprefix("fa-"))
         return (
             f'<svg class="{" ".join(["page-icon", *kept])}"{mode[0] if mode else ""}'
-            f' aria-hidden="true"'
-            f' viewBox="0 0 {width} {height}"><path d="{outline}"/></svg>'
+            f' aria-hidden="true" viewBox="0 0 {width} {height}"><path d="{outline}"/></svg>'
         )
 
     return ICON.sub(draw, page)

@@ -20,9 +20,10 @@
 
   // Sections that wait for a reader are laid out one by one, when the page is there.
   const waiting = [...document.querySelectorAll(".bd-article > section > section")];
+  window.laysOut = true;
   const layOut = () => {
     const section = waiting.shift();
-    if (!section) return;
+    if (!section) return (window.laysOut = false);
     section.style.contentVisibility = "visible";
     setTimeout(layOut, 30);
   };
@@ -32,7 +33,7 @@
   const worthCopying = ".cell_input pre, div:is(.highlight-bash, .highlight-console, .highlight-shell) pre";
   every(worthCopying, (pre) => {
     const text = pre.textContent.replace(/^\$ /gm, "").trimEnd();
-    if (pre.closest(".cell_input") && text.split("\n").length < 6) return;
+    if (pre.closest(".cell_input") && text.split("\n").length < 8) return;
     const button = Object.assign(document.createElement("button"), { type: "button", className: "copy" });
     const say = (words) => {
       button.textContent = words;

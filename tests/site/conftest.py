@@ -24,6 +24,7 @@ ALONE = ["--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 12
 ARRIVED = "!document.querySelector('meta[http-equiv=refresh]')"  # the root leads to the cover
 READY = """async () => {
     await document.fonts.ready;
+    while (window.laysOut) await new Promise((done) => setTimeout(done, 20));
     for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
 }"""
 

@@ -29,7 +29,7 @@ def test_the_keyboard_unfolds_a_proof(open_page: Callable[..., Any]) -> None:
     fold.locator("summary").focus()
     page.keyboard.press("Enter")
     assert fold.locator("p").first.is_visible()
-    assert fold.locator("mjx-container").first.is_visible()
+    assert fold.locator("math").first.is_visible()
 
 
 def test_a_link_to_what_stands_in_a_proof_unfolds_it(open_page: Callable[..., Any]) -> None:

@@ -13,7 +13,6 @@ TERMS = list(term_links.glossary((ROOT / term_links.GLOSSARY).read_text(encoding
 
 FIRST = {
     "attention explorer": "book/explorer",
-    "backpropagation": "notebooks/08_block",
     "bilinear form": "notebooks/02_projections",
     "causal mask": "notebooks/05_masks",
     "CuPy": "notebooks/11_cupy",
