@@ -49,7 +49,7 @@ pdf: book $(READY) ## print the whole book into one PDF in _build (needs a Chrom
 	$(RUN) book/pdf.py
 
 serve: book ## build the book and serve it at http://localhost:8000
-	$(RUN) -m http.server 8000 --bind localhost --directory _build/html
+	$(RUN) book/serve.py
 
 lab: $(READY_LAB) ## open the chapters in JupyterLab, with OPTIONS if there are any
 	$(VENV)/bin/jupyter lab $(OPTIONS) notebooks
@@ -76,6 +76,7 @@ bench: $(READY) ## measure side by side; PEERS names a Python that has the other
 	$(PEERS) -m benchmarks.steps --output benchmarks/results
 	$(PEERS) -m benchmarks.grid --output benchmarks/results
 	$(PEERS) -m benchmarks.encoder --output benchmarks/results
+	$(PEERS) -m benchmarks.generation --output benchmarks/results
 	$(PEERS) -m benchmarks.small_calls --output benchmarks/results
 
 COMPILE = uv pip compile pyproject.toml --group build $(addprefix --upgrade-package ,$(UPGRADE)) \
@@ -83,10 +84,10 @@ COMPILE = uv pip compile pyproject.toml --group build $(addprefix --upgrade-pack
     --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet
 
 lock: ## choose versions anew where pyproject.toml asks for it, or one: UPGRADE=numpy (needs uv)
-	$(COMPILE) --extra figures --extra encoder --extra book --extra test --output-file requirements.lock
+	$(COMPILE) --extra figures --extra encoder --extra language-model --extra book --extra test --output-file requirements.lock
 	@# The other two keep to its versions, so that one environment can hold all three.
 	$(COMPILE) --extra figures --extra book --constraint requirements.lock --output-file requirements-book.lock
-	$(COMPILE) --extra figures --extra encoder --extra lab --constraint requirements.lock --output-file requirements-lab.lock
+	$(COMPILE) --extra figures --extra encoder --extra language-model --extra lab --constraint requirements.lock --output-file requirements-lab.lock
 
 clean: ## go back to a bare checkout
 	rm -rf $(VENV) _build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -29,6 +29,9 @@ ATTENTION = 2 * PROJECTION + SCORES + SOFTMAX + N + HEADS * D_K + 1
 NORM = 2 * D + 8
 NETWORK = PROJECTION + 2 * EXP + D_FF + 1
 BLOCK = ATTENTION + NETWORK + 2 * NORM + 2
+ROTATION = 3 + EXP
+DECODER = LAYERS * (BLOCK + 2 * ROTATION) + 1
+LOGITS = NORM + PROJECTION
 
 ATTENTION_NAME = "scaled_dot_product_attention"
 
@@ -97,7 +100,31 @@ def inputs(xp: Any, dtype_name: str, device: Any = None) -> SimpleNamespace:
         blocks=blocks,
         encoder=SimpleNamespace(config=config, embedding=embedding, blocks=tuple(blocks)),
         gated=companion.map_parameters(place, gated),
+        language_model=companion.map_parameters(place, _language_model()),
     )
+
+
+def _language_model() -> Any:
+    """Draw a decoder whose vocabulary holds the ids."""
+    rng = np.random.default_rng(21)
+    config = companion.LanguageModelConfig(
+        vocabulary_size=D_FF,
+        layer_count=LAYERS,
+        width=D,
+        head_count=HEADS,
+        key_value_head_count=HEADS // 2,
+        head_dim=D_K,
+        hidden_width=D_FF,
+        context_length=N,
+        rotary_base=100.0,
+        eps=1e-5,
+        tied=True,
+    )
+    tensors = {
+        name: rng.standard_normal(shape) / shape[-1] ** 0.5
+        for name, shape in companion.language_model_tensors(config).items()
+    }
+    return companion.LanguageModelParameters.from_tensors(config, tensors, xp=np, dtype=np.float64)
 
 
 def _attend(i: SimpleNamespace, implementation: str) -> Any:
@@ -114,15 +141,23 @@ c = companion
 CASES: Mapping[str, Case] = {
     "add_positions": Case(lambda i: c.add_positions(i.x, i.x), 1),
     "additive_mask": Case(lambda i: c.additive_mask(i.visible, i.dtype)),
+    "alibi_mask": Case(lambda i: c.alibi_mask(i.scale, N, N, query_offset=2), 1),
+    "alibi_slopes": Case(lambda i: c.alibi_slopes(6, xp=i.xp, dtype=i.dtype)),
     "attend_heads": Case(
         lambda i: c.attend_heads(
             *c.project_heads(i.x, i.blocks[0].attention), i.blocks[0].attention, is_causal=True
         ),
         ATTENTION,
     ),
+    "attention_backward": Case(
+        lambda i: c.attention_backward(i.query, i.query, i.key, i.value, is_causal=True),
+        4 * ATTENTION,
+    ),
     "bilinear_form": Case(lambda i: c.bilinear_form(i.weight, i.other), D_K, proved=True),
     "causal_mask": Case(lambda i: c.causal_mask(N, query_offset=-2, xp=i.xp)),
     "combine_masks": Case(lambda i: c.combine_masks(i.visible, i.visible.mT)),
+    "cross_entropy": Case(lambda i: c.cross_entropy(i.scores, i.ids), SOFTMAX + N + 4),
+    "decoder_states": Case(lambda i: c.decoder_states(i.ids, i.language_model), DECODER),
     "embed": Case(lambda i: c.embed(i.ids, i.x[:D, :])),
     "embed_tokens": Case(lambda i: c.embed_tokens(i.ids, i.encoder.embedding), NORM + 2),
     "empty_state": Case(lambda i: c.empty_state(_half(i, 0))),
@@ -149,6 +184,7 @@ CASES: Mapping[str, Case] = {
     "pack_batch": Case(lambda i: c.pack_batch([i.x, i.x[:9, :]])),
     "pack_rows": Case(lambda i: c.pack_rows([i.x[k, :] for k in range(5)])),
     "padding_mask": Case(lambda i: c.padding_mask(i.is_token)),
+    "perplexity": Case(lambda i: c.perplexity(i.scores, i.ids), SOFTMAX + N + 4 + EXP),
     "project": Case(lambda i: c.project(i.x, i.weight, i.bias), PROJECTION, proved=True),
     "project_heads": Case(
         lambda i: c.project_heads(i.x, i.blocks[0].attention), PROJECTION, proved=True
@@ -160,6 +196,8 @@ CASES: Mapping[str, Case] = {
     "rms_norm": Case(lambda i: c.rms_norm(i.x, i.scale), NORM),
     ATTENTION_NAME: Case(lambda i: _attend(i, "textbook"), ATTENTION),
     f"{ATTENTION_NAME} (tiled)": Case(lambda i: _attend(i, "tiled"), ATTENTION),
+    "rotate": Case(lambda i: c.rotate(i.query, i.ids), ROTATION),
+    "rotate_back": Case(lambda i: c.rotate_back(i.query, i.ids, pairing="interleaved"), ROTATION),
     "scaled_scores": Case(lambda i: c.scaled_scores(i.query, i.key), SCORES, proved=True),
     "score_variance_terms": Case(lambda i: c.score_variance_terms(i.x, i.x), 4 * N),
     "silu": Case(lambda i: c.silu(i.x), 4 * EXP),
@@ -169,6 +207,7 @@ CASES: Mapping[str, Case] = {
     "soft_cap": Case(lambda i: c.soft_cap(i.scores, 2.0), 2 * EXP),
     "softmax": Case(lambda i: c.softmax(i.scores), SOFTMAX),
     "softmax_state": Case(lambda i: _half(i, 0), SOFTMAX + N),
+    "state_logits": Case(lambda i: c.state_logits(i.x, i.language_model), LOGITS),
     "state_output": Case(lambda i: c.state_output(_half(i, 0)), SOFTMAX + N + 1),
     "softmax_jacobian": Case(lambda i: c.softmax_jacobian(i.shares), 3),
     "split_heads": Case(lambda i: c.split_heads(i.packed, 3)),
@@ -191,14 +230,19 @@ NOT_COMPARED = frozenset(
         "build_vocabulary",
         "count_parameters",
         "glossary_entries",
+        "language_model_tensors",
         "load_checkpoint",
+        "load_language_model",
         "load_tokenizer",
         "load_trained_heads",
         "map_parameters",
         "move_parameters",
+        "published_model_path",
+        "next_token_probabilities",  # on the host, whatever the logits are
         "parallel_map",
         "random_normal",
         "running_example",
+        "sample_tokens",
         "score_variance",
         "show",
         "tensor_table",

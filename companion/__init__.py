@@ -4,7 +4,7 @@ Every module of the library belongs to a chapter of the book; the functions belo
 modules offer.
 """
 
-from companion import cost, loops, pitfalls
+from companion import cost, gradients, loops, pitfalls
 from companion.arrays import array_module, array_namespace, random_normal, show, to_numpy
 from companion.attention import scaled_dot_product_attention
 from companion.block import BlockParameters, transformer_block, transformer_stack
@@ -38,6 +38,7 @@ from companion.feed_forward import (
     relu,
     silu,
 )
+from companion.gradients import attention_backward
 from companion.heads import (
     AttentionParameters,
     attend_heads,
@@ -57,6 +58,26 @@ from companion.kernels.online_softmax import (
     state_output,
 )
 from companion.kernels.threads import parallel_map, thread_count
+from companion.language_model import (
+    CausalLanguageModel,
+    Completion,
+    DecoderLayerParameters,
+    KeyValueCache,
+    LanguageModelConfig,
+    LanguageModelParameters,
+    Sampling,
+    TextStream,
+    TextTokenizer,
+    cross_entropy,
+    decoder_states,
+    language_model_tensors,
+    load_language_model,
+    next_token_probabilities,
+    perplexity,
+    published_model_path,
+    sample_tokens,
+    state_logits,
+)
 from companion.masks import (
     additive_mask,
     causal_mask,
@@ -75,7 +96,14 @@ from companion.packing import (
     unpack_batch,
 )
 from companion.parameters import count_parameters, map_parameters, move_parameters
-from companion.positions import add_positions, sinusoidal_positions
+from companion.positions import (
+    add_positions,
+    alibi_mask,
+    alibi_slopes,
+    rotate,
+    rotate_back,
+    sinusoidal_positions,
+)
 from companion.projections import bilinear_form, project, project_qkv
 from companion.scores import scaled_scores, score_variance, score_variance_terms, soft_cap
 from companion.softmax import hardmax, logsumexp, softmax, softmax_jacobian, weighted_values
@@ -83,28 +111,42 @@ from companion.softmax import hardmax, logsumexp, softmax, softmax_jacobian, wei
 __all__ = [
     "AttentionParameters",
     "BlockParameters",
+    "CausalLanguageModel",
+    "Completion",
+    "DecoderLayerParameters",
     "EmbeddingParameters",
     "EncoderConfig",
     "EncoderParameters",
     "FeedForwardParameters",
     "GatedFeedForwardParameters",
+    "KeyValueCache",
+    "LanguageModelConfig",
+    "LanguageModelParameters",
     "NormParameters",
     "RunningExample",
+    "Sampling",
     "SentenceEncoder",
     "SoftmaxState",
+    "TextStream",
+    "TextTokenizer",
     "TrainedHeads",
     "TrainedSentence",
     "add_positions",
     "additive_mask",
+    "alibi_mask",
+    "alibi_slopes",
     "array_module",
     "array_namespace",
     "attend_heads",
+    "attention_backward",
     "bilinear_form",
     "build_vocabulary",
     "causal_mask",
     "combine_masks",
     "cost",
     "count_parameters",
+    "cross_entropy",
+    "decoder_states",
     "devices",
     "embed",
     "embed_tokens",
@@ -113,10 +155,13 @@ __all__ = [
     "gated_feed_forward",
     "gelu",
     "glossary_entries",
+    "gradients",
     "hardmax",
     "head_contributions",
+    "language_model_tensors",
     "layer_norm",
     "load_checkpoint",
+    "load_language_model",
     "load_tokenizer",
     "load_trained_heads",
     "logsumexp",
@@ -129,20 +174,26 @@ __all__ = [
     "merge_states",
     "move_parameters",
     "multi_head_attention",
+    "next_token_probabilities",
     "online_attention",
     "pack_batch",
     "pack_rows",
     "padding_mask",
     "parallel_map",
+    "perplexity",
     "pitfalls",
     "project",
     "project_heads",
     "project_qkv",
+    "published_model_path",
     "random_normal",
     "relu",
     "rms_norm",
+    "rotate",
+    "rotate_back",
     "rounding",
     "running_example",
+    "sample_tokens",
     "scaled_dot_product_attention",
     "scaled_scores",
     "score_variance",
@@ -156,6 +207,7 @@ __all__ = [
     "softmax_state",
     "split_heads",
     "split_packed_projection",
+    "state_logits",
     "state_output",
     "tensor_table",
     "thread_count",

@@ -1,21 +1,39 @@
-"""``python -m companion``: versions, device, and a self-check, each line with its verdict."""
+"""``python -m companion``: versions, device, and a self-check, each line with its verdict.
 
+With ``generate`` a published language model writes: :mod:`companion.generate_command`.
+"""
+
+import argparse
 import functools
 import importlib.metadata
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 import companion
 from companion import loops
 from companion.arrays import Array, Namespace
+from companion.generate_command import add_generate, generate
 
 PACKAGES = ("numpy", "array-api-compat", "scipy", "threadpoolctl")
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
+    """Do what the arguments ask, the report where there are none, and return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m companion", description="Print versions, device and a self-check."
+    )
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    add_generate(commands.add_parser("generate", help="let a published language model write"))
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        return report()
+    return generate(options)
+
+
+def report() -> int:
     """Print the report and return the exit status: 0 if every verdict is good."""
     failed = 0
     for name, check in _checks():
@@ -108,4 +126,4 @@ def _verdict(good: bool, text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -211,8 +211,8 @@ def unchecked_scaled_dot_product_attention(
     xp: Namespace, query: Array, key: Array, value: Array, call: Call
 ) -> Array | tuple[Array, Array]:
     """Do what :func:`scaled_dot_product_attention` does, without its checks."""
-    shape, mask, reach, scale, softcap, return_weights, implementation, threads = call
-    if _is_tiled(xp, shape, implementation, return_weights):
+    shape, mask, reach, scale, softcap, return_weights, _, threads = call
+    if is_tiled(xp, call):
         return tiled_attention(xp, query, key, value, mask, reach, scale, softcap, threads)
     masks = [] if mask is None else [mask]
     if reach.is_bounded:
@@ -223,15 +223,12 @@ def unchecked_scaled_dot_product_attention(
     return (output, weights) if return_weights else output
 
 
-def _is_tiled(
-    xp: Namespace,
-    shape: tuple[int, ...],
-    implementation: Implementation | None,
-    return_weights: bool,
-) -> bool:
+def is_tiled(xp: Namespace, call: Call) -> bool:
+    """Say whether a call takes the tiled form."""
+    shape, implementation = call.shape, call.implementation
     if implementation is not None:
         return implementation == "tiled"
-    if return_weights:
+    if call.return_weights:
         return False
     scores = math.prod(shape)
     # Few rows share little of what a tile saves; on a GPU tiles pay once scores outgrow a block.

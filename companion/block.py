@@ -189,12 +189,9 @@ def unchecked_transformer_block(
 ) -> Array:
     """Do what :func:`transformer_block` does, without its checks."""
     p = parameters
-    network = p.feed_forward
 
     def feed(rows: Array) -> Array:
-        if isinstance(network, GatedFeedForwardParameters):
-            return unchecked_gated_feed_forward(xp, rows, network, activation)
-        return unchecked_feed_forward(xp, rows, network, activation)
+        return feed_rows(xp, rows, p.feed_forward, activation)
 
     def normed(rows: Array, n: NormParameters) -> Array:
         return unchecked_layer_norm(xp, rows, n.weight, n.bias, eps)
@@ -204,6 +201,18 @@ def unchecked_transformer_block(
         return normed(x + feed(x), p.norm_2)
     x = x + attend(normed(x, p.norm_1))
     return x + feed(normed(x, p.norm_2))
+
+
+def feed_rows(
+    xp: Namespace,
+    rows: Array,
+    network: FeedForwardParameters | GatedFeedForwardParameters,
+    activation: Callable[[Array], Array],
+) -> Array:
+    """Send rows through a feed-forward network of either kind."""
+    if isinstance(network, GatedFeedForwardParameters):
+        return unchecked_gated_feed_forward(xp, rows, network, activation)
+    return unchecked_feed_forward(xp, rows, network, activation)
 
 
 @overload
@@ -285,11 +294,7 @@ def transformer_stack(
         If `final_norm` is missing in pre-norm or given in post-norm, if there are more or fewer
         states than blocks, and as the blocks say.
     """
-    if (final_norm is None) == (norm == "pre"):
-        raise ValueError(
-            f"final_norm must be {'given' if norm == 'pre' else 'left out'} for norm={norm!r}, "
-            f"got {type(final_norm).__name__}"
-        )
+    check_final_norm(norm, final_norm)
     if states is not None and len(states) != len(blocks):
         raise ValueError(f"states must be one for each of {len(blocks)} blocks, got {len(states)}")
     rows = [x]
@@ -301,3 +306,12 @@ def transformer_stack(
     if final_norm is not None:
         rows[-1] = layer_norm(rows[-1], final_norm.weight, final_norm.bias, eps=eps)
     return rows if return_all else rows[-1]
+
+
+def check_final_norm(norm: Norm, final_norm: NormParameters | None) -> None:
+    """Raise unless a pre-norm stack has a last norm, and a post-norm stack has none."""
+    if (final_norm is None) == (norm == "pre"):
+        raise ValueError(
+            f"final_norm must be {'given' if norm == 'pre' else 'left out'} for norm={norm!r}, "
+            f"got {type(final_norm).__name__}"
+        )

@@ -110,7 +110,7 @@ def _gelu_tanh(xp: Namespace, x: Array) -> Array:
     near = xp.minimum(xp.maximum(wide, -64), 64)  # tanh is ±1 there; a cube could overflow
     inner = math.sqrt(2 / math.pi) * (near + 0.044715 * near**3)
     # (1 + tanh(z)) / 2 is the logistic sigmoid of 2z, which keeps its digits far below 0.
-    return cast(xp, _sigmoid(xp, 2 * inner) * _finite_below(xp, wide), x.dtype)
+    return cast(xp, sigmoid(xp, 2 * inner) * _finite_below(xp, wide), x.dtype)
 
 
 def silu(x: Array) -> Array:
@@ -138,10 +138,11 @@ def silu(x: Array) -> Array:
 def unchecked_silu(xp: Namespace, x: Array) -> Array:
     """Do what :func:`silu` does, without its checks."""
     wide = widen(xp, x)
-    return cast(xp, _sigmoid(xp, wide) * _finite_below(xp, wide), x.dtype)
+    return cast(xp, sigmoid(xp, wide) * _finite_below(xp, wide), x.dtype)
 
 
-def _sigmoid(xp: Namespace, x: Array) -> Array:
+def sigmoid(xp: Namespace, x: Array) -> Array:
+    """Return 1 / (1 + exp(−x)), entry by entry."""
     decay = xp.exp(-xp.abs(x))  # exp(−x) itself would overflow far below 0
     return xp.where(x >= 0, xp.ones_like(x), decay) / (1 + decay)
 

@@ -514,13 +514,13 @@ def check_multi_head_attention(
         return lambda rows: attend_heads(
             *state(*unchecked_project_heads(xp, rows, p, context)), p, **options
         )
-    call = _check_options(xp, x.shape, (x if context is None else context).shape, p, options)
+    call = check_options(xp, x.shape, (x if context is None else context).shape, p, options)
     return lambda rows: unchecked_attend_heads(
         xp, *unchecked_project_heads(xp, rows, p, context), p, call
     )
 
 
-def _check_options(
+def check_options(
     xp: Namespace,
     x: tuple[int, ...],
     context: tuple[int, ...],

@@ -117,3 +117,11 @@ def _is_narrow(xp: Namespace) -> bool:
 def largest_float(xp: Namespace, dtype: DType) -> Any:
     """Return the largest finite number of a floating dtype."""
     return xp.finfo(dtype).max
+
+
+def put(buffer: Any, rows: slice, part: Array) -> Any:
+    """Write rows (..., n, d) into a buffer, or on JAX into a copy, and return it."""
+    if array_api_compat.is_jax_array(buffer):
+        return buffer.at[..., rows, :].set(part)
+    buffer[..., rows, :] = part
+    return buffer

@@ -61,7 +61,7 @@ def unchecked_layer_norm(
     xp: Namespace, x: Array, weight: Array, bias: Array | None, eps: Any
 ) -> Array:
     """Do what :func:`layer_norm` does, without its checks."""
-    wide, eps = _within_range(xp, widen(xp, x), eps)
+    wide, eps, _ = within_range(xp, widen(xp, x), eps)
     centred = wide - xp.mean(wide, axis=-1, keepdims=True)
     variance = xp.mean(centred * centred, axis=-1, keepdims=True)
     normed = centred / xp.sqrt(variance + eps) * widen(xp, weight)
@@ -103,30 +103,30 @@ def rms_norm(x: Array, weight: Array, *, eps: float = 1e-6) -> Array:
 
 def unchecked_rms_norm(xp: Namespace, x: Array, weight: Array, eps: Any) -> Array:
     """Do what :func:`rms_norm` does, without its checks."""
-    wide, eps = _within_range(xp, widen(xp, x), eps)
+    wide, eps, _ = within_range(xp, widen(xp, x), eps)
     square = xp.mean(wide * wide, axis=-1, keepdims=True)
     return cast(xp, wide / xp.sqrt(square + eps) * widen(xp, weight), x.dtype)
 
 
-def _within_range(xp: Namespace, rows: Array, eps: float) -> tuple[Array, Any]:
-    """Return rows whose squares stay in the range of the floats, and the `eps` that is theirs.
+def within_range(xp: Namespace, rows: Array, eps: float) -> tuple[Array, Any, Any]:
+    """Return rows whose squares stay in the range of the floats, their `eps`, and their unit.
 
     A row near an end of the range is divided by the size of its numbers, and `eps` by the square of
     it, which leaves the normed row as it is. Rows of ordinary size stay as they are to the bit.
     """
     if 0 in rows.shape:
-        return rows, eps
+        return rows, eps, 1.0
     low, high, limit = _ordinary_sizes(xp, rows.dtype)
     sizes, root = xp.abs(rows), math.sqrt(eps)
     if array_api_compat.is_numpy_namespace(xp) and low <= root and xp.max(sizes) <= high:
-        return rows, eps
+        return rows, eps, 1.0
     size = xp.max(sizes, axis=-1, keepdims=True)
     extreme = size > high
     if root < low:  # or a row of small numbers is nothing beside it
         size = xp.maximum(size, root)
         extreme = extreme | ((size < low) & (size > 0))
     unit = xp.where(extreme, xp.minimum(size, limit), xp.ones_like(size))
-    return rows / unit, xp.where(extreme, (root / unit) ** 2, eps)
+    return rows / unit, xp.where(extreme, (root / unit) ** 2, eps), unit
 
 
 @functools.lru_cache

@@ -96,6 +96,16 @@ def _checked_tokens(tokens: Iterable[str]) -> list[str]:
     return tokens
 
 
+def check_text(text: object, name: str) -> None:
+    """Check that a text is a string that can be written as UTF-8."""
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a string, got {type(text).__name__}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} must be valid Unicode, got {error.reason}: {text!r}") from None
+
+
 def embed(ids: Array, table: Array) -> Array:
     """Look up one row of the embedding table for every token id.
 
@@ -125,19 +135,24 @@ def embed(ids: Array, table: Array) -> Array:
     require_floating(xp, table=table)
     if table.ndim != 2:
         raise ValueError(f"table must be (V, d), got shape {table.shape}")
-    if 0 not in ids.shape:
-        _check_range(xp, ids, table.shape[0])
+    check_ids(xp, ids, table.shape[0], "ids")
     return unchecked_embed(xp, ids, table)
 
 
-def _check_range(xp: Namespace, ids: Array, size: int) -> None:
+def check_ids(xp: Namespace, ids: Array, size: int, name: str) -> None:
+    """Raise unless the array holds ids of a table of that many rows."""
+    require_integer(xp, **{name: ids})
+    if 0 in ids.shape:
+        return
     ends = xp.min(ids), xp.max(ids)
     if is_traced(ends[0]):
         return
     lowest, highest = map(int, ends)
     if lowest < 0 or highest >= size:
         wrong = lowest if lowest < 0 else highest
-        raise ValueError(f"ids must be in 0 … {size - 1} for a table of {size} rows, got {wrong}")
+        raise ValueError(
+            f"{name} must be in 0 … {size - 1} for a table of {size} rows, got {wrong}"
+        )
 
 
 def unchecked_embed(xp: Namespace, ids: Array, table: Array) -> Array:

@@ -112,12 +112,19 @@ def map_parameters(function: Callable[..., Array], parameters: P, *others: P) ->
                 f"{field.name} of {type(parameters).__name__} must be an array in all parameters "
                 f"or in none, got None beside an array"
             )
-        if is_dataclass(value) or isinstance(value, (tuple, list)):
+        if _holds_parameters(value):
             part: Any = value  # no class: a value
             changed[field.name] = map_parameters(function, part, *likes)
         elif hasattr(value, "dtype"):
             changed[field.name] = function(value, *likes)
     return replace(parameters, **changed)
+
+
+def _holds_parameters(value: object) -> bool:
+    """Say whether a field is to be walked into: a dataclass, or a sequence of such."""
+    if isinstance(value, (tuple, list)):
+        return not value or any(map(_holds_parameters, value))
+    return is_dataclass(value)
 
 
 def count_parameters(parameters: ParameterTree) -> int:

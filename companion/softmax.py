@@ -42,7 +42,7 @@ def softmax(scores: Array, *, axis: int = -1) -> Array:
         If `axis` is no axis of `scores`.
     """
     xp = array_namespace(scores=scores)
-    _check(xp, scores, axis)
+    check_axis(xp, scores, axis)
     return unchecked_softmax(xp, scores, axis)
 
 
@@ -50,7 +50,7 @@ def unchecked_softmax(xp: Namespace, scores: Array, axis: int) -> Array:
     """Do what :func:`softmax` does, without its checks."""
     if scores.shape[axis] == 0:
         return scores
-    powers, total, _ = _exponentials(xp, scores, axis)
+    powers, total, _ = exponentials(xp, scores, axis)
     # The largest score adds exp(0) = 1 to the total, so what is less than 1/2 is an empty row's 0.
     weights = powers / xp.maximum(total, 0.5)
     return cast(xp, weights, scores.dtype)
@@ -78,16 +78,16 @@ def logsumexp(scores: Array, *, axis: int = -1) -> Array:
         If `axis` is no axis of `scores` or is empty.
     """
     xp = array_namespace(scores=scores)
-    _check(xp, scores, axis)
+    check_axis(xp, scores, axis)
     if scores.shape[axis] == 0:
         raise ValueError(f"scores must not be empty along axis {axis}, got shape {scores.shape}")
-    _, total, top = _exponentials(xp, scores, axis)
+    _, total, top = exponentials(xp, scores, axis)
     logs = xp.log(xp.maximum(total, 0.5)) + top
     logs = xp.where(total == 0, xp.full_like(logs, -xp.inf), logs)
     return cast(xp, xp.squeeze(logs, axis=axis), scores.dtype)
 
 
-def _exponentials(xp: Namespace, scores: Array, axis: int) -> tuple[Array, Array, Array]:
+def exponentials(xp: Namespace, scores: Array, axis: int) -> tuple[Array, Array, Array]:
     """Return exp(scores − top), its sum, and the finite number `top`, with `axis` kept."""
     scores = widen(xp, scores)
     largest = largest_float(xp, scores.dtype)
@@ -127,7 +127,7 @@ def softmax_jacobian(weights: Array) -> Array:
         If `weights` has no axis.
     """
     xp = array_namespace(weights=weights)
-    _check(xp, weights, -1)
+    check_axis(xp, weights, -1)
     wide = widen(xp, weights)
     identity = xp.eye(wide.shape[-1], dtype=wide.dtype, device=array_api_compat.device(wide))
     jacobian = wide[..., :, None] * (identity - wide[..., None, :])
@@ -158,7 +158,7 @@ def hardmax(scores: Array, *, axis: int = -1) -> Array:
         If `axis` is no axis of `scores`.
     """
     xp = array_namespace(scores=scores)
-    _check(xp, scores, axis)
+    check_axis(xp, scores, axis)
     if scores.shape[axis] == 0:
         return scores
     wide = widen(xp, scores)
@@ -192,6 +192,12 @@ def weighted_values(weights: Array, value: Array) -> Array:
         If the shapes do not match.
     """
     xp = array_namespace(weights=weights, value=value)
+    check_mixture(xp, weights, value)
+    return unchecked_weighted_values(xp, weights, value)
+
+
+def check_mixture(xp: Namespace, weights: Array, value: Array) -> None:
+    """Raise unless `weights` (..., T, S) can mix the rows of `value` (..., S, d_v)."""
     require_floating(xp, weights=weights, value=value)
     require_same_dtype(weights=weights, value=value)
     if weights.ndim < 2:
@@ -201,7 +207,6 @@ def weighted_values(weights: Array, value: Array) -> Array:
             f"value must be (..., S={weights.shape[-1]}, d_v) to match weights {weights.shape}, "
             f"got {value.shape}"
         )
-    return unchecked_weighted_values(xp, weights, value)
 
 
 def unchecked_weighted_values(xp: Namespace, weights: Array, value: Array) -> Array:
@@ -215,7 +220,8 @@ def unchecked_weighted_values(xp: Namespace, weights: Array, value: Array) -> Ar
     return cast(xp, mixed, value.dtype)
 
 
-def _check(xp: Namespace, scores: Array, axis: int) -> None:
+def check_axis(xp: Namespace, scores: Array, axis: int) -> None:
+    """Raise unless `scores` are floating and have this axis."""
     require_floating(xp, scores=scores)
     if not isinstance(axis, Integral) or not -scores.ndim <= axis < scores.ndim:
         raise ValueError(

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import attention, encoder, grid, measure, small_calls, steps
+from benchmarks import attention, encoder, generation, grid, measure, small_calls, steps
 from benchmarks.implementations import CANDIDATES, WIDTH, Problem
 from companion.kernels import exponential
 from companion.kernels.cpu import STRIP
+from tests.support.tiny_language_model import tiny_model
 
 RESULTS = Path(measure.__file__).parent / "results"
 TIMES = {"seconds", "low", "high", "rounds"}
@@ -285,6 +286,31 @@ def test_encoders_are_compared_before_they_are_timed():
     assert all(set(record) == {"implementation", *TIMES} for record in found["times"])
     with pytest.raises(RuntimeError, match="the encoders differ by 2"):
         encoder.compare({"companion": encode, "other": lambda texts: -encode(texts)}, ["a"], 1)
+
+
+# --- generation
+
+
+@pytest.mark.parametrize("part", ["prefill", "decode"])
+def test_models_are_compared_before_they_are_timed(part, monkeypatch):
+    monkeypatch.setattr(generation, "AGREEMENT", {9: 1e-4})
+    ids = np.arange(9)
+    models = {"companion": generation.Ours(tiny_model()), "other": generation.Ours(tiny_model())}
+    found = generation.compare(models, part, ids, repeats=1)
+    assert (found["context"], found["largest_difference"]) == (9, 0.0)
+    names = [record["implementation"] for record in found["times"]]
+    assert names == ["companion", "other", "products", "reading"][: 3 if part == "prefill" else 4]
+    assert all(set(record) == {"implementation", *TIMES} for record in found["times"])
+    models["other"] = generation.Ours(tiny_model(seed=8))
+    with pytest.raises(RuntimeError, match="the logits differ by"):
+        generation.compare(models, part, ids, repeats=1)
+
+
+def test_a_step_of_decoding_is_the_last_row_of_the_prompt_each_time():
+    ours, ids = generation.Ours(tiny_model()), np.arange(9)
+    step = ours.decode(ids)
+    for _ in range(3):
+        np.testing.assert_allclose(step(), ours.prefill(ids)(), rtol=1e-4, atol=1e-4)
 
 
 # --- a run that goes on, and where its record lies

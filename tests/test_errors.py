@@ -26,6 +26,12 @@ def sdpa(*arrays, **options):
 
 # (the bad call, the kind of error, a part of its message)
 BAD_CALLS = [
+    # gradients
+    (
+        lambda: companion.attention_backward(VALUE, QUERY, KEY, VALUE),
+        ValueError,
+        "d_output must have the shape of what the forward returned, (2, 4, 5, 3), got (2, 2, 7, 3)",
+    ),
     # packing
     (lambda: companion.build_vocabulary("the cat"), TypeError, "got the one string 'the cat'"),
     (lambda: companion.build_vocabulary(["the", 3]), TypeError, "tokens must be strings, got int"),
@@ -50,6 +56,24 @@ BAD_CALLS = [
     (lambda: companion.add_positions(X, X[:4]), ValueError, "M at least N=5 to match x (5, 6)"),
     (lambda: companion.add_positions(X, X[:, :5]), ValueError, "positions must be (M, d=6)"),
     (lambda: companion.add_positions(X[0], X), ValueError, "x must be (..., N, d), got shape (6,)"),
+    (lambda: companion.rotate(X, np.arange(4)), ValueError, "must be (N=5,) to match x (5, 6)"),
+    (
+        lambda: companion.rotate(QUERY, np.zeros((3, 5))),
+        ValueError,
+        "positions must be (N=5,) or (2, 5) to match x (2, 4, 5, 8), got (3, 5)",
+    ),
+    (lambda: companion.rotate(X[:, :5], np.arange(5)), ValueError, "with an even d_k, got shape"),
+    (lambda: companion.rotate(X[0], np.arange(6)), ValueError, "x must be (..., N, d_k)"),
+    (lambda: companion.rotate(X, IDS > 0), TypeError, "positions must have an integer dtype"),
+    (lambda: companion.rotate(WHOLE, np.arange(2)), TypeError, "x must have a real floating"),
+    (lambda: companion.rotate(X, np.arange(5), base=0), ValueError, "base must be positive"),
+    (lambda: companion.rotate(X, np.arange(5), base=np.inf), ValueError, "and finite, got inf"),
+    (lambda: companion.rotate(X, np.arange(5), pairing="both"), ValueError, "got 'both'"),
+    (lambda: companion.rotate_back(X, np.arange(5), pairing=1), ValueError, "'interleaved', got 1"),
+    (lambda: companion.alibi_slopes(0), ValueError, "heads must be at least 1, got 0"),
+    (lambda: companion.alibi_mask(X, 2, 3), ValueError, "slopes must be (H,), got shape (5, 6)"),
+    (lambda: companion.alibi_mask(X[0], 2, -3), ValueError, "keys must not be negative, got -3"),
+    (lambda: companion.alibi_mask(IDS, 2, 3), TypeError, "slopes must have a real floating dtype"),
     (lambda: companion.pack_batch([]), ValueError, "at least one sequence"),
     (lambda: companion.pack_batch([X, X[:, :5]]), ValueError, "sequences[1] must be (N, d=6)"),
     (lambda: companion.pack_batch([X[0]]), ValueError, "sequences[0] must be (N, d=6)"),
@@ -195,6 +219,14 @@ def test_every_public_function_of_one_head_is_in_the_table():
     tested_in_their_own_files = {"arrays", "trained_heads", "heads", "feed_forward", "norms"}
     tested_in_their_own_files |= {"block", "parameters", "checkpoint", "sentence_encoder"}
     tested_in_their_own_files |= {"embedding", "states", "glossary"}
+    tested_in_their_own_files |= {
+        "embedding",
+        "states",
+        "decoder",
+        "loss",
+        "sampling",
+        "pretrained",
+    }
     cannot_go_wrong = {"running_example"}  # it takes a module and a dtype
     called = {name for call, _, _ in BAD_CALLS for name in call.__code__.co_names}
     called |= {"scaled_dot_product_attention"} if "sdpa" in called else set()

@@ -20,7 +20,148 @@ class Pairs(int):
         return super().__new__(cls, pairs(tokens, back))
 
 
+def layer(n, width, heads, d_k, d_v):
+    """Give the shapes (rows, inner, columns) of six products, and how many there are of each."""
+    return {
+        "queries": (n, width, heads * d_k, 1),
+        "keys": (n, width, heads * d_k, 1),
+        "values": (n, width, heads * d_v, 1),
+        "scores": (n, d_k, n, heads),
+        "weighted values": (n, n, d_v, heads),
+        "output": (n, heads * d_v, width, 1),
+    }
+
+
+def count(m, n, p, times):
+    return 2 * times * m * n * p, 4 * times * (m * n + n * p + m * p)
+
+
+def ledger(*sizes):
+    return {step: count(*shape) for step, shape in layer(*sizes).items()}
+
+
+def with_step(step, wrong):
+    """Make a ledger in which one step is counted by a function of its shape and all sizes."""
+
+    def counted(*sizes):
+        return ledger(*sizes) | {step: wrong(*layer(*sizes)[step], sizes)}
+
+    return counted
+
+
+def with_all(wrong):
+    """Make a ledger in which every step is counted otherwise."""
+    return lambda *sizes: {step: wrong(*shape) for step, shape in layer(*sizes).items()}
+
+
+def bytes_of(step, wrong):
+    """Make a ledger in which one step's bytes are counted otherwise."""
+    return with_step(step, lambda m, n, p, t, _: (2 * t * m * n * p, wrong(m, n, p, t)))
+
+
+class Ledger(dict):
+    """A dict by another name, which counts when it is made."""
+
+    def __init__(self, *sizes):
+        super().__init__({step: np.asarray(pair) for step, pair in ledger(*sizes).items()})
+
+
 ATTEMPTS = {
+    exercises.check_layer_ledger: Attempts(
+        wrong=[
+            (with_all(lambda m, n, p, t: (t * m * n * p, count(m, n, p, t)[1])), "is two of them"),
+            (with_all(lambda *shape: count(*shape)[::-1]), "the bytes' place"),
+            (
+                with_all(lambda m, n, p, t: (t * m * p * (2 * n - 1), count(m, n, p, t)[1])),
+                "an entry takes 28, not 27",
+            ),
+            (with_step("scores", lambda m, n, p, _, __: count(m, n, p, 1)), "that is one head"),
+            (
+                with_step("weighted values", lambda m, n, _, t, s: count(m, n, s[3], t)),
+                "FLOPs of the weighted values: which width",
+            ),
+            (with_step("scores", lambda m, _, p, t, s: count(m, s[1], p, t)), "columns of its own"),
+            (
+                with_step("scores", lambda m, n, p, t, _: (t * m * (m + 1) * n, 4 * t * p)),
+                "a mask hides scores that were computed",
+            ),
+            (with_step("scores", lambda m, n, _, t, __: count(m, n, 1, t)), "n stands in it twice"),
+            (
+                with_step("scores", lambda m, n, p, t, _: (2 * t * m * n * p * m, 0)),
+                "that is a square too many",
+            ),
+            (
+                with_step("output", lambda m, _, p, t, s: count(m, s[4], p, t)),
+                "hold all heads, side by side",
+            ),
+            (
+                with_step("output", lambda m, _, p, t, s: count(m, s[2] * s[3], p, t)),
+                "with their values",
+            ),
+            (with_step("output", lambda m, _, p, t, __: count(m, p, p, t)), "on both sides"),
+            (
+                with_step("queries", lambda m, n, _, t, s: count(m, n, s[3], t)),
+                "FLOPs of the queries: that is one head",
+            ),
+            (
+                with_step("values", lambda m, n, _, t, s: count(m, n, s[2] * s[3], t)),
+                "FLOPs of the values: which width",
+            ),
+            (with_step("keys", lambda m, n, _, t, __: count(m, n, n, t)), "as wide as X"),
+            (with_step("keys", lambda m, n, p, _, s: count(m, n, p, s[2])), "once more"),
+            (with_step("keys", lambda *_: (7, 7)), "The FLOPs of the keys are not right yet"),
+            (bytes_of("queries", lambda m, n, p, _: m * n + n * p + m * p), "those are numbers"),
+            (bytes_of("keys", lambda *shape: 2 * count(*shape)[1]), "not eight"),
+            (bytes_of("keys", lambda *shape: count(*shape)[1] // 2), "not two"),
+            (
+                bytes_of("values", lambda m, n, p, _: 4 * (m * n + n * p)),
+                "the result is written, too",
+            ),
+            (bytes_of("values", lambda m, _, p, __: 4 * m * p), "two matrices are read for it"),
+            (bytes_of("output", lambda m, n, p, _: 4 * (m * n + m * p)), "is missing"),
+            (bytes_of("output", lambda m, n, p, _: 4 * (n * p + m * p)), "is missing"),
+            (bytes_of("keys", lambda *shape: count(*shape)[0]), "those are FLOPs"),
+            (bytes_of("keys", lambda *shape: 4 * count(*shape)[0]), "each FLOP does not move"),
+            (
+                bytes_of("scores", lambda m, n, p, _: count(m, n, p, 1)[1]),
+                "bytes of the scores: that",
+            ),
+            (
+                bytes_of("scores", lambda m, n, p, t: 4 * (m * n + n * p + t * m * p)),
+                "each head reads matrices of its own",
+            ),
+            (
+                with_step(
+                    "queries",
+                    lambda m, n, p, _, s: (2 * m * n * p, 4 * (s[2] * m * n + (m + n) * p)),
+                ),
+                "X is read once for all heads",
+            ),
+            (
+                with_step(
+                    "output",
+                    lambda m, n, p, _, s: (2 * m * n * p, 4 * ((m + p) * n + s[2] * m * p)),
+                ),
+                "whose result is written once",
+            ),
+            (bytes_of("output", lambda *_: 7), "The FLOPs of the output are right, their bytes"),
+        ],
+        odd=[
+            Ledger,
+            with_all(lambda *shape: [float(part) for part in count(*shape)]),
+            lambda n, width, heads, d_k, d_v: ledger(n, width, heads, d_k, d_v) | {"softmax": None},
+        ],
+        other=[
+            (None, "Not attempted"),
+            (lambda *_: None, "returns nothing"),
+            (ledger(1, 2, 3, 4, 5), "A function is asked for"),
+            (lambda *sizes: list(ledger(*sizes).values()), "A dict is asked for, and this is list"),
+            (lambda *sizes: {"queries": ledger(*sizes)["queries"]}, 'the key "keys"'),
+            (with_step("keys", lambda m, n, p, *_: 2 * m * n * p), "A pair is asked for"),
+            (lambda n: n, "stops for n=5, width=14, heads=3, d_k=11, d_v=4 with TypeError"),
+            (ledger, "Right"),
+        ],
+    ),
     exercises.check_weights_bytes: Attempts(
         wrong=[
             (2, "one head"),

@@ -1,10 +1,12 @@
 """The exercises of the chapter on the feed-forward network: what their checkers take for right."""
 
+import functools
+import math
 from dataclasses import replace
 
 import numpy as np
 
-from companion import FeedForwardParameters, map_parameters, move_parameters
+from companion import FeedForwardParameters, gelu, map_parameters, move_parameters, relu, silu
 from companion.exercises import feed_forward as exercises
 from tests.support.attempts import Attempts, tried_on
 from tests.support.homes import NUMPY, STRICT
@@ -66,6 +68,51 @@ def prune_wrong_row(p, m):
 def prune_bias_cut_short(p, m):
     pruned = prune(p, m)
     return pruned if p.b_1 is None else replace(pruned, b_1=p.b_1[:-1])
+
+
+def feed(x, w_1, b_1, w_2, b_2, bend=gelu):
+    """Do what is asked for, or bend otherwise."""
+    return bend(x @ w_1 + b_1) @ w_2 + b_2
+
+
+def bent_by(entry):
+    """Make a network that bends each number by a function of one."""
+    return functools.partial(feed, bend=np.vectorize(entry))
+
+
+def by_the_book(x, w_1, b_1, w_2, b_2):
+    """Go token by token, and through 1 + erf, in place."""
+    for row in x.reshape(-1, x.shape[-1]):
+        hidden = [sum(row * column) for column in w_1.T] + b_1
+        hidden = [h * (1 + math.erf(h / math.sqrt(2))) / 2 for h in hidden]
+        row[:] = [sum(hidden * column) for column in w_2.T] + b_2
+    return x
+
+
+def in_single(*arrays):
+    return feed(*(array.astype(np.float32) for array in arrays))
+
+
+def as_lists(*arrays):
+    return feed(*arrays).tolist()
+
+
+def overflows(x, w_1, b_1, w_2, b_2):
+    """Use the tanh form where nobody notices, and its cube where it overflows."""
+    h = x @ w_1 + b_1
+    return np.where(np.abs(h) > 300, np.exp(np.abs(h)), gelu(h)) @ w_2 + b_2
+
+
+def first_of_a_batch(x, *weights):
+    return feed(x, *weights) if x.ndim == 2 else feed(np.broadcast_to(x[:1], x.shape), *weights)
+
+
+def logistic(h):
+    return 1 / (1 + math.exp(-h))
+
+
+def phi(h):
+    return math.erfc(-h / math.sqrt(2)) / 2
 
 
 def fails(*_):
@@ -146,6 +193,53 @@ ATTEMPTS = {
             (lambda p, _: p.w_1, "this is ndarray"),
             (lambda p, m: vars(prune(p, m)), "this is dict"),
             (prune, "Right"),
+        ],
+    ),
+    exercises.check_two_layers: Attempts(
+        wrong=[
+            (functools.partial(feed, bend=lambda h: h), "Nothing is bent"),
+            (functools.partial(feed, bend=relu), "That is ReLU"),
+            (functools.partial(feed, bend=silu), "That is SiLU"),
+            (
+                functools.partial(feed, bend=functools.partial(gelu, approximate="tanh")),
+                "tanh form",
+            ),
+            (bent_by(lambda h: h * logistic(1.702 * h)), "1.702 x in place of Φ"),
+            (bent_by(lambda h: h * math.erfc(-h) / 2), "root of two"),
+            (bent_by(lambda h: h * math.erfc(h / math.sqrt(2)) / 2), "Mind the sign"),
+            (bent_by(lambda h: h * math.erfc(-h / math.sqrt(2))), "Twice too much"),
+            (bent_by(phi), "the chances Φ"),
+            (bent_by(lambda h: h * math.erf(h / math.sqrt(2))), "erf in place of Φ"),
+            (bent_by(lambda h: h * math.erf(h / math.sqrt(2)) / 2), "erf in place of 1 + erf"),
+            (functools.partial(feed, bend=np.tanh), "the hyperbolic tangent"),
+            (bent_by(logistic), "the logistic function alone"),
+            (lambda *all_of: gelu(feed(*all_of)), "what leaves the second layer too"),
+            (lambda *all_of: gelu(feed(*all_of, bend=lambda h: h)), "only what leaves the second"),
+            (lambda x, *rest: feed(gelu(x), *rest), "You bend the row that enters"),
+            (lambda x, *rest: feed(gelu(x), *rest, bend=lambda h: h), "before the first product"),
+            (lambda x, w_1, _, w_2, b_2: feed(x, w_1, 0, w_2, b_2), "The first bias is missing"),
+            (lambda x, w_1, b_1, w_2, _: feed(x, w_1, b_1, w_2, 0), "The second bias is missing"),
+            (lambda x, w_1, _, w_2, __: feed(x, w_1, 0, w_2, 0), "Both biases are missing"),
+            (lambda x, w, b, v, c: (gelu(x @ w) + b) @ v + c, "comes after the bend"),
+            (lambda x, *rest: x + feed(x, *rest), "that residual belongs to the block"),
+            (lambda x, *_: x, "You return x as it came"),
+            (lambda x, *rest: feed(x - x, *rest), "All your rows are alike"),
+            (lambda *all_of: -feed(*all_of), "Not yet"),
+            (lambda *all_of: feed(*all_of) * np.nan, "not finite"),
+            (overflows, "very large ones do not"),
+            (first_of_a_batch, "a batch of them does not"),
+        ],
+        odd=[by_the_book, in_single, as_lists, bent_by(lambda h: h * phi(h))],
+        other=[
+            (None, "Not attempted"),
+            (lambda *_: None, "returns nothing"),
+            (3, "A function is asked for"),
+            (fails, "stops for x of shape (5, 6) with RuntimeError: out of ideas"),
+            (functools.partial(feed, bend=math.erfc), "stops for x of shape (5, 6) with TypeError"),
+            (lambda x, w, b, v, c: feed(x, w.T, b, v.T, c), "stops for x of shape (5, 6) with"),
+            (lambda x, w, b, *_: gelu(x @ w + b), "should be (5, 6)"),
+            (lambda x, *rest: (feed(x, *rest), x), "returns several things"),
+            (feed, "Right"),
         ],
     ),
     exercises.check_gated_width: Attempts(

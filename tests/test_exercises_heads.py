@@ -121,6 +121,18 @@ def in_place(x, w_q, w_k, w_v, w_o, heads):
     )
 
 
+def in_float32(*given):
+    """Compute in float32, and return float64 as if nothing had happened."""
+    arrays = (part.astype(np.float32) for part in given[:-1])
+    return layer()(*arrays, given[-1]).astype(np.float64)
+
+
+def dropping():
+    """Drop some of what is merged, others at each call."""
+    rng = np.random.default_rng(3)
+    return layer(keep=lambda x, w: x * (rng.random(x.shape) < 0.5) @ w)
+
+
 def packed(w_q, w_k, w_v, w_o, heads):
     """Make the library's parameters of matrices that lie side by side."""
     return AttentionParameters(*(split(w, heads) for w in (w_q, w_k, w_v)), w_o)
@@ -158,6 +170,9 @@ ATTEMPTS = {
             (layer(mix=lambda q, k, v: mix(k, q, v)), "have changed places"),
             (layer(mix=causal), "no mask was asked for"),
             (layer(mix=without_a_shift), "in the thousands"),
+            (layer(keep=lambda x, w: x @ w / (1 + 1e-9)), "Do you add something to the sum"),
+            (in_float32, "Nearly: off by more than rounding"),
+            (dropping(), "something in your layer is random"),
             (layer(keep=lambda x, _: x), "What does w_o make of them"),
             (layer(merge=lambda x: x, keep=lambda x, w: x @ w[: x.shape[-1]]), "an axis is left"),
             (layer(keep=lambda x, w: (x @ w, None)), "returns several things"),

@@ -121,6 +121,26 @@ def in_place(x, w_q, w_k, w_v):
     return np.einsum("...ij,...jv->...iv", scores, value) / scores.sum(axis=-1)[..., None]
 
 
+def adds_a_number_in_float64(query, key, value):
+    scores = scores_of(query.astype(np.float64), key.astype(np.float64))
+    return softmax(scores - 1e30 * ~past_of(scores)) @ value
+
+
+def in_float32(attend):
+    """Compute in float32, and return float64 as if nothing had happened."""
+
+    def rounded(*given):
+        return attend(*(part.astype(np.float32) for part in given)).astype(np.float64)
+
+    return rounded
+
+
+def random(attend):
+    """Drop some of the values, others at each call."""
+    rng = np.random.default_rng(3)
+    return lambda q, k, v: attend(q, k, v * (rng.random(v.shape) < 0.5))
+
+
 class Head:
     """A head that is an object, and hides with the least number that there is."""
 
@@ -163,8 +183,12 @@ ATTEMPTS = {
                 "a large negative number is a number",
             ),
             (head(adds_infinity), "add −∞ to it, or put −∞ in its place"),
+            (head(adds_a_number_in_float64), "the number you add does not hide it"),
+            (head(in_float32(right)), "Nearly: off by more than rounding"),
+            (head(lambda q, k, v: right(q, k, v) / (1 + 1e-9)), "Do you add something to the sum"),
+            (head(random(right)), "something in your head is random"),
             (head(multiplies_infinity), "Every row is NaN"),
-            (head(hides_the_diagonal), "hides the diagonal"),
+            (head(hides_the_diagonal), "attends to itself, and the first to nobody."),
             (
                 head(lambda q, k, v: softmax(masked(scores_of(q, k), 1)) @ v),
                 "sees the next one",
@@ -239,7 +263,7 @@ ATTEMPTS = {
             ),
             (
                 lambda q, k, v: softmax(masked(scores_of(q, k), len(k) - len(q) - 1)) @ v,
-                "hides the diagonal",
+                "hides the diagonal: no token attends to itself.",
             ),
             (
                 lambda q, k, v: softmax(masked(scores_of(q, k), len(k) - len(q), 0)) @ v,
@@ -250,7 +274,12 @@ ATTEMPTS = {
                 "a large negative number is a number",
             ),
             (lambda q, k, v: right(q, k[: len(q)], v[: len(q)]), "upper left corner"),
-            (lambda q, k, v: right(q, k[-len(q) :], v[-len(q) :]), "Not yet for 3 queries and 6"),
+            (lambda q, k, v: right(q, k[-len(q) :], v[-len(q) :]), "Not yet for 5 queries and 8"),
+            (in_float32(last), "Nearly: off by more than rounding"),
+            (lambda q, k, v: last(q * (k.shape[1] / 3) ** 0.5, k, v), "until d_k was 5"),
+            (lambda q, k, v: last(q * (k.shape[1] / len(k)) ** 0.5, k, v), "divide by √S"),
+            (lambda q, k, v: last(q * (k.shape[1] / len(q)) ** 0.5, k, v), "divide by √T"),
+            (lambda q, k, v: last(q * (k.shape[1] / v.shape[1]) ** 0.5, k, v), "divide by √d_v"),
         ],
         odd=[
             last_of_a_square,

@@ -30,6 +30,22 @@ def with_weights(weigh):
     return lambda scores, value: (weigh(scores), weigh(scores) @ value)
 
 
+def top_of(scores):
+    return scores.max(axis=-1, keepdims=True)
+
+
+def raw(scores):
+    """Share out the powers of the scores as they are, where a row says anything at all."""
+    powers = np.exp(scores)
+    total = powers.sum(axis=-1, keepdims=True)
+    return powers / np.where(total == 0, 1.0, total)
+
+
+def shifted_from(start):
+    """Take from each row what `start` says, and share out what there is."""
+    return lambda scores: raw(scores - start(scores))
+
+
 def for_one_head(scores, value):
     rows, _ = scores.shape
     return mixture(scores, value) if rows else None
@@ -177,7 +193,19 @@ ATTEMPTS = {
                 with_weights(lambda s: companion.softmax(np.maximum(s, -1e9))),
                 "yours has a weight 0.2.",
             ),
-            (with_weights(lambda s: mixture(np.maximum(s, -2000), s.mT)[0]), "a weight 0.2"),
+            (with_weights(lambda s: mixture(np.maximum(s, -2000), s.mT)[0]), "with 100,000 taken"),
+            (with_weights(shifted_from(lambda s: np.maximum(top_of(s), -2000))), "is cut off"),
+            (with_weights(shifted_from(lambda s: s.min(-1, keepdims=True))), "is it the largest"),
+            (with_weights(shifted_from(lambda s: s.mean(-1, keepdims=True))), "is it the largest"),
+            (
+                with_weights(lambda s: mixture(s, s.mT)[0] if (s > -np.inf).all() else raw(s)),
+                "and not around −1000 or 1000",
+            ),
+            (with_weights(lambda s: companion.softmax(s) / (1 + 1e-9)), "Nearly: off by more"),
+            (
+                with_weights(lambda s: companion.softmax(s.astype(np.float32)).astype(np.float64)),
+                "compute in float32",
+            ),
             (lambda s, v: (mixture(s, v)[0], mixture(s, v)[0].mT @ v), "a column of the weights"),
             (lambda s, v: (mixture(s, v)[0], mixture(s, v)[0] @ v.mT), "the columns of value"),
             (lambda s, v: (mixture(s, v)[0], s @ v), "are mixed with the scores"),

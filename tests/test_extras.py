@@ -1,6 +1,7 @@
 """What comes with an extra is imported when it is first used, and what is missing says so."""
 
 import importlib.metadata
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,12 +71,29 @@ def test_every_library_that_is_imported_late_is_in_the_extra_that_is_named():
     requirements = [
         line.replace("'", '"') for line in importlib.metadata.requires("attention-companion")
     ]
-    named = {"figures": "matplotlib", "encoder": "safetensors tokenizers tqdm"}
-    for extra, libraries in named.items():
-        for library in libraries.split():
-            lines = [line for line in requirements if line.startswith(library)]
-            assert lines
-            assert all(f'extra == "{extra}"' in line for line in lines)
+    named = {
+        "figures": "matplotlib",
+        "encoder": "safetensors tokenizers tqdm",
+        "language-model": "gguf jinja2 ml-dtypes safetensors tokenizers tqdm",
+    }
+    for library in {name for libraries in named.values() for name in libraries.split()}:
+        lines = [line for line in requirements if line.startswith(library)]
+        asked = {re.search(r'extra == "([\w-]+)"', line)[1] for line in lines}
+        assert asked == {extra for extra in named if library in named[extra].split()}
+
+
+def test_the_extra_that_the_library_names_is_one_of_its_own():
+    package = Path(report.__file__).parent
+    calls = [
+        call
+        for path in package.rglob("*.py")
+        for call in re.findall(
+            r'import_extra\(\s*"(\w+)", "([\w-]+)"', path.read_text(encoding="utf-8")
+        )
+    ]
+    extras = importlib.metadata.metadata("attention-companion").get_all("Provides-Extra")
+    assert {extra for _, extra in calls} <= set(extras)
+    assert ("gguf", "language-model") in calls
 
 
 def test_only_the_drawings_draw():

@@ -211,7 +211,7 @@ def test_numbers_of_any_library_are_taken(home):
         (2, {1, 2}, "A pair is asked for, and this is set: give it."),
         (2, "ab", "A pair is asked for, and this is str: give it."),
         (2, np.asarray(1.0), "A pair is asked for, and this is float: give it."),
-        (2, np.ones((3, 2)), "A pair is asked for, and this is list of length 3: give it."),
+        (2, np.ones((3, 2)), "A pair is asked for, and this is ndarray of shape (3, 2): give it."),
         (3, (1, 2), "A list of 3 is asked for, and this is tuple of length 2: give it."),
         (2, (1, [2]), "A number is asked for, and this is list."),
         (2, np.ones((2, 2)), "A number is asked for, and this is ndarray."),

@@ -22,7 +22,10 @@ def proof(words: str) -> nodes.Element:
 
 
 def test_a_proof_after_its_statement_says_what_it_proves() -> None:
-    document = page(statement(), proof("Proof. Add."), nodes.paragraph(), proof("Proof. Count."))
+    reason = nodes.paragraph("", "Why? So.")
+    document = page(
+        statement(), reason, proof("Proof. Add."), reason.copy(), proof("Proof. Count.")
+    )
     folded_proofs.fold(document)
     assert not list(document.findall(proof_node))
     first, second = document.findall(folded_proofs.folded_proof)

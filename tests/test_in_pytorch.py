@@ -116,7 +116,13 @@ TABLE: dict[str, dict[str, Snippet]] = {
             lambda **given: companion.split_heads(given["packed"], given["heads"]),
         ),
     },
-    "feed_forward": {},
+    "feed_forward": {
+        "layers": Snippet(
+            {"x": normal(2, 5, 6), "w_1": normal(6, 9), "b_1": normal(9)}
+            | {"w_2": normal(9, 6), "b_2": normal(6)},
+            lambda x, **given: companion.feed_forward(x, companion.FeedForwardParameters(**given)),
+        ),
+    },
     "block": {
         "norm": Snippet(
             {"total": normal(2, 5, 7), "weight": normal(7), "bias": normal(7)},
@@ -131,7 +137,12 @@ TABLE: dict[str, dict[str, Snippet]] = {
             lambda states, token_mask: companion.unit_rows(companion.mean_pool(states, token_mask)),
         ),
     },
-    "cost": {},
+    "cost": {
+        "flops": Snippet(
+            {"query": normal(2, 5, 3), "key": normal(2, 7, 3)},
+            lambda **_: companion.cost.scores(5, 7, companion.cost.Sizes(width=6, heads=2)).flops,
+        ),
+    },
     "arrays": {},
     "kernels": {
         "merge": Snippet(

@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,20 @@ GATED = companion.BlockParameters.random(
     RNG, width=6, heads=4, kv_heads=2, d_k=3, hidden=8, gated=True
 )
 FINAL = companion.NormParameters.neutral(6)
+SIZES = companion.LanguageModelConfig(5, 2, 6, 4, 2, 4, 8, 9, 100.0, 1e-5, tied=True)
+DECODER = companion.LanguageModelParameters.from_tensors(
+    SIZES,
+    {name: RNG.standard_normal(s) for name, s in companion.language_model_tensors(SIZES).items()},
+    xp=np,
+    dtype=np.float64,
+)
+IDS = np.asarray([[4, 0, 3], [2, 2, 1]])
+
+
+def read(x):
+    """Send ids through a decoder whose embedding is `x`."""
+    p = replace(like(x, DECODER), embedding=x)
+    return companion.state_logits(companion.decoder_states(like(x, IDS), p), p)
 
 
 def attend(**options):
@@ -40,6 +55,12 @@ def attend(**options):
 # name: (a function of one array, the array); what else it needs is moved to the array's library.
 FUNCTIONS = {
     "add_positions": (lambda x: companion.add_positions(x, like(x, SQUARE[:, :1] + VECTOR)), X),
+    "rotate": (lambda x: companion.rotate(x, like(x, np.arange(5))), X),
+    "rotate_back": (
+        lambda x: companion.rotate_back(x, like(x, np.arange(5)), pairing="interleaved"),
+        X,
+    ),
+    "alibi_mask": (lambda x: companion.alibi_mask(x[0, 0], 2, 3, query_offset=1), X),
     "project": (lambda x: companion.project(x, like(x, X[0].T), like(x, VECTOR[:5])), X),
     "project_qkv": (lambda x: companion.project_qkv(x, *[like(x, X[0].T)] * 3)[1], X),
     "bilinear_form": (lambda x: companion.bilinear_form(x, x * 2), X),
@@ -92,6 +113,12 @@ FUNCTIONS = {
         ),
         X,
     ),
+    "decoder": (read, X[0]),
+    "cross_entropy": (
+        lambda x: companion.cross_entropy(x, like(x, np.asarray([[1, -1, 0, 5, 2]] * 2))),
+        X * 9,
+    ),
+    "perplexity": (lambda x: companion.perplexity(x, like(x, IDS[:, :2])), X[:, :2]),
     "mean_pool": (lambda x: companion.mean_pool(x, like(x, X[..., 0] > 0)), X),
     "unit_rows": (companion.unit_rows, X),
     "pack and unpack": (

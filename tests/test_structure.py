@@ -16,12 +16,13 @@ ROOT = Path(__file__).parent.parent
 STEPS = ["packing", "positions", "projections", "scores", "softmax", "masks", "norms"]
 GROUND = ["array_types", "libraries", "arrays", "parameters"]
 MODEL = [*GROUND, *STEPS, "kernels", "attention", "heads", "feed_forward", "block"]
-USES = ["encoder", "cost", "examples", "loops"]
+USES = ["encoder", "language_model", "cost", "examples", "loops"]
 # The law: each room of the library, and the rooms that it may import from, which stand before it.
 LAYERS = [
     ("array_types", []),
     ("libraries", ["array_types"]),
     ("extras", []),
+    ("files", []),
     ("arrays", ["array_types", "libraries"]),
     ("parameters", ["libraries", "arrays"]),
     *[(step, GROUND) for step in STEPS],
@@ -30,7 +31,9 @@ LAYERS = [
     ("heads", [*GROUND, *STEPS, "attention"]),
     ("feed_forward", [*GROUND, *STEPS]),
     ("block", [*GROUND, *STEPS, "heads", "feed_forward"]),
-    ("encoder", [*MODEL, "extras"]),
+    ("encoder", [*MODEL, "extras", "files"]),
+    ("language_model", [*MODEL, "extras", "files"]),
+    ("gradients", [*MODEL, "language_model"]),
     ("cost", MODEL),
     ("examples", [*MODEL, "encoder"]),
     ("loops", MODEL),
@@ -38,11 +41,12 @@ LAYERS = [
     ("exercises", [*MODEL, *USES, "pitfalls"]),
     ("figures.kit", ["arrays", "extras"]),
     ("figures", [*MODEL, *USES, "figures.kit"]),
-    ("", [*MODEL, *USES, "pitfalls"]),  # what `import companion` offers
-    ("__main__", ["", *MODEL, *USES]),
+    ("", [*MODEL, *USES, "gradients", "pitfalls"]),  # what `import companion` offers
+    ("generate_command", ["language_model"]),
+    ("__main__", ["", *MODEL, *USES, "generate_command"]),
 ]
 OUTSIDE = {"book", "tests", "benchmarks", "notebooks"}
-HEAVY = "matplotlib cupy tokenizers safetensors jax torch dask scipy tqdm"
+HEAVY = "matplotlib cupy tokenizers safetensors jax torch dask scipy tqdm gguf jinja2 ml_dtypes"
 
 
 def imports(path: Path, module: str, known: set[str]) -> Iterator[str]:

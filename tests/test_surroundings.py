@@ -13,7 +13,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).parent.parent
-LEFT_OUT = shutil.ignore_patterns(".*", "_build", "__pycache__", "site", "results", "mathjax")
+LEFT_OUT = shutil.ignore_patterns(".*", "_build", "__pycache__", "site", "results", "mathematics")
 CELLS = (
     "import companion\nfrom companion import figures",
     "w = companion.softmax(companion.array_module().zeros((2, 2)))",

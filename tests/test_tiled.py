@@ -477,8 +477,10 @@ def test_none_takes_tiles_on_cupy_once_the_scores_would_not_fit_a_block(monkeypa
     monkeypatch.setattr(attention, "array_api_compat", compat)
     for extra, tiled_form in ((0, False), (1, True)):
         shape = (2, tiled.SCORES // 8, 4 + extra)
-        assert attention._is_tiled(np, shape, None, False) == tiled_form
-        assert not attention._is_tiled(np, shape, None, True)
+        call = attention.check_call(np, ((*shape[:2], 3), (2, 4 + extra, 3), (2, 4 + extra, 3)))
+        assert call.shape == shape
+        assert attention.is_tiled(np, call) == tiled_form
+        assert not attention.is_tiled(np, call._replace(return_weights=True))
 
 
 @given(home=st.sampled_from(array_homes()), problem=problems())

@@ -92,7 +92,8 @@ def test_each_row_has_a_largest_score_of_its_own(
 def test_the_page_follows_the_running_example() -> None:
     """Its literal arrays are the book's, and its numbers those of every chapter."""
     names: dict[str, object] = {}
-    exec(cells(NOTEBOOK, "code")[0], names)
+    with np.printoptions():  # the cell sets its own
+        exec(cells(NOTEBOOK, "code")[0], names)
     example = companion.running_example(np)
     assert tuple(names["words"]) == example.tokens
     for name in ("x", "w_q", "w_k", "w_v"):

@@ -25,13 +25,10 @@ PATHS = sorted(path for path in ROOT.glob("notebooks/*.ipynb") if path.stem != "
 TAG = "written-out"
 LONGEST = 10  # lines of code in a function
 GROUND = {"xp": companion.array_module("numpy"), "math": math}
-# What a page calls of the library, although an earlier chapter writes out less of it or nothing.
+# What a page calls of the library that no page writes out, or not whole.
 LENT: dict[str, dict[str, Any]] = {
-    "08_block": {"feed_forward": companion.feed_forward},
-    "09_encoder": {
-        "feed_forward": companion.feed_forward,
-        "multi_head_attention": companion.multi_head_attention,
-    },
+    "09_encoder": {"multi_head_attention": companion.multi_head_attention},  # with its masks
+    "10_cost": {"Cost": companion.cost.Cost},
 }
 RNG = np.random.default_rng(0)
 
@@ -62,6 +59,13 @@ def heads_of(heads: int, width: int) -> companion.AttentionParameters:
     """Draw heads with values of another width than keys, and an output of another than x."""
     shapes = (heads, width, 5), (heads, width, 5), (heads, width, 3), (3 * heads, width + 1)
     return companion.AttentionParameters(*(normal(*shape) for shape in shapes))
+
+
+def network_of(*sizes: int) -> companion.FeedForwardParameters:
+    """Draw a network from d to d_ff to d_out whose biases are not neutral."""
+    width, hidden, gives = sizes
+    shapes = (width, hidden), (hidden,), (hidden, gives), (gives,)
+    return companion.FeedForwardParameters(*(normal(*shape) for shape in shapes))
 
 
 def block_of(heads: int, width: int) -> companion.BlockParameters:
@@ -202,7 +206,20 @@ TABLE: dict[str, dict[str, Written]] = {
             [call(normal(4, 9), heads_of(3, 9)), call(normal(6, 8), heads_of(2, 8))],
         ),
     },
-    "07_feed_forward": {},
+    "07_feed_forward": {
+        "relu": Written(companion.relu, [call(normal(4, 7)), call(normal(2, 3, 5))]),
+        "gelu": Written(
+            companion.gelu,
+            [call(3 * normal(4, 7)), call(normal(2, 3, 5, dtype=np.float32)), call(normal(6) - 8)],
+        ),
+        "feed_forward": Written(
+            companion.feed_forward,
+            [
+                call(normal(4, 7), network_of(7, 9, 7)),
+                call(normal(2, 3, 5), network_of(5, 4, 6), activation=companion.relu),
+            ],
+        ),
+    },
     "08_block": {
         "layer_norm": Written(
             companion.layer_norm,
@@ -252,7 +269,19 @@ TABLE: dict[str, dict[str, Written]] = {
             companion.unit_rows, [call(normal(4, 7)), call(normal(2, 3, 1, dtype=np.float32))]
         ),
     },
-    "10_cost": {},
+    "10_cost": {
+        "product": Written(
+            companion.cost.product,
+            [call(5, 3, 7), call(2, 8, 4, times=3, itemsize=2), call(1, 1, 1)],
+        ),
+        "scores": Written(
+            companion.cost.scores,
+            [
+                call(5, 7, companion.cost.Sizes(width=12, heads=3)),
+                call(1, 9, companion.cost.Sizes(width=8, heads=2, d_k=5)),
+            ],
+        ),
+    },
     "11_cupy": {},
     "12_tiled": {
         "softmax_state": Written(

@@ -11,11 +11,12 @@ from sphinx.application import Sphinx
 from sphinx_proof.nodes import NODE_TYPES, proof_node
 
 STATEMENTS = tuple(NODE_TYPES.values())
+BETWEEN = (nodes.paragraph, nodes.math_block)
 SAID = "Proof. "  # what sphinx-proof writes before the first words
 
 
 class folded_proof(nodes.General, nodes.Element):
-    """A proof, which knows kind, count and label of the statement directly before it."""
+    """A proof, which knows kind, count and label of what it proves."""
 
 
 def fold(document: nodes.document) -> None:
@@ -27,17 +28,25 @@ def fold(document: nodes.document) -> None:
         If a proof does not begin with a word.
     """
     for proof in list(document.findall(proof_node)):
-        place = proof.parent.index(proof)
-        before = proof.parent[place - 1] if place else None
+        statement = proved(proof)
+        kept = ("realtype", "countertype", "label") if statement else ()
         (content,) = proof.children
-        known = isinstance(before, STATEMENTS)
-        about = {key: before[key] for key in ("realtype", "countertype", "label")} if known else {}
-        folded = folded_proof("", *content.children, **about)
+        folded = folded_proof("", *content.children, **{key: statement[key] for key in kept})
         first = next(folded.findall(nodes.Text))
         if not first.startswith(SAID):
             raise ValueError(f"a proof begins with a word, got {first[:40]!r}")
         first.parent.replace(first, nodes.Text(first.removeprefix(SAID)))
         proof.parent.replace(proof, folded)
+
+
+def proved(proof: nodes.Element) -> nodes.Element | None:
+    """Find the statement before a proof, if at most its reason, in words, stands between."""
+    for before in reversed(proof.parent[: proof.parent.index(proof)]):
+        if isinstance(before, STATEMENTS):
+            return before
+        if not isinstance(before, BETWEEN):
+            break
+    return None
 
 
 def _fold(_app: Sphinx, document: nodes.document) -> None:

@@ -16,6 +16,15 @@ from book._extensions import contents_page
 
 SHORTEST, LONGEST = 80, 200
 
+# The cover's drawing, made by `book/share.py`.
+PICTURE = "_static/share.png"
+PICTURE_TAGS = """<meta property="og:image" content="{image}" />
+<meta property="og:image:width" content="1200" />
+<meta property="og:image:height" content="630" />
+<meta property="og:image:alt" content="How each token of a sentence attends to each" />
+<meta name="twitter:card" content="summary_large_image" />
+"""
+
 # The few signs that first sentences need.
 SIGNS = {r"\sqrt{d_k}": "√d_k"}
 
@@ -74,7 +83,10 @@ def _describe(
     except ValueError as error:
         logging.getLogger(__name__).warning(f"{name}: {error}", type="cards")
         return
+    place = app.config.ogp_site_url
+    image = f"{place}{PICTURE}" if place else context["pathto"](PICTURE, 1)
     text = escape(text, quote=False)
+    context["metatags"] += PICTURE_TAGS.format(image=image)
     context["meta"] = {**(context["meta"] or {}), "og:description": text}
     context["metatags"] += f'<meta name="description" content="{escape(text)}" />\n'
 

@@ -1,8 +1,7 @@
 """Leave among the site's static files only those that a page, or a file that it loads, names.
 
-Themes and extensions bring translations, source maps and fonts in old formats along, megabytes
-that no browser ever asks for. The theme's icons come twice, as a font and as a script of a megabyte
-and a half, which goes. A licence stays with what it licenses.
+Themes and extensions bring translations, source maps, fonts in old formats and what the pages have
+in one file already, megabytes that no browser ever asks for. A licence stays with what it licenses.
 """
 
 import re
@@ -12,7 +11,6 @@ from typing import Any
 from sphinx.application import Sphinx
 
 ON_A_PAGE = re.compile(r"_static/([\w./-]+)")
-ICONS = re.compile(r'<script defer src="[^"]*/fontawesome\.js[^"]*"></script>\n?')
 IN_A_FILE = re.compile(r"""["'`(]([\w./-]+\.\w+)["'`)?#]""")
 
 
@@ -54,11 +52,6 @@ def _licences(path: Path) -> list[Path]:
 def prune(site: Path) -> None:
     """Remove the other files, and the folders that they leave empty."""
     site = site.resolve()
-    for page in _pages(site):
-        text = _text(page)
-        without = ICONS.sub("", text)
-        if without != text:
-            page.write_text(without, encoding="utf-8", newline="\n")
     kept = needed(site)
     for path in sorted((site / "_static").rglob("*"), reverse=True):
         if path.is_dir():

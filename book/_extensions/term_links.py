@@ -134,8 +134,9 @@ def _link(app: Sphinx, document: nodes.document) -> None:
     found = link_bold(document, list(entries))
     home = at_home(entries, "\n".join(contents_page.markdown(Path(app.srcdir), name)))
     link_plain(document, [term for term in home if term not in found])
-    opening = next(p for p in document.findall(nodes.paragraph))
-    opening.parent.insert(opening.parent.index(opening) + 1, _legend())
+    if contents_page.is_chapter(name):
+        opening = next(p for p in document.findall(nodes.paragraph))
+        opening.parent.insert(opening.parent.index(opening) + 1, _legend())
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -1,92 +1,73 @@
-// The theme's markup, mended for keyboards, screen readers and the ends of lines.
-addEventListener("load", () => {
-  const every = (selector, mend) => document.querySelectorAll(selector).forEach(mend);
+// What only a browser can know: whether a box has more than it shows, and what was asked to copy or print.
+{
+  const every = (selector, each) => document.querySelectorAll(selector).forEach(each);
 
-  // A button's name holds the words it shows, an icon's title among them.
-  every(".search-button-field, details.hide > summary", (e) => e.removeAttribute("aria-label"));
-  every(".theme-switch-button", (e) => {
-    e.setAttribute("aria-label", "Color mode: Light, Dark or System Settings");
-  });
-  every(".sidebar-primary-item:has(> .navbar-brand)", (e) => {
-    e.setAttribute("role", "navigation");
-    e.setAttribute("aria-label", "Title");
-  });
-  every(".citation-list, .citation", (e) => e.removeAttribute("role"));
-  // The lines of a long signature are no definitions.
-  every("dt.sig dl", (list) => {
-    const lines = Array.from(list.children, ({ childNodes }) => {
-      const line = document.createElement("div");
-      line.append(...childNodes);
-      return line;
+  // Code, a table or a formula wider than its line scrolls, so the keyboard has to reach it, at once,
+  // and when it is unfolded too.
+  const reach = new ResizeObserver((boxes) => {
+    const wide = boxes.map(({ target, contentRect }) =>
+      target.matches("math")
+        ? contentRect.width > target.closest("p, li, dd, td, th, figcaption, div, section")?.clientWidth
+        : target.scrollWidth > target.clientWidth,
+    );
+    boxes.forEach(({ target }, i) => {
+      const box = target.closest("span.math") ?? target;
+      if (wide[i]) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
     });
-    list.replaceWith(...lines);
   });
-  // The side bar's folds say what they fold.
-  every(".bd-links summary", (e) => {
-    const page = e.closest("li").querySelector("a");
-    e.setAttribute("aria-label", `Pages of ${page.textContent}`);
-  });
-  every("i[class*=fa-]", (e) => e.setAttribute("aria-hidden", "true"));
+  every("pre, .pst-scrollable-table-container, div.formula, .bd-article span.math > math", (e) => reach.observe(e));
 
-  // Code or a formula wider than its line scrolls, so the keyboard has to reach it, at once, and
-  // when it is unfolded too.
-  const reach = new ResizeObserver((boxes) =>
-    boxes.forEach(({ target }) => {
-      const lean = target.matches("span.math") ? 4 : 0; // a slanted letter is nothing to scroll for
-      if (target.scrollWidth > target.clientWidth + lean) target.tabIndex = 0;
-      else target.removeAttribute("tabindex");
+  // Sections that wait for a reader are laid out one by one, when the page is there.
+  const waiting = [...document.querySelectorAll(".bd-article > section > section")];
+  const layOut = () => {
+    const section = waiting.shift();
+    if (!section) return;
+    section.style.contentVisibility = "visible";
+    setTimeout(layOut, 30);
+  };
+  addEventListener("load", () => setTimeout(layOut, 100));
+
+  // Code of some lines can be copied; so can what is typed into a terminal.
+  const worthCopying = ".cell_input pre, div:is(.highlight-bash, .highlight-console, .highlight-shell) pre";
+  every(worthCopying, (pre) => {
+    const text = pre.textContent.replace(/^\$ /gm, "").trimEnd();
+    if (pre.closest(".cell_input") && text.split("\n").length < 6) return;
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "copy" });
+    const say = (words) => {
+      button.textContent = words;
+      setTimeout(() => (button.textContent = "Copy"), 2000);
+    };
+    button.textContent = "Copy";
+    button.addEventListener("click", () =>
+      navigator.clipboard.writeText(text).then(
+        () => say("Copied"),
+        () => say("Not allowed"),
+      ),
+    );
+    pre.parentElement.append(button);
+  });
+
+  // The search comes when it is asked for.
+  const load = (name, then) => {
+    const script = document.createElement("script");
+    script.src = `${document.documentElement.dataset.content_root ?? "./"}_static/${name}`;
+    script.onload = then;
+    document.head.append(script);
+  };
+  const find = () => load("search-index.js", () => load("search.js"));
+  const fields = document.querySelectorAll(".bd-search input");
+  if (document.querySelector("#search-results")) find();
+  else fields.forEach((e) => e.addEventListener("focus", find, { once: true }));
+
+  // A menu closes when something else is chosen.
+  addEventListener("click", ({ target }) =>
+    every("details.page-downloads[open]", (menu) => {
+      if (!menu.contains(target) || target.closest("li")) menu.open = false;
     }),
   );
-  every("pre, .pst-scrollable-table-container", (e) => reach.observe(e));
-  window.MathJax?.startup?.promise.then(() =>
-    every("div.math > mjx-container, span.math", (e) => reach.observe(e)),
-  );
 
-  // What a cell prints wraps where a line is a sentence; numbers in columns scroll.
-  const isSentence = (line) =>
-    /^[\p{L}\p{N}−]/u.test(line) && /\p{L}{2}/u.test(line) && !line.includes("  ");
-  every(".cell_output pre", (e) => {
-    if ([...e.children].some((part) => part.textContent)) return; // coloured, as an error is
-    e.replaceChildren(
-      ...e.textContent.split(/(?<=\n)/).map((line) => {
-        if (!isSentence(line)) return line;
-        const span = document.createElement("span");
-        span.style.whiteSpace = "pre-wrap";
-        span.append(line);
-        return span;
-      }),
-    );
-  });
-
-  // A long name breaks after a dot or an underline, a short one nowhere, and a signature after the
-  // module's name or a bracket.
-  const wbr = () => document.createElement("wbr");
-  every(":is(.bd-content, .page-toc) code .pre", (e) => {
-    if (e.children.length) return;
-    if (e.textContent.length < 24) {
-      e.style.whiteSpace = "nowrap";
-      return;
-    }
-    const parts = e.textContent.split(/(?<=_|\.(?=\w{3}))/).flatMap((part) => [part, wbr()]);
-    e.replaceChildren(...parts.slice(0, -1));
-  });
-  every("dt.sig > :is(.sig-prename, .sig-paren)", (e) => e.append(wbr()));
-
-  // No line begins with the comma after a formula.
-  every("span.math", (formula) => {
-    const text = formula.nextSibling;
-    const marks = text?.nodeType === Node.TEXT_NODE && text.data.match(/^\p{P}+/u)?.[0];
-    if (!marks) return;
-    text.splitText(marks.length);
-    const line = document.createElement("span");
-    line.style.whiteSpace = "nowrap";
-    formula.replaceWith(line);
-    line.append(formula, text);
-  });
-});
-
-// Paper is light, whatever the reader's theme.
-{
+  // Paper is light, whatever the reader's theme.
   const page = document.documentElement.dataset;
   let theme;
   addEventListener("beforeprint", () => {

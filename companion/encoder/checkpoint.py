@@ -11,9 +11,9 @@ from companion.arrays import Array, Namespace, array_module
 from companion.block import BlockParameters
 from companion.encoder.config import EncoderConfig, read_config
 from companion.encoder.embedding import EmbeddingParameters
-from companion.encoder.files import existing_file
 from companion.extras import import_extra
 from companion.feed_forward import FeedForwardParameters
+from companion.files import existing_file
 from companion.heads import AttentionParameters, split_heads
 from companion.norms import NormParameters
 from companion.parameters import move_parameters

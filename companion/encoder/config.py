@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from companion.encoder.files import read_json, size
 from companion.encoder.modules import Pooling, read_modules, read_prompt
+from companion.files import read_json, size
 
 __all__ = ["EncoderConfig", "read_config"]
 

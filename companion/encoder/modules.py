@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from companion.encoder.files import read_json
+from companion.files import read_json
 
 __all__ = ["Pooling", "read_modules", "read_prompt"]
 

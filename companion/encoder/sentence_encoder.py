@@ -24,6 +24,7 @@ from companion.extras import import_extra
 from companion.heads import multi_head_attention
 from companion.kernels.threads import parallel_map, thread_count
 from companion.libraries import dtype_named
+from companion.packing import check_text
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -262,7 +263,7 @@ class SentenceEncoder:
         return self.tokens(text), xp.stack(weights)
 
     def _encoding(self, text: str) -> "Encoding":
-        _check_text(text, "text")
+        check_text(text, "text")
         return self.tokenizer.encode(self.parameters.config.prompt + text)
 
 
@@ -280,16 +281,7 @@ def _check_texts(texts: object) -> None:
     if not isinstance(texts, Sequence):
         raise TypeError(f"texts must be a sequence of strings, got {type(texts).__name__}")
     for i, text in enumerate(texts):
-        _check_text(text, f"texts[{i}]")
-
-
-def _check_text(text: object, name: str) -> None:
-    if not isinstance(text, str):
-        raise TypeError(f"{name} must be a string, got {type(text).__name__}")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{name} must be valid Unicode, got {error.reason}: {text!r}") from None
+        check_text(text, f"texts[{i}]")
 
 
 def _checked_batch_size(size: object) -> int:

@@ -1,7 +1,7 @@
-"""Trained attention heads to set beside the running example, read from one small file.
+"""Trained layers to set beside the running example, read from one small file.
 
-The heads come from the published sentence encoder all-MiniLM-L6-v2; `notebooks/data/README.md` says
-what the file holds, where it is from and how it was made.
+Heads, networks and norms come from the published sentence encoder all-MiniLM-L6-v2;
+`notebooks/data/README.md` says what the file holds, where it is from and how it was made.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from companion.arrays import Array, DType, Namespace, array_module
+from companion.block import BlockParameters
 from companion.encoder.embedding import EmbeddingParameters
+from companion.feed_forward import FeedForwardParameters
 from companion.heads import AttentionParameters
 from companion.norms import NormParameters
 
@@ -23,7 +25,8 @@ __all__ = [
     "load_trained_heads",
 ]
 
-HEADS, WIDTH, HEAD_WIDTH = 12, 384, 32
+HEADS, WIDTH, HEAD_WIDTH, HIDDEN = 12, 384, 32, 1536
+GROUP = 32  # weights of a column of a network that share a scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +52,7 @@ class TrainedSentence:
 
 @dataclass(frozen=True, eq=False)
 class TrainedHeads:
-    """The content of the file; :meth:`layer` and :meth:`sentence` pick from it.
+    """The content of the file; its methods pick from it.
 
     Attributes
     ----------
@@ -57,26 +60,45 @@ class TrainedHeads:
         By the layer's place in the encoder, counted from 0.
     sentences : mapping of str to TrainedSentence
         By text.
+    networks : mapping of int to FeedForwardParameters
+    norms : mapping of int to two NormParameters
+        Those behind attention and behind the network; the encoder is a post-norm model.
     vocabulary : mapping of str to int
         The rows of ``embedding.word`` by token: only the sentences' tokens and ``[PAD]`` are here.
     embedding : EmbeddingParameters
         What packs tokens into the X of layer 0.
     eps : float
-        Of the embedding's layer norm.
+        Of every layer norm, the embedding's and those of the layers.
     """
 
     layers: Mapping[int, AttentionParameters]
     sentences: Mapping[str, TrainedSentence]
+    networks: Mapping[int, FeedForwardParameters]
+    norms: Mapping[int, tuple[NormParameters, NormParameters]]
     vocabulary: Mapping[str, int]
     embedding: EmbeddingParameters
     eps: float
 
     def layer(self, index: int) -> AttentionParameters:
-        """Return the layer with this index; ValueError if the file does not hold it."""
+        """Return the heads of this layer; ValueError if the file does not hold it."""
+        self._check(index)
+        return self.layers[index]
+
+    def feed_forward(self, index: int) -> FeedForwardParameters:
+        """Return the network of this layer; ValueError if the file does not hold it."""
+        self._check(index)
+        return self.networks[index]
+
+    def block(self, index: int) -> BlockParameters:
+        """Return this layer whole, a post-norm block; ValueError if the file does not hold it."""
+        self._check(index)
+        first, second = self.norms[index]
+        return BlockParameters(self.layers[index], first, self.networks[index], second)
+
+    def _check(self, index: int) -> None:
         if index not in self.layers:
             held = ", ".join(map(str, self.layers))
             raise ValueError(f"index must be one of the layers {held}, got {index!r}")
-        return self.layers[index]
 
     def sentence(self, text: str) -> TrainedSentence:
         """Return the sentence with this text; ValueError if the file does not hold it."""
@@ -89,12 +111,13 @@ class TrainedHeads:
 def load_trained_heads(
     path: str | PathLike[str], *, xp: Namespace | None = None, dtype: DType = None
 ) -> TrainedHeads:
-    """Read the trained heads, and check the whole file before anything is handed out.
+    """Read the trained layers, and check the whole file before anything is handed out.
 
     Parameters
     ----------
     path : str or path
-        The file ``minilm_heads.npz``, which stores its weights in float16.
+        The file ``minilm_heads.npz``, which stores the weights of its heads in float16 and those
+        of its networks in bytes.
     xp : module, optional
         The array module of the result; :func:`companion.array_module` chooses where it is left out.
     dtype : dtype, optional
@@ -122,6 +145,8 @@ def load_trained_heads(
     indices = file.integers("layers", "L")
     return TrainedHeads(
         layers={index: _read_layer(file, index) for index in indices},
+        networks={index: _read_network(file, f"layer_{index}") for index in indices},
+        norms={index: _read_norms(file, f"layer_{index}") for index in indices},
         sentences={
             text: _read_sentence(file, number, text, indices)
             for number, text in enumerate(file.strings("sentences", "S"))
@@ -138,6 +163,23 @@ def _read_layer(file: "_File", index: int) -> AttentionParameters:
     shapes |= {"w_o": (HEADS * HEAD_WIDTH, WIDTH), "b_o": (WIDTH,)}
     arrays = {name: file.numbers(f"layer_{index}/{name}", *shape) for name, shape in shapes.items()}
     return AttentionParameters(**arrays)
+
+
+def _read_network(file: "_File", prefix: str) -> FeedForwardParameters:
+    return FeedForwardParameters(
+        w_1=file.scaled(f"{prefix}/w_1", WIDTH, HIDDEN),
+        b_1=file.numbers(f"{prefix}/b_1", HIDDEN),
+        w_2=file.scaled(f"{prefix}/w_2", HIDDEN, WIDTH),
+        b_2=file.numbers(f"{prefix}/b_2", WIDTH),
+    )
+
+
+def _read_norms(file: "_File", prefix: str) -> tuple[NormParameters, NormParameters]:
+    def norm(number: int) -> NormParameters:
+        parts = (f"{prefix}/norm_{number}_{part}" for part in ("weight", "bias"))
+        return NormParameters(*(file.numbers(part, WIDTH) for part in parts))
+
+    return norm(1), norm(2)
 
 
 def _read_sentence(file: "_File", number: int, text: str, indices: list[int]) -> TrainedSentence:
@@ -203,6 +245,13 @@ class _File:
 
     def numbers(self, name: str, *shape: int | str) -> Array:
         return self.xp.asarray(self.get(name, "f", *shape), dtype=self.dtype)
+
+    def scaled(self, name: str, rows: int, columns: int) -> Array:
+        """Return weights that are whole numbers, each times the scale of its group of a column."""
+        whole = self.get(name, "i", rows, columns)
+        scale = self.get(f"{name}_scale", "f", rows // GROUP, columns)
+        weights = whole * np.repeat(scale.astype(np.float64), GROUP, axis=0)
+        return self.xp.asarray(weights, dtype=self.dtype)
 
     def integers(self, name: str, *shape: int | str) -> list[int]:
         numbers: list[int] = self.get(name, "i", *shape).tolist()

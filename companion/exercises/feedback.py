@@ -117,7 +117,9 @@ def entries(attempt: Any, count: int, what_to_do: str) -> list[Any]:
     """Return the entries of an attempt that is a list, an array or any other row of so many."""
     attempted(attempt, what_to_do)
     wanted = "A pair" if count == 2 else f"A list of {count}"
+    given = ""
     if is_array(attempt):
+        given = f"{type(attempt).__name__} of shape {tuple(attempt.shape)}"
         host = to_numpy(attempt)
         attempt = list(host) if host.ndim else host.item()
     ordered = isinstance(attempt, Iterable) and not isinstance(attempt, str | bytes | Mapping | Set)
@@ -127,7 +129,7 @@ def entries(attempt: Any, count: int, what_to_do: str) -> list[Any]:
     if len(found) != count:
         more = f"more than {count}" if len(found) > count else len(found)
         length = len(attempt) if isinstance(attempt, Sized) else more
-        kind = f"{type(attempt).__name__} of length {length}"
+        kind = given or f"{type(attempt).__name__} of length {length}"
         raise Feedback(f"{wanted} is asked for, and this is {kind}: {what_to_do}.")
     for entry in found:
         attempted(entry, what_to_do)
@@ -236,6 +238,15 @@ def agrees(found: np.ndarray, right: Any, *, size: Any = None, roundings: float 
         size = np.abs(right).max(axis=-1, keepdims=True) if right.ndim else abs(right)
     gap = np.abs(found.astype(np.float64) - right)
     return bool((gap <= tolerance * size).all())
+
+
+def check_nearly(found: np.ndarray, right: np.ndarray) -> None:
+    """Stop a check where what was found is off by little, and no mistake needs another name."""
+    if (np.abs(found - right) <= 1e-5 * np.abs(right).max(axis=-1, keepdims=True)).all():
+        raise Feedback(
+            "Nearly: off by more than rounding. Do you add something to the sum, or compute in "
+            "float32?"
+        )
 
 
 @reads_attempts

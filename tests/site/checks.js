@@ -9,13 +9,13 @@ window.checks = {
     for (const e of all("details")) e.open = true;
     for (const e of all(".toggle-hidden")) e.classList.remove("toggle-hidden");
     for (const e of document.images) e.loading = "eager";
+    for (const e of all("section")) e.style.contentVisibility = "visible";
     return Promise.allSettled([...document.images].map((e) => e.decode()));
   },
 
   mathematics() {
-    const wrong = all(".math").filter(
-      (e) => !e.querySelector("mjx-container svg") || e.querySelector("mjx-merror, [data-mjx-error]"),
-    );
+    const drawn = (e) => e.querySelector("math > *") && !e.querySelector("merror");
+    const wrong = all(".math").filter((e) => !drawn(e) || !size(e.querySelector("math")).width);
     const raw = [];
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     while (texts.nextNode()) {
@@ -26,11 +26,6 @@ window.checks = {
     return [...wrong.map(start), ...raw];
   },
 
-  // A formula that is drawn keeps its size without its strokes: less to measure in every view.
-  emptyFormulas() {
-    for (const e of all("mjx-container > svg")) e.replaceChildren();
-  },
-
   figures() {
     const empty = (e) => e.checkVisibility() && !(size(e).width * size(e).height);
     const unnamed = (e) =>
@@ -39,7 +34,7 @@ window.checks = {
       (e) => !e.complete || !e.naturalWidth || !e.alt.trim() || empty(e),
     );
     const drawings = all("main svg").filter(
-      (e) => !e.closest("mjx-container, button, summary, .admonition-title"),
+      (e) => !e.closest("button, summary, .admonition-title") && !e.matches(".page-icon"),
     );
     return [...images, ...drawings.filter((e) => empty(e) || unnamed(e))].map(start);
   },
@@ -115,7 +110,7 @@ async function violations(context, options) {
 // What one pixel holds is for screen readers alone.
 function readable(element) {
   const text = [...element.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.data.trim());
-  if (!text || element.closest("mjx-container") || !element.checkVisibility()) return false;
+  if (!text || element.closest("math") || !element.checkVisibility()) return false;
   return size(element).width > 1 && size(element).height > 1;
 }
 

@@ -3,16 +3,12 @@
 `COMPANION_BOOK=_build/html python -m pytest tests/site` tests a book that is already built.
 """
 
-import functools
-import gzip
-import mimetypes
 import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -20,14 +16,13 @@ from urllib.parse import urljoin
 import pytest
 from playwright.sync_api import sync_playwright
 
-from book import pdf
+from book import pdf, serve
 
 ROOT = Path(__file__).parents[2]
 JUPYTER_BOOK = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
 ALONE = ["--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 ARRIVED = "!document.querySelector('meta[http-equiv=refresh]')"  # the root leads to the cover
 READY = """async () => {
-    await window.MathJax?.startup?.promise;
     await document.fonts.ready;
     for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);
 }"""
@@ -66,44 +61,10 @@ def _wait_for(path: Path, seconds: int = 300) -> None:
         time.sleep(0.2)
 
 
-class Handler(SimpleHTTPRequestHandler):
-    """Serves as a static host does: compressed, to be cached, with a page for what is not there."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        path = Path(self.translate_path(self.path))
-        path = path / "index.html" if path.is_dir() else path
-        there = path.is_file()
-        body, headers = _content(path if there else Path(self.directory, "404.html"))
-        self.send_response(200 if there else 404)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_args: Any) -> None:
-        """Say nothing; a request that fails is a trouble of the page that made it."""
-
-
-@functools.cache
-def _content(path: Path) -> tuple[bytes, dict[str, str]]:
-    body = path.read_bytes() if path.is_file() else b""
-    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
-    headers = {"Content-Type": kind, "Cache-Control": "max-age=600"}
-    if kind.startswith("text/") or kind.endswith(("xml", "json", "javascript")):
-        body = gzip.compress(body, mtime=0)
-        headers["Content-Encoding"] = "gzip"
-    headers["Content-Length"] = str(len(body))
-    return body, headers
-
-
 @pytest.fixture(scope="session")
 def address(book: Path) -> Iterator[str]:
     """Serve the book on the loopback address."""
-    handler = functools.partial(Handler, directory=str(book))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.block_on_close = False  # a connection that the browser keeps open
+    with serve.server(book) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
@@ -129,7 +90,7 @@ def browser() -> Iterator[Any]:
 def open_page(browser: Any, address: str, book: Path) -> Iterator[Callable[..., Any]]:
     """Open pages, by their path or a file:// address, and fail in the end if one had a trouble.
 
-    The book's server answers `status`; a page is ready when its mathematics is drawn.
+    The book's server answers `status`; a page is ready when it is drawn.
     """
     own = (address, book.as_uri(), "data:", "blob:")
     contexts, troubles = [], []

@@ -8,6 +8,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
+from book._extensions import search_index
+
 ADDRESSES = ("href", "src", "poster", "data", "xlink:href")
 
 
@@ -102,19 +104,15 @@ def test_style_sheets_name_what_is_there(book: Path) -> None:
 
 
 def found_by_search(book: Path) -> Iterator[tuple[str, str]]:
-    """List the page and the anchor of all titles and index entries that the search knows."""
-    text = (book / "searchindex.js").read_text(encoding="utf-8")
-    index = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))
-    for places in index["alltitles"].values():
-        for number, anchor in places:
-            yield index["docnames"][number], anchor or ""
-    for places in index["indexentries"].values():
-        for number, anchor, *_ in places:
-            yield index["docnames"][number], anchor
+    """List the page and the anchor of all that the search knows."""
+    text = (book / search_index.FILE).read_text(encoding="utf-8")
+    for page in json.loads(text.removeprefix("var searchPages = ").removesuffix(";\n")):
+        for entry in page["entries"]:
+            yield page["path"], entry["anchor"]
 
 
 def test_what_the_search_finds_is_there(book: Path) -> None:
     places = list(found_by_search(book))
     assert len(places) > 300
-    links = [f"{page}.html#{anchor}" for page, anchor in places]
+    links = [f"{page}#{anchor}" for page, anchor in places]
     assert [said for link in links if (said := wrong(book, "search.html", link))] == []

@@ -259,7 +259,7 @@ def test_the_menu_of_a_page_downloads_its_notebook(open_page: Any, book: Path) -
     page = open_page("notebooks/04_softmax.html")
     page.get_by_label("Download this page").click()
     with page.expect_download() as download:
-        page.get_by_role("link", name=".ipynb").click()
+        page.get_by_role("link", name="Notebook (.ipynb)").click()
     assert download.value.suggested_filename == "04_softmax.ipynb"
     expected = (book / "_sources" / "notebooks" / "04_softmax.ipynb").read_bytes()
     assert Path(download.value.path()).read_bytes() == expected

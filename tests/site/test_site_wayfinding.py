@@ -8,26 +8,12 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
-from book._extensions import term_links
-
 ROOT = Path(__file__).parents[2]
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 PAGES = [TOC["root"]]
 for page in (page for part in TOC["parts"] for page in part["chapters"]):
     PAGES += [page["file"], *(below["file"] for below in page.get("sections", ()))]
 CHAPTERS = [name for name in PAGES if re.match(r"notebooks/\d", name)]
-
-TERMS = list(term_links.glossary((ROOT / term_links.GLOSSARY).read_text(encoding="utf-8")))
-
-FOUND = "() => document.querySelector('#search-results h2')?.textContent === 'Search Results'"
-SEARCH = """queries => queries.map(query => {
-    const results = Search._performSearch(...Search._parseQuery(query));
-    return results.reverse().slice(0, 5).map(([page, title, anchor]) => [page + anchor, title]);
-})"""
-
-PAGE_WITH_FORMULAS = r"""<main role="main"><p>
-Divide <span class="math">\(q(k)^{\mathsf T}\)</span> by <span class="math">\(\sqrt{d_k}\)</span>.
-</p><div class="math">\[ formula \]</div></main>"""
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +68,16 @@ def test_the_sidebar_marks_the_page_and_its_titles_are_short(
         assert len(_title(soup)) <= 40
 
 
-def test_each_page_says_in_a_sentence_what_it_is_about(soups: dict[str, BeautifulSoup]) -> None:
+def test_each_page_says_in_a_sentence_what_it_is_about(
+    soups: dict[str, BeautifulSoup], book: Path
+) -> None:
     told = []
     for name, soup in soups.items():
         card = {tag["property"]: tag["content"] for tag in soup.select("meta[property^='og:']")}
-        assert set(card) == {"og:title", "og:type", "og:site_name", "og:description"}
+        picture = {f"og:image{part}" for part in ("", ":width", ":height", ":alt")}
+        assert set(card) == {"og:title", "og:type", "og:site_name", "og:description", *picture}
+        picture = book.joinpath(name).parent / card["og:image"]
+        assert picture.read_bytes() == (ROOT / "book/_static/share.png").read_bytes()
         assert card["og:title"] == _title(soup)
         assert card["og:site_name"] == "Attention as matrix multiplication"
         (description,) = soup.select("meta[name=description]")
@@ -173,43 +164,6 @@ def test_only_the_contents_load_the_script_of_its_ticks(book: Path) -> None:
         assert ("contents.js" in text) == (name == "book/contents")
 
 
-def test_the_search_finds_every_term_of_the_glossary(open_page: Any) -> None:
-    page = open_page("search.html")
-    page.wait_for_function("Search.hasIndex()")
-    for term, results in zip(TERMS, page.evaluate(SEARCH, TERMS), strict=True):
-        where, titles = zip(*results, strict=True)
-        assert any(w.startswith("book/glossary#term-") for w in where), term
-        assert term.lower() in [title.lower() for title in titles], term
-
-
-def test_the_search_finds_signs_and_letters(open_page: Any) -> None:
-    queries = {
-        "−∞": "book/notation",
-        "minus infinity": "book/notation",
-        "Q K V": "book/notation",
-        "√d_k": "notebooks/03_scores",
-        "A bag of words": "notebooks/01_packing#cor-no-order",
-        "softmax": "notebooks/04_softmax",  # before the functions of that name
-        "online softmax": "book/glossary#term-online-softmax",
-    }
-    page = open_page("search.html")
-    page.wait_for_function("Search.hasIndex()")
-    for (query, place), results in zip(
-        queries.items(), page.evaluate(SEARCH, list(queries)), strict=True
-    ):
-        assert any(where.startswith(place) for where, _ in results), (query, results)
-
-
-def test_a_formula_that_a_result_quotes_is_written_in_letters(open_page: Any) -> None:
-    page = open_page("search.html?q=variance")
-    page.wait_for_function(FOUND)
-    quoted = page.locator("ul.search p.context").all_inner_texts()
-    assert any("√d_k" in text for text in quoted)
-    assert not [text for text in quoted if "\\" in text or "$" in text]
-    text = page.evaluate("page => Search.htmlToText(page)", PAGE_WITH_FORMULAS)
-    assert text.split() == ["Divide", "q(k)ᵀ", "by", "√d_k."]
-
-
 def test_the_letters_of_the_glossary_lead_to_its_entries(soups: dict[str, BeautifulSoup]) -> None:
     glossary = soups["book/glossary"]
     links = glossary.select("p.letters a")
@@ -219,34 +173,6 @@ def test_the_letters_of_the_glossary_lead_to_its_entries(soups: dict[str, Beauti
     for link in links:
         term = glossary.find(id=link["href"].removeprefix("#"))
         assert term.get_text().upper().startswith(link.get_text())
-
-
-@pytest.mark.parametrize("word", ["constructor", "__proto__", "toString", "valueOf"])
-def test_what_every_object_has_is_found_on_no_page(open_page: Any, word: str) -> None:
-    page = open_page(f"search.html?q={word}")
-    page.wait_for_function(FOUND)
-    assert "did not match any documents" in page.inner_text("#search-results")
-
-
-def test_the_keyboard_searches(open_page: Any) -> None:
-    page = open_page("book/run.html")
-    page.keyboard.press("Control+k")
-    page.keyboard.type("logit")
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/search.html?q=logit*")
-    page.wait_for_function(FOUND)
-    first = page.locator("ul.search > li").first
-    assert re.sub(r"\s+", " ", first.inner_text()).startswith("logit (in Glossary)")
-    first.locator("a").focus()
-    page.keyboard.press("Enter")
-    page.wait_for_url("**/book/glossary.html*#term-logit", wait_until="commit")
-
-
-def test_a_book_on_the_disk_searches_too(open_page: Any, book: Path) -> None:
-    page = open_page(f"{(book / 'search.html').as_uri()}?q=head")
-    page.wait_for_function(FOUND)
-    assert page.locator("ul.search > li").count() > 5
-    assert page.locator("ul.search > li a").first.inner_text() == "head"
 
 
 @pytest.mark.parametrize("path", ["nowhere.html", "notebooks/no/such/page"])

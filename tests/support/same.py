@@ -1,5 +1,6 @@
 """Whether two functions return the same, whatever they return: arrays, numbers, words, nested."""
 
+from dataclasses import is_dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,10 @@ def assert_same(got: Any, expected: Any) -> None:
 
     Numbers may differ by 1e-12, or 1e-6 in float32, times the largest of them, if that is above 1.
     """
-    if isinstance(expected, dict):
+    if is_dataclass(expected):
+        assert type(got) is type(expected)
+        assert_same(vars(got), vars(expected))
+    elif isinstance(expected, dict):
         assert isinstance(got, dict)
         assert list(got) == list(expected)
         for name in expected:

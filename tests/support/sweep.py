@@ -24,6 +24,7 @@ from tests.support.sweep_cells import (
     LIBRARIES,
     LONG,
     MULTIPLIED,
+    NORMED,
     STATES,
     expected_error,
 )
@@ -131,6 +132,7 @@ def inputs(change, parameters):
         setattr(i, name, change(getattr(i, name)))
     i.blocks = [companion.map_parameters(parameters, b) for b in i.blocks]
     i.gated = companion.map_parameters(parameters, i.gated)
+    i.language_model = companion.map_parameters(parameters, i.language_model)
     embedding = companion.map_parameters(parameters, i.encoder.embedding)
     i.encoder = SimpleNamespace(
         config=i.encoder.config, embedding=embedding, blocks=tuple(i.blocks)
@@ -154,6 +156,7 @@ def elsewhere(xp, i):
     i.xp, i.dtype = xp, getattr(xp, i.dtype.name)
     i.blocks = [companion.map_parameters(move, b) for b in i.blocks]
     i.gated = companion.map_parameters(move, i.gated)
+    i.language_model = companion.map_parameters(move, i.language_model)
     i.encoder = SimpleNamespace(
         config=i.encoder.config,
         embedding=companion.map_parameters(move, i.encoder.embedding),
@@ -229,7 +232,7 @@ def arrays(result):
 
 
 def difference(name, case, cell, got, right, long):
-    dtype, size, _kind, _library = cell
+    dtype, size, _kind, library = cell
     if got.shape != right.shape:
         return f"shape {got.shape} for {right.shape}"
     if right.dtype.kind not in "fV":
@@ -249,6 +252,8 @@ def difference(name, case, cell, got, right, long):
             lost = known & ~np.isfinite(got)
             return f"{got[lost][:3]} for finite {rounded[lost][:3]}"
     if name in COMPOSED and size == "largest":
+        return None
+    if name in NORMED and library == "jax" and size in ("smallest", "subnormal"):
         return None
     got, right = got[known], right[known]
     allowed = np.broadcast_to(tolerance(name, case, cell, right, long), right.shape)

@@ -52,7 +52,11 @@ COMPOSED = [
     "transformer_block",
     "transformer_stack",
 ]
+# The smallest numbers become ordinary ones in their norms. Where those numbers are subnormal on the
+# way, JAX makes them 0, and another row comes out.
+NORMED = ["transformer_block", "transformer_stack"]
 LONG = [
+    "decoder_states",
     "feed_forward",
     "gated_feed_forward",
     "token_states",
@@ -96,8 +100,10 @@ ANY_DTYPE = [
 ]
 NO_DATA = [
     "additive_mask",
+    "alibi_slopes",
     "causal_mask",
     "combine_masks",
+    "decoder_states",
     "embed_tokens",
     "padding_mask",
     "sinusoidal_positions",
@@ -105,6 +111,7 @@ NO_DATA = [
     "window_mask",
 ]
 NO_MATRIX = [  # but arrays of one axis, or of three
+    "alibi_mask",
     "map_parameters",
     "mean_pool (all)",
     "merge_heads",
@@ -113,7 +120,7 @@ NO_MATRIX = [  # but arrays of one axis, or of three
     "scaled_dot_product_attention (tiled)",
     "scaled_scores",
 ]
-NO_ARGUMENT = ["causal_mask", "sinusoidal_positions", "window_mask"]
+NO_ARGUMENT = ["alibi_slopes", "causal_mask", "sinusoidal_positions", "window_mask"]
 # The calls of these cut more rows out than an empty array has, which array-api-strict refuses.
 CUT = ["embed", "empty_state", "merge_states", "pack_batch", "softmax_state", "state_output"]
 NO_ARRAY = (TypeError, "must be an array of an array library")
@@ -141,6 +148,8 @@ ERRORS = {
             ("empty_state merge_states softmax_state state_output", "S of at least 1"),
             ("online_attention", "key must be (..., S, d_k) with S of at least 1"),
             ("score_variance_terms", "query must have at least one row"),
+            ("decoder_states", "token_ids must be (..., N) with N at least 1"),
+            ("cross_entropy perplexity", "targets must hold one of at least 0"),
         )
         for name in names.split()
     },

@@ -4,6 +4,7 @@ Each mistake is a block of its own here. A reader's block is run on the same num
 mistake that gives what it gives is named.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -123,10 +124,10 @@ def _check_kind(returned: Any) -> None:
         raise Feedback("Your function returns several things: the rows alone are asked for.")
 
 
-def _norm(rows: np.ndarray, norm: Norm) -> np.ndarray:
+def _norm(rows: np.ndarray, norm: Norm, eps: float = EPS, outside: float = 0.0) -> np.ndarray:
     centred = rows - rows.mean(axis=-1, keepdims=True)
     weight, bias = norm
-    spread = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + EPS)
+    spread = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + eps) + outside
     normed: np.ndarray = centred / spread * weight + bias
     return normed
 
@@ -174,6 +175,12 @@ def _mistakes(block: Block) -> Iterator[tuple[str, np.ndarray]]:
         "Both parts read the same normed rows: the network should hear of what attention brought.",
         y + feed(first),
     )
+    yield from _wrong_readers(block, y)
+    yield from _wrong_norms(block)
+
+
+def _wrong_readers(block: Block, y: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    x, attend, feed, norm_1, norm_2 = block
     bare = x + attend(x)
     yield "Nothing is normed: both parts read the stream as it is.", bare + feed(bare)
     yield "The network reads the stream as it is: where is its norm?", y + feed(y)
@@ -190,66 +197,45 @@ def _mistakes(block: Block) -> Iterator[tuple[str, np.ndarray]]:
         "You norm the output of the block once more: a stack does that, at its very end.",
         _norm(y + feed(_norm(y, norm_2)), norm_2),
     )
-    yield from _wrong_norms(block)
 
 
 def _wrong_norms(block: Block) -> Iterator[tuple[str, np.ndarray]]:
-    def with_norm(norm: Callable[[np.ndarray, Norm], np.ndarray]) -> np.ndarray:
-        return _standing(block, norm=norm)
+    def spread(rows: np.ndarray, axis: int = -1, ddof: int = 0) -> Any:
+        return np.sqrt(rows.var(axis=axis, ddof=ddof, keepdims=True) + EPS)
 
-    def spread(rows: np.ndarray, axis: int = -1, ddof: int = 0, eps: float = EPS) -> np.ndarray:
-        size: np.ndarray = np.sqrt(rows.var(axis=axis, ddof=ddof, keepdims=True) + eps)
-        return size
+    def centred(rows: np.ndarray, axis: int = -1) -> Any:
+        return rows - rows.mean(axis=axis, keepdims=True)
 
-    def centred(rows: np.ndarray, axis: int = -1) -> np.ndarray:
-        away: np.ndarray = rows - rows.mean(axis=axis, keepdims=True)
-        return away
+    def root(rows: np.ndarray) -> Any:
+        return np.sqrt((rows**2).mean(axis=-1, keepdims=True) + EPS)
 
-    yield (
-        "Your norm runs over the tokens: each row has a mean and a spread of its own.",
-        with_norm(lambda rows, n: centred(rows, -2) / spread(rows, -2) * n[0] + n[1]),
-    )
-    yield (
-        "Your variance is divided by d − 1: the mean of the squares is meant.",
-        with_norm(lambda rows, n: centred(rows) / spread(rows, ddof=1) * n[0] + n[1]),
-    )
-    yield (
-        "You divide by the variance, and not by its root.",
-        with_norm(lambda rows, n: centred(rows) / spread(rows) ** 2 * n[0] + n[1]),
-    )
-    yield (
-        "You divide by the size of the rows with their mean: that is a root-mean-square norm.",
-        with_norm(
-            lambda rows, n: (
-                rows / np.sqrt((rows**2).mean(axis=-1, keepdims=True) + EPS) * n[0] + n[1]
-            )
+    wrong: dict[str, Callable[[np.ndarray, Norm], np.ndarray]] = {
+        "Your norm runs over the tokens: each row has a mean and a spread of its own.": (
+            lambda rows, n: centred(rows, -2) / spread(rows, -2) * n[0] + n[1]
         ),
-    )
-    yield (
-        "Your norm divides rows from which no mean has been taken.",
-        with_norm(lambda rows, n: rows / spread(rows) * n[0] + n[1]),
-    )
+        "Your variance is divided by d − 1: the mean of the squares is meant.": (
+            lambda rows, n: centred(rows) / spread(rows, ddof=1) * n[0] + n[1]
+        ),
+        "You divide by the variance, and not by its root.": (
+            lambda rows, n: centred(rows) / spread(rows) ** 2 * n[0] + n[1]
+        ),
+        "You divide by the size of the rows with their mean: that is a root-mean-square norm.": (
+            lambda rows, n: rows / root(rows) * n[0] + n[1]
+        ),
+        "Your norm divides rows from which no mean has been taken.": (
+            lambda rows, n: rows / spread(rows) * n[0] + n[1]
+        ),
+        "Your norm leaves out weight and bias.": lambda rows, _: centred(rows) / spread(rows),
+        "Your norm leaves out the bias.": lambda rows, n: centred(rows) / spread(rows) * n[0],
+        "Your norm leaves out the weight.": lambda rows, n: centred(rows) / spread(rows) + n[1],
+    }
+    for said, norm in wrong.items():
+        yield said, _standing(block, norm=norm)
     for eps, outside in ((1e-6, 0.0), (1e-12, 0.0), (0.0, 0.0), (0.0, EPS)):
         yield (
             "Mind ε: 10⁻⁵ is asked for, under the root, beside the variance.",
-            with_norm(
-                lambda rows, n, eps=eps, outside=outside: (
-                    centred(rows) / (spread(rows, eps=eps) + outside) * n[0] + n[1]
-                )
-            ),
+            _standing(block, norm=functools.partial(_norm, eps=eps, outside=outside)),
         )
-    yield (
-        "Your norm leaves out weight and bias.",
-        with_norm(lambda rows, _: centred(rows) / spread(rows)),
-    )
-    yield (
-        "Your norm leaves out the bias.",
-        with_norm(lambda rows, n: centred(rows) / spread(rows) * n[0]),
-    )
-    yield (
-        "Your norm leaves out the weight.",
-        with_norm(lambda rows, n: centred(rows) / spread(rows) + n[1]),
-    )
 
 
 def _what_is_seen(found: np.ndarray, block: Block) -> str:

@@ -14,6 +14,7 @@ from companion.arrays import array_module, to_numpy
 from companion.exercises.feedback import (
     Feedback,
     agrees,
+    check_nearly,
     floats,
     function,
     is_array,
@@ -83,8 +84,8 @@ def _drawn(
     """Draw a layer of which no two sizes are alike."""
     keys, values = heads * d_k, heads * d_v
     shapes = (*batch, n, d), (d, keys), (d, keys), (d, values), (values, d_out)
-    x, *weights = (rng.standard_normal(shape) for shape in shapes)
-    return Layer(0.3 + x, *weights, heads)
+    x, w_q, w_k, w_v, w_o = (rng.standard_normal(shape) for shape in shapes)
+    return Layer(0.3 + x, w_q, w_k, w_v, w_o, heads)
 
 
 def _check(
@@ -101,9 +102,13 @@ def _check(
     found = floats(returned, right.shape, "a row for each token, as wide as w_o")
     if agrees(found, right, roundings=roundings):
         return
+    check_nearly(found, right)
     for said, mistaken in _mistakes(layer) if named else ():
         if mistaken.shape == found.shape and agrees(np.nan_to_num(found), mistaken):
             raise Feedback(said)
+    again = floats(_run(many, layer), right.shape, "as before")
+    if np.isfinite(found).all() and not agrees(again, found):
+        raise Feedback("Twice the same x, and two outputs: something in your layer is random.")
     raise Feedback(trouble or _what_is_seen(many, layer))
 
 
@@ -143,22 +148,30 @@ def _what_is_seen(many: Callable[..., Any], layer: Layer) -> str:
     return "Not even one head alone comes out right: look at scores, scale, softmax and w_o."
 
 
+def _split(x: np.ndarray, heads: int) -> np.ndarray:
+    return to_numpy(split_heads(x, heads))
+
+
+def _merge(x: np.ndarray) -> np.ndarray:
+    return to_numpy(merge_heads(x))
+
+
 def _attend(
     layer: Layer,
     *,
-    split: Split = split_heads,
-    merge: Merge = merge_heads,
+    split: Split = _split,
+    merge: Merge = _merge,
     scale: float | None = None,
     axis: int = -1,
     causal: bool = False,
 ) -> np.ndarray:
     """Return the output of the layer, or with another option than its own that of a mistake."""
     x, w_q, w_k, w_v, w_o, heads = layer
-    query, key, value = (to_numpy(split(x @ w, heads)) for w in (w_q, w_k, w_v))
+    query, key, value = (split(x @ w, heads) for w in (w_q, w_k, w_v))
     scores = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
     if causal:
         scores = np.where(np.tri(scores.shape[-1], dtype=bool), scores, -np.inf)
-    output: np.ndarray = to_numpy(merge(to_numpy(softmax(scores, axis=axis)) @ value)) @ w_o
+    output: np.ndarray = merge(to_numpy(softmax(scores, axis=axis)) @ value) @ w_o
     return output
 
 
@@ -199,22 +212,22 @@ def _mistakes(layer: Layer) -> Iterator[tuple[str, np.ndarray]]:
         _attend(layer, split=lambda x, heads: x.reshape(n, heads, -1), merge=laid),
     )
     yield (
-        "One head attends, as wide as all of them: one row of weights for all columns.",
-        _attend(layer._replace(heads=1), scale=(wide / heads) ** -0.5),
-    )
-    yield (
-        "One head attends, as wide as all of them: your columns are not cut.",
-        _attend(layer._replace(heads=1)),
-    )
-    yield (
         "Your heads lie in another order than the rows of w_o that they meet.",
-        _attend(layer, merge=lambda x: to_numpy(merge_heads(x[::-1]))),
+        _attend(layer, merge=lambda x: _merge(x[::-1])),
     )
     yield from _inside(layer, wide)
 
 
 def _inside(layer: Layer, wide: int) -> Iterator[tuple[str, np.ndarray]]:
     d_k = wide // layer.heads
+    yield (
+        "One head attends, as wide as all of them: one row of weights for all columns.",
+        _attend(layer._replace(heads=1), scale=d_k**-0.5),
+    )
+    yield (
+        "One head attends, as wide as all of them: your columns are not cut.",
+        _attend(layer._replace(heads=1)),
+    )
     yield "Your scores are not scaled.", _attend(layer, scale=1.0)
     yield (
         "You divide by the root of the width of all heads together: how many terms has a product?",

@@ -11,6 +11,7 @@ from companion.attention import scaled_dot_product_attention
 from companion.exercises.feedback import (
     Feedback,
     agrees,
+    check_nearly,
     floats,
     function,
     is_array,
@@ -67,6 +68,7 @@ def _check_draw(head: Callable[..., Any], given: list[np.ndarray], sizes: Sizes)
     found = floats(returned, right.shape, "a row for each token, as wide as a value")
     if agrees(found, right):
         return
+    check_nearly(found, right)
     if sizes.batch:
         raise Feedback(
             "One sentence comes out right, a batch of them does not: which axes do you transpose, "
@@ -105,6 +107,8 @@ def _what_is_seen(
         return (
             f"Row {broken[0] + 1} is NaN: it divides 0 by 0, or takes −∞ from −∞. What may it see?"
         )
+    if not agrees(floats(_run(head, *given), found.shape, "as before"), found):
+        return "Twice the same x, and two outputs: something in your head is random."
     if len(found) > 1:
         x, *weights = given
         other = np.concatenate([x[:-1], x[-1:] + 1.0])
@@ -127,7 +131,7 @@ def check_last_rows(attempt: Any) -> None:
 def _last_rows(attempt: Any) -> str:
     rows = function(attempt, "write last_rows(query, key, value)")
     rng = np.random.default_rng(7)
-    for t, s, d_k, d_v in ((3, 6, 3, 4), (2, 5, 4, 2), (1, 4, 3, 2), (4, 4, 2, 3)):
+    for t, s, d_k, d_v in ((5, 8, FIRST, 4), (4, 7, SECOND, 2), (1, 4, 3, 2), (4, 4, 2, 3)):
         query, key, value = (rng.standard_normal(shape) for shape in ((t, d_k), (s, d_k), (s, d_v)))
         right = _attend(query, key, value, offset=s - t)
         case = f" for {t} queries and {s} keys"
@@ -135,6 +139,7 @@ def _last_rows(attempt: Any) -> str:
         found = floats(returned, right.shape, "a row for each query, as wide as a value")
         if agrees(found, right):
             continue
+        check_nearly(found, right)
         sizes = Sizes((), s, d_k, d_k, d_v)
         for said, mistaken in mistakes(query, key, value, sizes, offset=s - t):
             if agrees(np.nan_to_num(found), mistaken):
@@ -147,11 +152,17 @@ def _last_rows(attempt: Any) -> str:
 def _check_extremes(attend: Callable[..., Any]) -> None:
     """Try scores that are large, very negative and infinite, where ordinary ones come out right."""
     for said, *given in _extremes():
-        right = _attend(*(part.astype(np.float64) for part in given))
+        query, key, value = (part.astype(np.float64) for part in given)
+        right = _attend(query, key, value)
         found = floats(attend(*given), right.shape, "as before")
         if given[0].dtype == np.float32:
             found = found.astype(np.float32)  # however it was computed from what was rounded
         if not agrees(found, right, roundings=2**14):  # large scores round by much
+            if given[0].dtype == np.float32 and np.isfinite(found).all():
+                said = (
+                    "A hidden score is so large that the number you add does not hide it: put −∞ "
+                    "in its place."
+                )
             raise Feedback(said)
 
 

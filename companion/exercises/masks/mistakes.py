@@ -35,10 +35,12 @@ def mistakes(
     scores = products / math.sqrt(sizes.d_k)
 
     def masked(scores: np.ndarray, visible: np.ndarray = past) -> np.ndarray:
-        return np.where(visible, scores, -np.inf)
+        hidden: np.ndarray = np.where(visible, scores, -np.inf)
+        return hidden
 
-    def mix(scores: np.ndarray, axis: int = -1) -> np.ndarray:
-        return to_numpy(softmax(scores, axis=axis)) @ value
+    def mix(scores: np.ndarray) -> np.ndarray:
+        mixed: np.ndarray = to_numpy(softmax(scores)) @ value
+        return mixed
 
     yield "Every token attends to every token: nothing is masked.", mix(scores)
     yield from _wrong_masks(t, s, offset, lambda visible: mix(masked(scores, visible)))
@@ -46,29 +48,33 @@ def mistakes(
         "Hidden scores are 0 in your head. Zero is an ordinary score, and gets weight e⁰.",
         mix(np.where(past, scores, 0.0)),
     )
-    late = np.where(past, softmax(scores), 0.0)
+    late = np.where(past, to_numpy(softmax(scores)), 0.0)
     yield (
         "You mask after the softmax: the future is gone from the mixture, and still in the sum "
         "that the weights were divided by.",
         late @ value,
     )
     yield from _wrong_scales(products, sizes, lambda scores: mix(masked(scores)))
-    yield (
-        "Your softmax runs along the wrong axis: the weights of one key sum to one, not those of "
-        "one query.",
-        mix(masked(scores), axis=-2),
-    )
-    everything = np.exp(masked(scores))
-    yield (
-        "You divide all weights by one sum over the whole matrix: each row has its own.",
-        everything / everything.sum() @ value,
-    )
-    yield "Your weights are not divided by their sum.", everything @ value
     if t == s:
         yield (
             "Queries and keys have changed places: row i holds what token i asks of each key.",
             mix(masked(scores.mT)),
         )
+    yield from _wrong_softmaxes(masked(scores), value)
+
+
+def _wrong_softmaxes(masked: np.ndarray, value: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    yield (
+        "Your softmax runs along the wrong axis: the weights of one key sum to one, not those of "
+        "one query.",
+        to_numpy(softmax(masked, axis=-2)) @ value,
+    )
+    everything = np.exp(masked)
+    yield (
+        "You divide all weights by one sum over the whole matrix: each row has its own.",
+        everything / everything.sum() @ value,
+    )
+    yield "Your weights are not divided by their sum.", everything @ value
 
 
 def _wrong_masks(
@@ -78,7 +84,8 @@ def _wrong_masks(
         return np.tri(t, s, offset + shift, dtype=bool)
 
     yield (
-        "Your mask hides the diagonal: no token attends to itself, and the first to nobody.",
+        "Your mask hides the diagonal: no token attends to itself"
+        f"{'' if offset else ', and the first to nobody'}.",
         attend(past(-1)),
     )
     yield "Every token sees the next one: your mask begins one place too late.", attend(past(1))
@@ -101,7 +108,8 @@ def _wrong_masks(
 def _wrong_scales(
     products: np.ndarray, sizes: Sizes, attend: Callable[[np.ndarray], np.ndarray]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    n, d, d_k, d_v = sizes[1:]
+    _, d, d_k, d_v = sizes[1:]
+    t, s = products.shape[-2:]
     for said, scale in (
         ("Your scores are not scaled: how many terms has each product?", 1.0),
         ("You divide by d_k, and not by its root.", 1 / d_k),
@@ -110,10 +118,15 @@ def _wrong_scales(
             "You divide by √d, with the width of x: how many terms has a product of q and k?",
             d**-0.5,
         ),
-        ("You divide by √N: what counts is how wide a key is, not how many there are.", n**-0.5),
+        (
+            f"You divide by √{'N' if t == s else 'S'}: what counts is how wide a key is, not how "
+            "many there are.",
+            s**-0.5,
+        ),
+        ("You divide by √T: what counts is how wide a query is, not how many there are.", t**-0.5),
         ("You divide by √d_v: it is queries and keys that are multiplied, not values.", d_v**-0.5),
         (
-            f"You divide by √{FIRST}, which was right until d_k was {SECOND}: ask the keys.",
+            f"You divide by √{FIRST}, which was right until d_k was {d_k}: ask the keys.",
             FIRST**-0.5,
         ),
     ):

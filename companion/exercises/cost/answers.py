@@ -1,4 +1,4 @@
-"""Checkers for the exercises of the chapter on what attention costs."""
+"""Checkers of the answers that are a number, or a function of two."""
 
 import math
 from typing import Any

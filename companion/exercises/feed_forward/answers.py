@@ -1,4 +1,4 @@
-"""Checkers for the exercises of the chapter on the feed-forward network."""
+"""Checkers of the answers that are a number, sets of rows, parameters or a pruning."""
 
 import functools
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Where a token stands, written into its row: fixed sinusoids, or a table that was learned."""
+"""A vector for each position, added to the token's row: fixed sinusoids, or a learned table."""
 
 import operator
 

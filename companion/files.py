@@ -1,13 +1,12 @@
-"""A published encoder's JSON files: read whole, or refused with a word about what is wrong."""
+"""A published model's JSON files: read whole, or refused with a word about what is wrong."""
 
 import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["existing_file", "read_json", "size"]
-
 Json = TypeVar("Json", dict[str, Any], list[Any])
 LARGEST = 2**31 - 1  # what every library below takes as a size
+LONGEST = 2**26  # bytes; such files have thousands
 
 
 def existing_file(path: Path) -> Path:
@@ -18,10 +17,19 @@ def existing_file(path: Path) -> Path:
     return path
 
 
+def read_text(path: Path) -> str:
+    """Read a file that holds a text."""
+    try:
+        return _short_file(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be undamaged UTF-8: {error}") from error
+
+
 def read_json(path: Path, kind: type[Json]) -> Json:
     """Read a file that holds one JSON object, or one list, in which no key stands twice."""
+    _short_file(path)
     try:
-        text = existing_file(path).read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
         content = json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:  # damaged UTF-8 or JSON, or nested too deeply
         raise ValueError(f"{path} must be undamaged JSON: {error}") from error
@@ -39,6 +47,13 @@ def size(path: Path, content: dict[str, Any], key: str) -> int:
     if value > LARGEST:
         raise ValueError(f"{path}: {key} must be at most {LARGEST}, got {value}")
     return value
+
+
+def _short_file(path: Path) -> Path:
+    length = existing_file(path).stat().st_size
+    if length > LONGEST:
+        raise ValueError(f"{path} must have at most {LONGEST} bytes, got {length}")
+    return path
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

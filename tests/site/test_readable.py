@@ -1,0 +1,116 @@
+"""Pages read well: large letters, narrow screens, few stops, a system's own colours."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+PAGES = [page for part in TOC["parts"] for page in part["chapters"]]
+PAGES = [TOC["root"], *(p["file"] for page in PAGES for p in [page, *page.get("sections", [])])]
+CHAPTERS = [name for name in PAGES if name.startswith("notebooks/") and name != TOC["root"]]
+CHECKS = Path(__file__).with_name("checks.js").read_text(encoding="utf-8")
+
+SIZES = """() => [...document.querySelectorAll(".bd-content .cell_input pre")]
+    .map((e) => parseFloat(getComputedStyle(e).fontSize))"""
+# Boxes with the shadow that says there is more, and whether there is.
+SHADOWS = """() => [...document.querySelectorAll("pre")]
+    .filter((e) => getComputedStyle(e).boxShadow.includes("inset"))
+    .map((e) => e.scrollWidth > e.clientWidth)"""
+WIDE = """() => [...document.querySelectorAll(".cell_input pre")]
+    .filter((e) => e.scrollWidth > e.clientWidth).length"""
+STOPS = """() => [...document.querySelectorAll(
+        "a[href], button, input, select, summary, [tabindex]")]
+    .filter((e) => e.tabIndex >= 0 && e.checkVisibility({ visibilityProperty: true })).length"""
+
+
+@pytest.mark.parametrize("name", [*PAGES, "search", "404", "genindex"])
+def test_no_page_scrolls_sideways_at_320_pixels(name: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{name}.html", width=320)
+    page.evaluate(CHECKS)
+    page.evaluate("checks.unfold()")
+    assert page.evaluate("checks.tooWide()") == []
+
+
+def test_code_is_as_large_as_its_lines_allow(open_page: Callable[..., Any]) -> None:
+    page = open_page("notebooks/03_scores.html", width=1440)
+    page.evaluate(CHECKS)
+    page.evaluate("checks.unfold()")
+    for width, smallest in (
+        (1440, 14),
+        (1280, 13),
+        (1100, 14),
+        (992, 13),
+        (390, 12.8),
+        (320, 12.8),
+    ):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert min(page.evaluate(SIZES)) >= smallest, width
+        assert max(page.evaluate(SIZES)) <= 14, width
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate(WIDE) == 0
+
+
+def test_a_shadow_lies_only_where_there_is_more(open_page: Callable[..., Any]) -> None:
+    page = open_page("notebooks/07_feed_forward.html")
+    for width in (1280, 390, 700, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_timeout(500)
+        assert all(page.evaluate(SHADOWS)), width
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_chapter_has_few_stops(name: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{name}.html")
+    stops = page.evaluate(STOPS)
+    copies = page.locator("button.copy").count()
+    print(name, stops, copies)
+    assert stops <= 150
+    assert copies <= page.locator(".cell_input").count() / 2
+    assert page.locator(".cell_output button.copy").count() == 0
+
+
+def test_code_is_copied_without_what_stands_before_it(open_page: Callable[..., Any]) -> None:
+    page = open_page("book/run.html")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    button = page.locator("button.copy").first
+    button.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.activeElement.textContent === 'Copied'")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    shown = page.locator("pre:has(+ button.copy)").first.inner_text()
+    assert copied
+    assert copied.splitlines()[0] in shown
+    assert not copied.startswith("$")
+
+
+def test_the_menu_of_downloads_is_in_words(open_page: Callable[..., Any]) -> None:
+    page = open_page("notebooks/03_scores.html")
+    page.get_by_label("Download this page").click()
+    menu = page.locator(".page-downloads[open] li")
+    assert menu.all_inner_texts() == ["Notebook (.ipynb)", "Print, or save as PDF"]
+    page.locator("h1").click()
+    assert page.locator(".page-downloads[open]").count() == 0
+
+
+def test_in_a_system_s_own_colours_nothing_is_lost(open_page: Callable[..., Any]) -> None:
+    page = open_page("book/explorer.html")
+    page.emulate_media(forced_colors="active")
+    bar = page.locator(".ex-share, .ex-word").first
+    assert bar.is_visible()
+    link = page.locator(".bd-links a").nth(2)
+    link.focus()
+    page.keyboard.press("Tab")
+    style = "getComputedStyle(document.activeElement)"
+    assert page.evaluate(f"{style}.outlineStyle") == "solid"
+    assert page.evaluate(f"parseFloat({style}.outlineWidth)") >= 2
+    cells = page.locator(".ex-map button")
+    shades = cells.evaluate_all("all => all.map((e) => getComputedStyle(e).backgroundColor)")
+    assert len(set(shades)) > 5
+    current = page.evaluate(
+        "getComputedStyle(document.querySelector('.ex-map [aria-pressed=true]')).outlineStyle"
+    )
+    assert current != "none"
