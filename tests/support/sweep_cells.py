@@ -40,7 +40,7 @@ MULTIPLIED = dict.fromkeys(
         "scaled_dot_product_attention (tiled)",
     ],
     2,
-) | {"score_variance_terms": 4}
+) | {"score_variance_terms": 4, "attention_backward": 4}
 # Functions of single numbers, or of rows brought to one size: each entry is right by itself.
 ELEMENTWISE = ["gelu", "silu", "soft_cap", "relu", "unit_rows", "rms_norm"]
 # What passes between the parts of these is rounded to the arguments' dtype, and a softmax of scores
@@ -112,6 +112,7 @@ NO_DATA = [
 ]
 NO_MATRIX = [  # but arrays of one axis, or of three
     "alibi_mask",
+    "attention_backward",
     "map_parameters",
     "mean_pool (all)",
     "merge_heads",
