@@ -1,6 +1,5 @@
 """An encoder with one of its ingredients left out, to see how much it relies on it."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, cast, get_args
 
@@ -9,9 +8,8 @@ from companion.encoder.checkpoint import EncoderParameters
 from companion.encoder.embedding import EmbeddingParameters
 from companion.feed_forward import FeedForwardParameters, feed_forward
 from companion.heads import AttentionParameters, multi_head_attention
-from companion.masks import padding_mask
 from companion.norms import NormParameters, layer_norm
-from companion.packing import embed, pack_batch
+from companion.packing import embed
 from companion.positions import add_positions
 
 Ingredient = Literal["scale", "positions", "residuals", "norms", "biases", "w_o"]
@@ -24,22 +22,19 @@ def check_ingredient(ingredient: str) -> None:
         raise ValueError(f"ingredient must be one of {known}, got {ingredient!r}")
 
 
-def states_without(
-    ingredient: Ingredient, ids: Sequence[Array], parameters: EncoderParameters
-) -> tuple[Array, Array]:
-    """Send texts through embedding and blocks, one ingredient left out.
+def states_without(ingredient: Ingredient, ids: Array, parameters: EncoderParameters) -> Array:
+    """Send a text through embedding and blocks, one ingredient left out.
 
     Parameters
     ----------
     ingredient : {"scale", "positions", "residuals", "norms", "biases", "w_o"}
         As :meth:`companion.SentenceEncoder.encode_without` says.
-    ids : sequence of B integer arrays, shape (N_b,)
+    ids : integer array, shape (N,)
     parameters : EncoderParameters
 
     Returns
     -------
-    states : array, shape (B, N, d)
-    token_mask : boolean array, shape (B, N)
+    array, shape (N, d)
     """
     eps = parameters.config.eps
 
@@ -48,19 +43,16 @@ def states_without(
             return rows * norm.weight + norm.bias
         return layer_norm(rows, norm.weight, norm.bias, eps=eps)
 
-    p = parameters.embedding
-    rows = [normed(_summed(ingredient, row, p), p.norm) for row in ids]
-    x, token_mask = pack_batch(rows)
+    x = normed(_summed(ingredient, ids, parameters.embedding), parameters.embedding.norm)
     kept = 0.0 if ingredient == "residuals" else 1.0
     scale = 1.0 if ingredient == "scale" else None
-    mask = padding_mask(token_mask)
     for block in parameters.blocks:
         attention = _changed(ingredient, block.attention)
-        attended = multi_head_attention(x, attention, attn_mask=mask, scale=scale)
+        attended = multi_head_attention(x, attention, scale=scale)
         x = normed(kept * x + attended, block.norm_1)
         network = cast("FeedForwardParameters", block.feed_forward)  # a checkpoint has no gates
         x = normed(kept * x + feed_forward(x, network), block.norm_2)
-    return x, token_mask
+    return x
 
 
 def _summed(ingredient: Ingredient, ids: Array, embedding: EmbeddingParameters) -> Array:

@@ -166,7 +166,7 @@ class SentenceEncoder:
         """Turn each text into a vector, one ingredient of the encoder left out.
 
         It says how much this encoder relies on it, and not what one would do that was trained
-        without it. All texts go through the blocks in one batch.
+        without it. Each text goes through the blocks alone.
 
         Parameters
         ----------
@@ -192,9 +192,13 @@ class SentenceEncoder:
         _check_texts(texts)
         if len(texts) == 0:
             raise ValueError("texts must hold at least one text, got none")
-        ids = [self.token_ids(text) for text in texts]
-        states, token_mask = states_without(ingredient, ids, self.parameters)
-        return self._scale(self._pool(states, token_mask))
+
+        def pooled(text: str) -> Array:
+            return self._pool(states_without(ingredient, self.token_ids(text), self.parameters))
+
+        threads = None if all(map(is_plain, self.parameters.blocks)) else 1
+        vectors = parallel_map(pooled, texts, threads=threads)
+        return self._scale(array_namespace(vector=vectors[0]).stack(vectors))
 
     def tokens(self, text: str) -> list[str]:
         """Return the N tokens of a text, ``[CLS]`` and ``[SEP]`` among them.
