@@ -222,7 +222,7 @@ ATTEMPTS = {
             (lambda q, v, k: cosine(q, v)[:k], "A whole number is asked for, got"),
             (
                 lambda q, v, k: nearest(q, v, k + 1),
-                "A list of 4 is asked for, and this is list of length 5",
+                "A list of 4 is asked for, and this is ndarray of shape (5,)",
             ),
             (nearest, "Right"),
         ],

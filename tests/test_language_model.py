@@ -78,7 +78,8 @@ def test_chance_repeats_with_its_seed():
     ]
     assert texts[0] == texts[1]
     assert len(set(texts)) == 3
-    assert written(MODEL, "ab", **options)  # the system seeds one
+    # The system seeds one; now and then its first token ends the text.
+    assert any(written(MODEL, "ab", **options) for _ in range(20))
 
 
 def test_a_penalty_counts_the_prompt_and_what_was_written():
