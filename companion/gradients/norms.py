@@ -14,9 +14,9 @@ def layer_norm_backward(
 ) -> tuple[Array, Array, Array | None]:
     r"""Go back through :func:`companion.layer_norm`.
 
-    With the normed row :math:`n` and :math:`g = w \odot dy`:
-    :math:`dx = (g - \overline{g} - n\,\overline{g \odot n}) / \sqrt{\sigma^2 + \varepsilon}`,
-    where a bar is the mean over the row. What a norm takes out of a row, its gradient does not put
+    With the normed row :math:`n`, :math:`g = w \odot dy` and m the mean over a row:
+    :math:`dx = (g - m(g) - n\,m(g \odot n)) / \sqrt{\sigma^2 + \varepsilon}`. What a norm takes out of
+    a row, its gradient does not put
     back: it is orthogonal to the ones, and, but for ε, to the row.
 
     Parameters
@@ -71,7 +71,7 @@ def rms_norm_backward(
     r"""Go back through :func:`companion.rms_norm`.
 
     As :func:`layer_norm_backward`, but that no mean is taken away:
-    :math:`dx = (g - n\,\overline{g \odot n}) / \sqrt{\overline{x^2} + \varepsilon}`.
+    :math:`dx = (g - n\,m(g \odot n)) / \sqrt{m(x^2) + \varepsilon}`.
 
     Parameters
     ----------
