@@ -15,9 +15,9 @@ def layer_norm_backward(
     r"""Go back through :func:`companion.layer_norm`.
 
     With the normed row :math:`n`, :math:`g = w \odot dy` and m the mean over a row:
-    :math:`dx = (g - m(g) - n\,m(g \odot n)) / \sqrt{\sigma^2 + \varepsilon}`. What a norm takes out of
-    a row, its gradient does not put
-    back: it is orthogonal to the ones, and, but for ε, to the row.
+    :math:`dx = (g - m(g) - n\,m(g \odot n)) / \sqrt{\sigma^2 + \varepsilon}`. What a norm takes out
+    of a row, its gradient does not put back: it is orthogonal to the ones, and, but for ε, to the
+    row.
 
     Parameters
     ----------
