@@ -80,7 +80,7 @@ def test_by_keyboard_and_by_touch(
         page.keyboard.press("ArrowRight")
     assert page.evaluate(LIT) == ["girl"]
     assert page.locator(".cover-row .ex-said").inner_text() == SHE
-    for name in ("Start", "Play"):
+    for name in ("Start here", "Play"):
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.innerText") == name
     context = browser.new_context(has_touch=True, viewport={"width": 390, "height": 844})
@@ -94,7 +94,7 @@ def test_by_keyboard_and_by_touch(
 
 
 def test_the_ways_lead_on(open_page: Callable[..., Any], book: Path) -> None:
-    for name, there in (("Start", "notebooks/tour.html"), ("Play", "book/explorer.html")):
+    for name, there in (("Start here", "notebooks/tour.html"), ("Play", "book/explorer.html")):
         page = open_page((book / PAGE).as_uri())
         assert page.locator(".cover-row .ex-said").inner_text() == SHE
         way = page.locator(".cover-ways li", has_text=name)
