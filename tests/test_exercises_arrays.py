@@ -174,11 +174,11 @@ def timer(warm=True, settle=True, wait="each", summary=statistics.median):
     return time_of
 
 
-def by_another_clock(call, synchronize, clock, repeats):
+def by_another_clock(call, synchronize, _clock, repeats):
     return timer()(call, synchronize, time.perf_counter, repeats)
 
 
-def one_call(call, synchronize, clock, repeats):
+def one_call(call, synchronize, clock, _repeats):
     return timer()(call, synchronize, clock, 1)
 
 

@@ -15,7 +15,7 @@ from pypdf import PdfReader
 CHAPTER = "notebooks/06_heads.html"
 FOLDS = "details.proof-fold"
 EVERY_FOLD = pytest.mark.parametrize("folds", [FOLDS, "details.solution-fold"])
-# What stands in a fold: a proof, a solution, an output that is a prediction's answer, and its words.
+# What stands in a fold: proofs, solutions, outputs that answer a prediction, and words on them.
 FOLDED = {
     "proofs": f"{FOLDS} p",
     "solutions": "details.solution-fold p",

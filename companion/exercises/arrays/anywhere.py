@@ -146,7 +146,9 @@ def _check_output(got: Any, given: list[np.ndarray], sizes: Sizes, case: str) ->
         return
     check_nearly(found, right)
     if sizes.batch:
-        raise Feedback(f"One sentence comes out right, a batch does not{case}: which axes are last?")
+        raise Feedback(
+            f"One sentence comes out right, a batch does not{case}: which axes are last?"
+        )
     for said, mistaken in mistakes(query, key, value, sizes):
         if mistaken.shape == found.shape and agrees(np.nan_to_num(found), mistaken):
             raise Feedback(said)
