@@ -23,7 +23,14 @@ from companion.exercises.feedback import (
 )
 from companion.exercises.masks.mistakes import FIRST, SECOND, Sizes, mistakes
 
-__all__ = ["check_last_rows", "check_masked_head"]
+__all__ = [
+    "check_extremes",
+    "check_last_rows",
+    "check_masked_head",
+    "check_shape",
+    "made_by",
+    "projecting_to",
+]
 
 DRAWS = [
     Sizes((), 5, 6, FIRST, 4),
@@ -45,11 +52,11 @@ def _masked_head(attempt: Any) -> str:
         x = 0.3 + rng.standard_normal((*sizes.batch, sizes.n, sizes.d))
         weights = [rng.standard_normal((sizes.d, width)) for width in (*[sizes.d_k] * 2, sizes.d_v)]
         _check_draw(head, [x, *weights], sizes)
-    _check_extremes(lambda *parts: _run(head, *_before(*parts)))
+    check_extremes(lambda *parts: made_by(head, *projecting_to(*parts)))
     return "Right: whatever comes later, no row of yours will ever know."
 
 
-def _before(*parts: np.ndarray) -> list[np.ndarray]:
+def projecting_to(*parts: np.ndarray) -> list[np.ndarray]:
     """Return an x, and three matrices that project it to just these queries, keys and values."""
     widths = np.cumsum([0, *(part.shape[-1] for part in parts)])
     columns = np.eye(widths[-1], dtype=parts[0].dtype)
@@ -65,13 +72,13 @@ def _check_draw(head: Callable[..., Any], given: list[np.ndarray], sizes: Sizes)
     if sizes.batch:
         case = f" for a batch, x of shape {x.shape} (one sentence comes out right),"
     try:
-        returned = _run(head, *given, case=case)
+        returned = made_by(head, *given, case=case)
     except Feedback as trouble:
         if not sizes.batch or not _runs_wrong(head):
             raise
         asked = "Does your transpose swap the last two axes?"
         raise Feedback(f"{ended(str(trouble))} {asked}") from None
-    _check_shape(returned, right.shape, x)
+    check_shape(returned, right.shape, x)
     found = floats(returned, right.shape, "a row for each token, as wide as a value")
     if agrees(found, right):
         return
@@ -93,14 +100,14 @@ def _runs_wrong(head: Callable[..., Any]) -> bool:
     weights = [weight[0] for weight in weights]
     right = _attend(*(x @ weight for weight in weights))
     try:
-        found = floats(_run(head, x, *weights), right.shape)
+        found = floats(made_by(head, x, *weights), right.shape)
     except Feedback:
         return False
     return not agrees(found, right)
 
 
 @reads_attempts
-def _check_shape(returned: Any, wanted: tuple[int, ...], x: np.ndarray) -> None:
+def check_shape(returned: Any, wanted: tuple[int, ...], x: np.ndarray) -> None:
     """Say what an output of another shape may be; whatever is no array is left to others."""
     if isinstance(returned, tuple):
         raise Feedback("Your function returns several things: the output alone is asked for.")
@@ -126,12 +133,12 @@ def _what_is_seen(
         return (
             f"Row {broken[0] + 1} is NaN: it divides 0 by 0, or takes −∞ from −∞. What may it see?"
         )
-    if not agrees(floats(_run(head, *given), found.shape, "as before"), found):
+    if not agrees(floats(made_by(head, *given), found.shape, "as before"), found):
         return "Twice the same x, and two outputs: something in your head is random."
     if len(found) > 1:
         x, *weights = given
         other = np.concatenate([x[:-1], x[-1:] + 1.0])
-        after = floats(_run(head, other, *weights), found.shape, "as before")
+        after = floats(made_by(head, other, *weights), found.shape, "as before")
         if not np.array_equal(after[:-1], found[:-1]):
             return "The future leaks: with another last token, earlier rows change."
     if not agrees(found[:1], right[:1]):
@@ -154,7 +161,7 @@ def _last_rows(attempt: Any) -> str:
         query, key, value = (rng.standard_normal(shape) for shape in ((t, d_k), (s, d_k), (s, d_v)))
         right = _attend(query, key, value, offset=s - t)
         case = f" for {t} queries and {s} keys"
-        returned = _run(rows, query, key, value, case=case)
+        returned = made_by(rows, query, key, value, case=case)
         found = floats(returned, right.shape, "a row for each query, as wide as a value")
         if agrees(found, right):
             continue
@@ -164,11 +171,11 @@ def _last_rows(attempt: Any) -> str:
             if agrees(np.nan_to_num(found), mistaken):
                 raise Feedback(said)
         raise Feedback(f"Not yet{case}: which position has query 1 among the keys?")
-    _check_extremes(lambda *parts: _run(rows, *parts))
+    check_extremes(lambda *parts: made_by(rows, *parts))
     return "Right: query i stands S − T places further on than its row number says."
 
 
-def _check_extremes(attend: Callable[..., Any]) -> None:
+def check_extremes(attend: Callable[..., Any]) -> None:
     """Try scores that are large, very negative and infinite, where ordinary ones come out right."""
     for said, *given in _extremes():
         query, key, value = (part.astype(np.float64) for part in given)
@@ -218,7 +225,7 @@ def _attend(query: np.ndarray, key: np.ndarray, value: np.ndarray, offset: int =
     return to_numpy(attended)
 
 
-def _run(attempt: Callable[..., Any], *arrays: np.ndarray, case: str = "") -> Any:
+def made_by(attempt: Callable[..., Any], *arrays: np.ndarray, case: str = "") -> Any:
     """Return what the reader's function makes of the arrays, which may be lists of rows."""
     xp = array_module()
     returned = result(attempt, *(xp.asarray(array) for array in arrays), case=case)
