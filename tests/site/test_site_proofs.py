@@ -22,6 +22,19 @@ def test_every_proof_is_folded_and_says_what_it_proves(book: Path) -> None:
     assert [said for said in found if not re.fullmatch(rf"Proof of ({kinds}) \d+\.\d+", said)] == []
 
 
+def test_every_solution_is_folded(book: Path, open_page: Callable[..., Any]) -> None:
+    for path in (book / "notebooks").glob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        folded = text.count('<details class="solution-fold"><summary>Solution</summary>')
+        assert folded == text.count('<div class="solution')
+    page = open_page(CHAPTER)
+    fold = page.locator("details.solution-fold").first
+    assert not fold.locator("p").first.is_visible()
+    fold.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert fold.locator("p").first.is_visible()
+
+
 def test_the_keyboard_unfolds_a_proof(open_page: Callable[..., Any]) -> None:
     page = open_page(CHAPTER)
     fold = page.locator(FOLDS).first
