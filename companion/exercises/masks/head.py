@@ -22,7 +22,14 @@ from companion.exercises.feedback import (
 from companion.exercises.masks.mistakes import FIRST, SECOND, Sizes, mistakes
 from companion.exercises.mistakes import check_named, check_nearly, one_array
 
-__all__ = ["check_last_rows", "check_masked_head"]
+__all__ = [
+    "check_extremes",
+    "check_last_rows",
+    "check_masked_head",
+    "check_shape",
+    "made_by",
+    "projecting_to",
+]
 
 Draw = tuple[list[np.ndarray], Sizes]  # x and three matrices, and how large they are
 DRAWS = [
@@ -44,7 +51,7 @@ def _masked_head(attempt: Any) -> str:
     draws = [(_drawn(rng, sizes), sizes) for sizes in DRAWS]
     for draw in draws:
         _check_draw(head, draw, [other for other in draws if not other[1].batch])
-    _check_extremes(lambda *parts: _run(head, *_before(*parts)))
+    check_extremes(lambda *parts: made_by(head, *projecting_to(*parts)))
     return "Right: whatever comes later, no row of yours will ever know."
 
 
@@ -59,7 +66,7 @@ def _mistakes(draw: Draw) -> Iterator[tuple[str, np.ndarray]]:
     yield from mistakes(x @ w_q, x @ w_k, x @ w_v, sizes)
 
 
-def _before(*parts: np.ndarray) -> list[np.ndarray]:
+def projecting_to(*parts: np.ndarray) -> list[np.ndarray]:
     """Return an x, and three matrices that project it to just these queries, keys and values."""
     widths = np.cumsum([0, *(part.shape[-1] for part in parts)])
     columns = np.eye(widths[-1], dtype=parts[0].dtype)
@@ -76,13 +83,13 @@ def _check_draw(head: Callable[..., Any], draw: Draw, alone: list[Draw]) -> None
     if sizes.batch:
         case = f" for a batch, x of shape {x.shape} (one sentence comes out right),"
     try:
-        returned = _run(head, *given, case=case)
+        returned = made_by(head, *given, case=case)
     except Feedback as trouble:
         if not sizes.batch or not _runs_wrong(head):
             raise
         asked = "Does your transpose swap the last two axes?"
         raise Feedback(f"{ended(str(trouble))} {asked}") from None
-    _check_shape(returned, right.shape, x)
+    check_shape(returned, right.shape, x)
     found = floats(returned, right.shape, "a row for each token, as wide as a value")
     if agrees(found, right):
         return
@@ -92,7 +99,7 @@ def _check_draw(head: Callable[..., Any], draw: Draw, alone: list[Draw]) -> None
             "One sentence comes out right, a batch of them does not: which axes do you transpose, "
             "take the maximum over, and sum over?"
         )
-    check_named(draw, alone, lambda other: floats(_run(head, *other[0])), _mistakes)
+    check_named(draw, alone, lambda other: floats(made_by(head, *other[0])), _mistakes)
     raise Feedback(_what_is_seen(head, given, found, right))
 
 
@@ -102,14 +109,14 @@ def _runs_wrong(head: Callable[..., Any]) -> bool:
     weights = [weight[0] for weight in weights]
     right = _attend(*(x @ weight for weight in weights))
     try:
-        found = floats(_run(head, x, *weights), right.shape)
+        found = floats(made_by(head, x, *weights), right.shape)
     except Feedback:
         return False
     return not agrees(found, right)
 
 
 @reads_attempts
-def _check_shape(returned: Any, wanted: tuple[int, ...], x: np.ndarray) -> None:
+def check_shape(returned: Any, wanted: tuple[int, ...], x: np.ndarray) -> None:
     """Say what an output of another shape may be; whatever is no array is left to others."""
     if not is_array(returned) or returned.shape == wanted:
         return
@@ -133,12 +140,12 @@ def _what_is_seen(
         return (
             f"Row {broken[0] + 1} is NaN: it divides 0 by 0, or takes −∞ from −∞. What may it see?"
         )
-    if not agrees(floats(_run(head, *given), found.shape, "as before"), found):
+    if not agrees(floats(made_by(head, *given), found.shape, "as before"), found):
         return "Twice the same x, and two outputs: something in your head is random."
     if len(found) > 1:
         x, *weights = given
         other = np.concatenate([x[:-1], x[-1:] + 1.0])
-        after = floats(_run(head, other, *weights), found.shape, "as before")
+        after = floats(made_by(head, other, *weights), found.shape, "as before")
         if not np.array_equal(after[:-1], found[:-1]):
             return "The future leaks: with another last token, earlier rows change."
     if not agrees(found[:1], right[:1]):
@@ -165,15 +172,15 @@ def _last_rows(attempt: Any) -> str:
         t, s = len(query), len(key)
         right = _attend(query, key, value, offset=s - t)
         case = f" for {t} queries and {s} keys"
-        returned = _run(rows, query, key, value, case=case)
+        returned = made_by(rows, query, key, value, case=case)
         found = floats(returned, right.shape, "a row for each query, as wide as a value")
         if agrees(found, right):
             continue
         check_nearly(found, right)
         alike = [other for other in draws if (len(other[0]) < len(other[1])) == (t < s)]
-        check_named(draw, alike, lambda other: floats(_run(rows, *other)), _mistaken_rows)
+        check_named(draw, alike, lambda other: floats(made_by(rows, *other)), _mistaken_rows)
         raise Feedback(f"Not yet{case}: which position has query 1 among the keys?")
-    _check_extremes(lambda *parts: _run(rows, *parts))
+    check_extremes(lambda *parts: made_by(rows, *parts))
     return "Right: query i stands S − T places further on than its row number says."
 
 
@@ -183,7 +190,7 @@ def _mistaken_rows(draw: list[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
     yield from mistakes(query, key, value, Sizes((), s, d_k, d_k, d_v), offset=s - t)
 
 
-def _check_extremes(attend: Callable[..., Any]) -> None:
+def check_extremes(attend: Callable[..., Any]) -> None:
     """Try scores that are large, very negative and infinite, where ordinary ones come out right."""
     for said, *given in _extremes():
         query, key, value = (part.astype(np.float64) for part in given)
@@ -233,7 +240,7 @@ def _attend(query: np.ndarray, key: np.ndarray, value: np.ndarray, offset: int =
     return to_numpy(attended)
 
 
-def _run(attempt: Callable[..., Any], *arrays: np.ndarray, case: str = "") -> Any:
+def made_by(attempt: Callable[..., Any], *arrays: np.ndarray, case: str = "") -> Any:
     """Return what the reader's function makes of the arrays, which may be lists of rows."""
     xp = array_module()
     returned = result(attempt, *(xp.asarray(array) for array in arrays), case=case)
