@@ -35,7 +35,7 @@ LAYERS = [
     ("language_model", [*MODEL, "extras", "files"]),
     ("gradients", [*MODEL, "language_model"]),
     ("cost", MODEL),
-    ("examples", [*MODEL, "encoder"]),
+    ("examples", [*MODEL, "encoder", "language_model", "extras"]),
     ("loops", MODEL),
     ("pitfalls", [*MODEL, *USES]),
     ("exercises", [*MODEL, *USES, "pitfalls"]),
