@@ -101,7 +101,9 @@ def next_tokens(panels: Mapping[str, Mapping[str, float]]) -> Figure:
 
 
 def _visible(token: str) -> str:
-    return token.replace(" ", "␣").replace("\n", "↵")
+    """Write a token so that its spaces show; what no font has is "�"."""
+    shown = token.replace(" ", "␣").replace("\n", "↵")
+    return "".join(sign if sign.isprintable() else "�" for sign in shown)
 
 
 def _bars(

@@ -41,10 +41,10 @@ def _sampler(attempt: Any) -> str:
     choose = function(attempt, "write choose(logits, temperature, top_p, u)")
     spread = np.log([0.02, 0.4, 0.08, 0.3, 0.15, 0.05])
     for choice in (
+        Choice(spread[::-1], 2.0, 0.84),
         Choice(spread, 1.0, 1.0),
         Choice(spread, 0.5, 1.0),
         Choice(spread, 1.0, 0.6),
-        Choice(spread[::-1], 2.0, 0.75),
         Choice(spread + 900, 1.0, 0.9),
     ):
         found = _shares(choose, choice)
@@ -115,9 +115,6 @@ def _mistakes(choice: Choice) -> Iterator[tuple[str, np.ndarray]]:
     """Yield what to say of each mistake, and the shares that it makes."""
     logits, temperature, top_p = choice
     plain, warm = _softmax(logits), _softmax(logits / temperature)
-    most = np.zeros_like(plain)
-    most[logits.argmax()] = 1
-    yield "It takes the likeliest token whatever u is.", most
     yield (
         "You multiply the logits by the temperature: a high one should level them.",
         _cut(_softmax(logits * temperature), top_p),
@@ -150,6 +147,9 @@ def _mistakes(choice: Choice) -> Iterator[tuple[str, np.ndarray]]:
         "You add up the tokens in the order of their numbers. The likeliest come first.",
         _restricted(warm, np.cumsum(warm) - warm < top_p),
     )
+    most = np.zeros_like(plain)
+    most[logits.argmax()] = 1
+    yield "It takes the likeliest token whatever u is.", most
 
 
 def _cut(weights: np.ndarray, top_p: float) -> np.ndarray:
