@@ -121,6 +121,10 @@ def in_place(x, w_q, w_k, w_v):
     return np.einsum("...ij,...jv->...iv", scores, value) / scores.sum(axis=-1)[..., None]
 
 
+def attends_to_all(query, key, value):
+    return softmax(scores_of(query, key)) @ value
+
+
 def adds_a_number_in_float64(query, key, value):
     scores = scores_of(query.astype(np.float64), key.astype(np.float64))
     return softmax(scores - 1e30 * ~past_of(scores)) @ value
@@ -171,7 +175,7 @@ def plus(array, row):
 ATTEMPTS = {
     exercises.check_masked_head: Attempts(
         wrong=[
-            (head(lambda q, k, v: softmax(scores_of(q, k)) @ v), "nothing is masked"),
+            (head(attends_to_all), "nothing is masked"),
             (
                 head(lambda q, k, v: softmax(masked(scores_of(q, k), fill=0)) @ v),
                 "Zero is an ordinary score",
@@ -180,6 +184,11 @@ ATTEMPTS = {
                 head(lambda q, k, v: softmax(scores_of(q, k) * past_of(q @ k.mT)) @ v),
                 "Zero is an ordinary score",
             ),
+            (
+                head(lambda q, k, v: (attends_to_all if len(q) == 5 else right)(q, k, v)),
+                "The future leaks",
+            ),
+            (head(lambda q, k, v: (right(q, k, v),)), "is there a comma at the end"),
             (head(masks_late), "You mask after the softmax"),
             (head(masks_late_and_shares_out), "in the thousands"),
             (head(forgets_the_shift), "in the thousands"),

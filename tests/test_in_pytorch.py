@@ -133,7 +133,10 @@ TABLE: dict[str, dict[str, Snippet]] = {
     },
     "encoder": {
         "pooling": Snippet(
-            {"states": normal(2, 5, 3), "token_mask": np.arange(5) < np.asarray([[5], [2]])},
+            {
+                "states": np.where(np.arange(5)[:, None] < [[[5]], [[2]]], normal(2, 5, 3), np.nan),
+                "token_mask": np.arange(5) < np.asarray([[5], [2]]),
+            },
             lambda states, token_mask: companion.unit_rows(companion.mean_pool(states, token_mask)),
         ),
     },
@@ -143,7 +146,12 @@ TABLE: dict[str, dict[str, Snippet]] = {
             lambda **_: companion.cost.scores(5, 7, companion.cost.Sizes(width=6, heads=2)).flops,
         ),
     },
-    "arrays": {},
+    "arrays": {
+        "device": Snippet(
+            {"query": normal(2, 5, 3), "key": normal(2, 5, 3), "value": normal(2, 5, 4)},
+            lambda **given: companion.scaled_dot_product_attention(**given, is_causal=True),
+        ),
+    },
     "language_model": {
         "step": Snippet(
             {

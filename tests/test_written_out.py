@@ -30,6 +30,7 @@ GROUND = {"xp": companion.array_module("numpy"), "math": math}
 LENT: dict[str, dict[str, Any]] = {
     "09_encoder": {"multi_head_attention": companion.multi_head_attention},  # with its masks
     "10_cost": {"Cost": companion.cost.Cost},
+    "11_cupy": {"array_namespace": companion.array_namespace},  # it only tells libraries apart
 }
 RNG = np.random.default_rng(0)
 
@@ -198,10 +199,12 @@ TABLE: dict[str, dict[str, Written]] = {
             [call(normal(4, 9), heads_of(3, 9)), call(normal(3, 8), heads_of(2, 8))],
         ),
         "split_heads": Written(
-            companion.split_heads, [call(normal(4, 6), 3), call(normal(2, 5, 8), 2)]
+            companion.split_heads,
+            [call(normal(4, 6), 3), call(normal(2, 5, 8), 2), call(normal(0, 6), 3)],
         ),
         "merge_heads": Written(
-            companion.merge_heads, [call(normal(3, 4, 2)), call(normal(2, 2, 5, 4))]
+            companion.merge_heads,
+            [call(normal(3, 4, 2)), call(normal(2, 2, 5, 4)), call(normal(2, 0, 4))],
         ),
         "multi_head_attention": Written(
             companion.multi_head_attention,
@@ -288,7 +291,17 @@ TABLE: dict[str, dict[str, Written]] = {
             ],
         ),
     },
-    "11_cupy": {},
+    "11_cupy": {
+        "softmax": Written(companion.softmax, [call(normal(4, 7)), call(normal(2, 3, 5))]),
+        "scaled_dot_product_attention": Written(
+            companion.scaled_dot_product_attention,
+            [
+                call(normal(4, 7), normal(6, 7), normal(6, 3)),
+                call(normal(2, 3, 5), normal(2, 4, 5), normal(2, 4, 6)),
+                call(*(normal(3, 3, dtype=np.float32) for _ in range(3))),
+            ],
+        ),
+    },
     "12_tiled": {
         "softmax_state": Written(
             companion.softmax_state,

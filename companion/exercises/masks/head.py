@@ -11,7 +11,6 @@ from companion.attention import scaled_dot_product_attention
 from companion.exercises.feedback import (
     Feedback,
     agrees,
-    check_nearly,
     ended,
     floats,
     function,
@@ -19,12 +18,13 @@ from companion.exercises.feedback import (
     reads_attempts,
     result,
     say,
-    written_out,
 )
 from companion.exercises.masks.mistakes import FIRST, SECOND, Sizes, mistakes
+from companion.exercises.mistakes import check_named, check_nearly, one_array
 
 __all__ = ["check_last_rows", "check_masked_head"]
 
+Draw = tuple[list[np.ndarray], Sizes]  # x and three matrices, and how large they are
 DRAWS = [
     Sizes((), 5, 6, FIRST, 4),
     Sizes((), 4, 7, SECOND, 2),
@@ -41,12 +41,22 @@ def check_masked_head(attempt: Any) -> None:
 def _masked_head(attempt: Any) -> str:
     head = function(attempt, "write masked_head(x, w_q, w_k, w_v)")
     rng = np.random.default_rng(5)
-    for sizes in DRAWS:
-        x = 0.3 + rng.standard_normal((*sizes.batch, sizes.n, sizes.d))
-        weights = [rng.standard_normal((sizes.d, width)) for width in (*[sizes.d_k] * 2, sizes.d_v)]
-        _check_draw(head, [x, *weights], sizes)
+    draws = [(_drawn(rng, sizes), sizes) for sizes in DRAWS]
+    for draw in draws:
+        _check_draw(head, draw, [other for other in draws if not other[1].batch])
     _check_extremes(lambda *parts: _run(head, *_before(*parts)))
     return "Right: whatever comes later, no row of yours will ever know."
+
+
+def _drawn(rng: np.random.Generator, sizes: Sizes) -> list[np.ndarray]:
+    x = 0.3 + rng.standard_normal((*sizes.batch, sizes.n, sizes.d))
+    widths = sizes.d_k, sizes.d_k, sizes.d_v
+    return [x, *(rng.standard_normal((sizes.d, width)) for width in widths)]
+
+
+def _mistakes(draw: Draw) -> Iterator[tuple[str, np.ndarray]]:
+    (x, w_q, w_k, w_v), sizes = draw
+    yield from mistakes(x @ w_q, x @ w_k, x @ w_v, sizes)
 
 
 def _before(*parts: np.ndarray) -> list[np.ndarray]:
@@ -57,7 +67,8 @@ def _before(*parts: np.ndarray) -> list[np.ndarray]:
     return [np.hstack(parts), *(columns[:, first:last] for first, last in between)]
 
 
-def _check_draw(head: Callable[..., Any], given: list[np.ndarray], sizes: Sizes) -> None:
+def _check_draw(head: Callable[..., Any], draw: Draw, alone: list[Draw]) -> None:
+    given, sizes = draw
     x, w_q, w_k, w_v = given
     query, key, value = x @ w_q, x @ w_k, x @ w_v
     right = _attend(query, key, value)
@@ -81,9 +92,7 @@ def _check_draw(head: Callable[..., Any], given: list[np.ndarray], sizes: Sizes)
             "One sentence comes out right, a batch of them does not: which axes do you transpose, "
             "take the maximum over, and sum over?"
         )
-    for said, mistaken in mistakes(query, key, value, sizes):
-        if mistaken.shape == found.shape and agrees(np.nan_to_num(found), mistaken):
-            raise Feedback(said)
+    check_named(draw, alone, lambda other: floats(_run(head, *other[0])), _mistakes)
     raise Feedback(_what_is_seen(head, given, found, right))
 
 
@@ -102,8 +111,6 @@ def _runs_wrong(head: Callable[..., Any]) -> bool:
 @reads_attempts
 def _check_shape(returned: Any, wanted: tuple[int, ...], x: np.ndarray) -> None:
     """Say what an output of another shape may be; whatever is no array is left to others."""
-    if isinstance(returned, tuple):
-        raise Feedback("Your function returns several things: the output alone is asked for.")
     if not is_array(returned) or returned.shape == wanted:
         return
     if returned.shape == (*x.shape[:-1], x.shape[-2]):
@@ -150,8 +157,12 @@ def check_last_rows(attempt: Any) -> None:
 def _last_rows(attempt: Any) -> str:
     rows = function(attempt, "write last_rows(query, key, value)")
     rng = np.random.default_rng(7)
+    draws = []
     for t, s, d_k, d_v in ((5, 8, FIRST, 4), (4, 7, SECOND, 2), (1, 4, 3, 2), (4, 4, 2, 3)):
-        query, key, value = (rng.standard_normal(shape) for shape in ((t, d_k), (s, d_k), (s, d_v)))
+        draws.append([rng.standard_normal(shape) for shape in ((t, d_k), (s, d_k), (s, d_v))])
+    for draw in draws:
+        query, key, value = draw
+        t, s = len(query), len(key)
         right = _attend(query, key, value, offset=s - t)
         case = f" for {t} queries and {s} keys"
         returned = _run(rows, query, key, value, case=case)
@@ -159,13 +170,17 @@ def _last_rows(attempt: Any) -> str:
         if agrees(found, right):
             continue
         check_nearly(found, right)
-        sizes = Sizes((), s, d_k, d_k, d_v)
-        for said, mistaken in mistakes(query, key, value, sizes, offset=s - t):
-            if agrees(np.nan_to_num(found), mistaken):
-                raise Feedback(said)
+        alike = [other for other in draws if (len(other[0]) < len(other[1])) == (t < s)]
+        check_named(draw, alike, lambda other: floats(_run(rows, *other)), _mistaken_rows)
         raise Feedback(f"Not yet{case}: which position has query 1 among the keys?")
     _check_extremes(lambda *parts: _run(rows, *parts))
     return "Right: query i stands S − T places further on than its row number says."
+
+
+def _mistaken_rows(draw: list[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    query, key, value = draw
+    (t, d_k), (s, d_v) = query.shape, value.shape
+    yield from mistakes(query, key, value, Sizes((), s, d_k, d_k, d_v), offset=s - t)
 
 
 def _check_extremes(attend: Callable[..., Any]) -> None:
@@ -222,4 +237,4 @@ def _run(attempt: Callable[..., Any], *arrays: np.ndarray, case: str = "") -> An
     """Return what the reader's function makes of the arrays, which may be lists of rows."""
     xp = array_module()
     returned = result(attempt, *(xp.asarray(array) for array in arrays), case=case)
-    return returned if isinstance(returned, tuple) else written_out(returned, "return an array")
+    return one_array(returned, "the output's rows")
