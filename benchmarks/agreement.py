@@ -355,6 +355,7 @@ NOT_COMPARED = frozenset(
         "tensor_table",
         "text_batch",  # on the host
         "thread_count",
+        "tiny_language_model",
         "to_numpy",
         "token_ids",
         "train",  # many steps, each of which is compared
