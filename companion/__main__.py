@@ -1,6 +1,7 @@
 """``python -m companion``: versions, device, and a self-check, each line with its verdict.
 
-With ``generate`` a published language model writes: :mod:`companion.generate_command`.
+With ``generate`` a language model writes (:mod:`companion.generate_command`), and with ``train``
+one learns from a text (:mod:`companion.train_command`).
 """
 
 import argparse
@@ -16,6 +17,7 @@ import companion
 from companion import loops
 from companion.arrays import Array, Namespace
 from companion.generate_command import add_generate, generate
+from companion.train_command import add_train, run_train
 
 PACKAGES = ("numpy", "array-api-compat", "scipy", "threadpoolctl")
 
@@ -27,10 +29,11 @@ def main(arguments: Sequence[str] = ()) -> int:
     )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     add_generate(commands.add_parser("generate", help="let a published language model write"))
+    add_train(commands.add_parser("train", help="train a small language model on a text"))
     options = parser.parse_args(arguments)
     if options.command is None:
         return report()
-    return generate(options)
+    return generate(options) if options.command == "generate" else run_train(options)
 
 
 def report() -> int:

@@ -1,6 +1,7 @@
-"""A published model's JSON files: read whole, or refused with a word about what is wrong."""
+"""A model's files: read whole, or refused with a word about what is wrong; and written whole."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +38,20 @@ def read_json(path: Path, kind: type[Json]) -> Json:
         name = "object" if kind is dict else "list"
         raise ValueError(f"{path} must hold a JSON {name}, got {type(content).__name__}")
     return content
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file in its folder, whole or not at all: another name holds it until it is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def size(path: Path, content: dict[str, Any], key: str) -> int:

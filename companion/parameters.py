@@ -1,7 +1,7 @@
 """What all parameter classes share: a walk over their arrays, to count, move and change them."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
@@ -21,7 +21,7 @@ from companion.arrays import (
 )
 from companion.libraries import dtype_named
 
-__all__ = ["count_parameters", "map_parameters", "move_parameters"]
+__all__ = ["count_parameters", "map_parameters", "move_parameters", "named_parameters"]
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -143,6 +143,42 @@ def count_parameters(parameters: ParameterTree) -> int:
 
     map_parameters(count, parameters)
     return sum(sizes)
+
+
+def named_parameters(parameters: ParameterTree) -> dict[str, Array]:
+    """List all arrays of a parameter dataclass, or of a sequence of such, by where they stand.
+
+    Returns
+    -------
+    dict of str to array
+        In the order in which :func:`map_parameters` comes to them, under names such as
+        ``layers.0.w_qkv``.
+
+    Raises
+    ------
+    TypeError
+        If `parameters` is neither.
+    """
+    arrays: list[Array] = []
+
+    def note(array: Array) -> Array:
+        arrays.append(array)
+        return array
+
+    map_parameters(note, parameters)
+    return dict(zip(_names(parameters, ""), arrays, strict=True))
+
+
+def _names(tree: Any, above: str) -> Iterator[str]:
+    if isinstance(tree, (tuple, list)):
+        parts = {str(i): part for i, part in enumerate(tree)}
+    else:
+        parts = {f.name: getattr(tree, f.name) for f in fields(tree)}
+    for name, part in parts.items():
+        if _holds_parameters(part):
+            yield from _names(part, f"{above}{name}.")
+        elif hasattr(part, "dtype"):
+            yield f"{above}{name}"
 
 
 def move_parameters(parameters: P, xp: Namespace, *, dtype: DType = None) -> P:

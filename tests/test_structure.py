@@ -34,6 +34,7 @@ LAYERS = [
     ("encoder", [*MODEL, "extras", "files"]),
     ("language_model", [*MODEL, "extras", "files"]),
     ("gradients", [*MODEL, "language_model"]),
+    ("training", [*MODEL, "extras", "files", "language_model", "gradients"]),
     ("cost", MODEL),
     ("examples", [*MODEL, "encoder"]),
     ("loops", MODEL),
@@ -41,9 +42,10 @@ LAYERS = [
     ("exercises", [*MODEL, *USES, "pitfalls"]),
     ("figures.kit", ["arrays", "extras"]),
     ("figures", [*MODEL, *USES, "figures.kit"]),
-    ("", [*MODEL, *USES, "gradients", "pitfalls"]),  # what `import companion` offers
+    ("", [*MODEL, *USES, "gradients", "training", "pitfalls"]),  # what `import companion` offers
     ("generate_command", ["language_model"]),
-    ("__main__", ["", *MODEL, *USES, "generate_command"]),
+    ("train_command", ["files", "language_model", "training"]),
+    ("__main__", ["", *MODEL, *USES, "generate_command", "train_command"]),
 ]
 OUTSIDE = {"book", "tests", "benchmarks", "notebooks"}
 HEAVY = "matplotlib cupy tokenizers safetensors jax torch dask scipy tqdm gguf jinja2 ml_dtypes"

@@ -1,0 +1,150 @@
+"""A training's file: what it takes to go on to the same bits."""
+
+import json
+from dataclasses import asdict, fields
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from companion.arrays import Array, Namespace, array_module, to_numpy
+from companion.extras import import_extra
+from companion.files import existing_file, write_whole
+from companion.language_model.config import LanguageModelConfig
+from companion.language_model.parameters import LanguageModelParameters
+from companion.libraries import dtype_named
+from companion.parameters import named_parameters
+from companion.training.adamw import AdamWState
+from companion.training.initial import built
+from companion.training.plan import TrainingPlan
+from companion.training.state import CurvePoint, TrainingState
+
+__all__ = ["load_training", "save_training"]
+
+FILE, FORMAT = "training.safetensors", "companion training 1"
+PARTS = ("weights", "mean", "square")
+SAID = ("config", "plan", "step", "curve", "text")
+DTYPES = ("float32", "float64")
+
+
+def save_training(folder: str | PathLike[str], state: TrainingState) -> None:
+    """Write a training at its step into ``training.safetensors``, whole or not at all.
+
+    It holds the weights, what the optimiser remembers, the plan with the seed of all that is
+    drawn, the curve, a digest of the texts, and the step, from which the position in the text
+    follows.
+
+    Parameters
+    ----------
+    folder : str or path
+        Made where it is not there.
+    state : TrainingState
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If the library `safetensors` is missing; the message says what to install.
+    OSError
+        If the folder cannot be written to.
+    """
+    safetensors = import_extra("safetensors.numpy", "language-model", "a checkpoint")
+    trees = (state.parameters, state.optimiser.mean, state.optimiser.square)
+    tensors = {
+        f"{part}.{name}": np.ascontiguousarray(to_numpy(array))
+        for part, tree in zip(PARTS, trees, strict=True)
+        for name, array in named_parameters(tree).items()
+    }
+    said = {
+        "config": asdict(state.parameters.config),
+        "plan": asdict(state.plan),
+        "step": state.step,
+        "curve": state.curve,
+        "text": state.text,
+    }
+    metadata = {"format": FORMAT} | {key: json.dumps(value) for key, value in said.items()}
+    write_whole(Path(folder) / FILE, safetensors.save(tensors, metadata=metadata))
+
+
+def load_training(folder: str | PathLike[str], *, xp: Namespace | None = None) -> TrainingState:
+    """Read a training that was saved; :func:`train` goes on with it as if it had not stopped.
+
+    Parameters
+    ----------
+    folder : str or path
+        Holds ``training.safetensors``.
+    xp : module, optional
+        The array module of the weights; :func:`companion.array_module` chooses where it is left
+        out. The same bits come of the same one.
+
+    Returns
+    -------
+    TrainingState
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ModuleNotFoundError
+        If the library `safetensors` is missing; the message says what to install.
+    ValueError
+        If it is damaged, or no training's.
+    """
+    safetensors = import_extra("safetensors", "language-model", "a checkpoint")
+    path = existing_file(Path(folder) / FILE)
+    xp = array_module() if xp is None else xp
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return _read(path, file, xp)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} must be an undamaged safetensors file: {error}") from error
+
+
+def _read(path: Path, file: Any, xp: Namespace) -> TrainingState:
+    metadata = file.metadata() or {}
+    if metadata.get("format") != FORMAT:
+        got = metadata.get("format")
+        raise ValueError(f"{path}: format must be {FORMAT!r}, got {got!r}")
+    try:
+        said = {key: json.loads(metadata[key]) for key in SAID}
+        config = LanguageModelConfig(**_tuples(LanguageModelConfig, said["config"]))
+        plan = TrainingPlan(**_tuples(TrainingPlan, said["plan"]))
+        curve = tuple(CurvePoint(*point) for point in said["curve"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} must say how the training goes: {error!r}") from error
+    names, asked = set(file.keys()), set()
+
+    def tree(part: str) -> LanguageModelParameters:
+        def take(name: str, shape: tuple[int, ...]) -> Array:
+            asked.add(f"{part}.{name}")
+            return _tensor(path, file, names, f"{part}.{name}", shape, xp)
+
+        return built(config, take)
+
+    weights, mean, square = (tree(part) for part in PARTS)
+    if unknown := sorted(names - asked):
+        raise ValueError(f"{path} must hold no other tensors, got {unknown[0]}")
+    optimiser = AdamWState(said["step"], mean, square)
+    return TrainingState(plan, weights, optimiser, curve, said["text"])
+
+
+def _tensor(
+    path: Path, file: Any, names: set[str], name: str, shape: tuple[int, ...], xp: Namespace
+) -> Array:
+    if name not in names:
+        raise ValueError(f"{path} must hold the tensor {name}, and does not")
+    array = file.get_tensor(name)
+    if array.shape != shape or array.dtype.name not in DTYPES:
+        raise ValueError(
+            f"{path}: {name} must be {' or '.join(DTYPES)} of shape {shape}, "
+            f"got {array.dtype.name} of shape {array.shape}"
+        )
+    return xp.asarray(array, dtype=dtype_named(xp, array.dtype.name))
+
+
+def _tuples(kind: Any, said: dict[str, Any]) -> dict[str, Any]:
+    """Give back the tuples that JSON makes lists of, and let no name pass that is none."""
+    known = {field.name for field in fields(kind)}
+    if odd := sorted(known ^ said.keys()):
+        raise ValueError(f"{odd[0]} must stand in {kind.__name__} and in the file")
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in said.items()}
