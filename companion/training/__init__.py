@@ -8,7 +8,7 @@ from companion.training.model_folder import save_language_model
 from companion.training.plan import TrainingPlan
 from companion.training.schedule import warmup_cosine
 from companion.training.state import CurvePoint, TrainingState, begin_training
-from companion.training.step import accumulated_gradients, evaluate
+from companion.training.step import accumulated_gradients, text_loss
 from companion.training.text import TextBatch, TrainingText, pack_documents, split_text, text_batch
 from companion.training.vocabulary import train_tokenizer
 
