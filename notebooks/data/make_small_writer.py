@@ -230,7 +230,10 @@ def finish(
         "loss_of_bytes": round(loss, 4),
         "counting": counting_losses(learnt.token_ids, judged.token_ids),
         "steps": steps[24::25],
-        "loss": np.reshape(losses[: len(losses) // 25 * 25], (-1, 25)).mean(axis=1).round(4).tolist(),
+        "loss": np.reshape(losses[: len(losses) // 25 * 25], (-1, 25))
+        .mean(axis=1)
+        .round(4)
+        .tolist(),
         "looked": [point.step for point in looks],
         "validation_loss": [round(point.validation_loss, 4) for point in looks],
         "samples": seen["samples"],

@@ -1,8 +1,8 @@
 """Write the six novels of Jane Austen that Debian's package `r-cran-janeaustenr` holds, as texts.
 
 The package is MIT-licensed; the novels are in the public domain, and its author took them from
-Project Gutenberg. R keeps them compressed, and the library `rdata`, which is needed here and nowhere
-else, reads what comes out::
+Project Gutenberg. R keeps them compressed, and the library `rdata`, which is needed here and
+nowhere else, reads what comes out::
 
     apt-get download r-cran-janeaustenr=1.0.0-1
     dpkg-deb -x r-cran-janeaustenr_1.0.0-1_all.deb unpacked
@@ -27,7 +27,7 @@ def read(content: bytes) -> Any:
 
 
 def unpacked(piece: bytes) -> bytes:
-    """One object of R's database: four bytes of its length, and a letter for the kind of packing."""
+    """One object of R's database: its length in four bytes, a letter for the packing, the rest."""
     kind = piece[4:5]
     if kind == b"2":
         content = bz2.decompress(piece[5:])
