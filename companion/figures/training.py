@@ -35,7 +35,6 @@ def way_back(
     value : array, shape (S, d_v)
     d_weights, d_scores : array, shape (T, S)
     key : array, shape (S, d_k)
-        Divided by √d_k already, as it multiplies.
     d_query : array, shape (T, d_k)
     tokens : sequence of str
     row : int
@@ -62,11 +61,11 @@ def way_back(
         (
             block("$dS$", d_scores, "($T$, $S$)", **drawn, **columns, **follow),
             "@",
-            block(r"$K / \sqrt{d_k}$", key, "($S$, $d_k$)", **rows),
-            "=",
+            block("$K$", key, "($S$, $d_k$)", **rows),
+            r"$/\sqrt{d_k}$ =",
             block("$dQ$", d_query, "($T$, $d_k$)", **rows, **follow),
         ),
-        between="back through the softmax of each row",
+        between="back through the softmax",
     )
 
 
@@ -127,7 +126,7 @@ def writer_curves(record: Mapping[str, Any]) -> Figure:
     -------
     Figure
     """
-    looked = np.asarray(record["looked"][1:], dtype=np.float64)
+    looked = np.asarray(record["looked"][1:], dtype=np.float64)  # not before the first step
     steps, losses = np.asarray(record["steps"], dtype=np.float64), np.asarray(record["loss"])
     lines = {name: np.full(len(looked), record["counting"][name]) for name in COUNTING}
     lines["training"] = np.interp(looked, steps, losses)

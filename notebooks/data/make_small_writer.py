@@ -19,6 +19,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -40,7 +41,7 @@ NOVELS = {
 }
 VOCABULARY = 1024
 PLAN = companion.TrainingPlan(
-    steps=3000,
+    steps=2300,
     context=256,
     batch_size=8,
     learning_rate=3e-3,
@@ -156,7 +157,8 @@ def trained(
     kept = (work / "training.safetensors").exists()
     state = companion.load_training(work, xp=np) if kept else begin(PLAN)
     if not kept:
-        yield looked(state, judged, threads)
+        state = looked(state, judged, threads)
+        yield state
     while state.step < state.plan.steps:
         state = advance(state, learnt, threads)
         plan, last = state.plan, state.step == state.plan.steps
@@ -204,6 +206,12 @@ def train(
     return companion.load_training(work, xp=np)
 
 
+def write(record: dict[str, Any]) -> None:
+    """Write the record, a line for each thing that it says."""
+    lines = [f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in record.items()]
+    RECORD.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
 def finish(
     work: Path,
     state: companion.TrainingState,
@@ -217,8 +225,7 @@ def finish(
     writer = companion.small_writer(xp=np)
     loss = companion.text_loss(writer.parameters, judged, context=PLAN.context)
     seen = json.loads((work / "seen.json").read_text())
-    steps = [point.step for point in state.curve[1:]]
-    losses = [point.loss for point in state.curve[1:]]
+    losses = [point.loss for point in state.curve if point.loss is not None]
     looks = [point for point in state.curve if point.validation_loss is not None]
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     record |= {
@@ -229,7 +236,7 @@ def finish(
         "minutes": round(seen["seconds"] / 60),
         "loss_of_bytes": round(loss, 4),
         "counting": counting_losses(learnt.token_ids, judged.token_ids),
-        "steps": steps[24::25],
+        "steps": list(range(25, len(losses) + 1, 25)),
         "loss": np.reshape(losses[: len(losses) // 25 * 25], (-1, 25))
         .mean(axis=1)
         .round(4)
@@ -238,7 +245,7 @@ def finish(
         "validation_loss": [round(point.validation_loss, 4) for point in looks],
         "samples": seen["samples"],
     }
-    RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write(record)
     print(f"{WRITER}: {record['loss_of_bytes']} nats, SHA-256 {record['sha256']}")
 
 
@@ -264,8 +271,7 @@ def run_trials(
         )
         print(rows[-1], flush=True)
         record["trials"] = rows
-        text = json.dumps(record, indent=1, ensure_ascii=False)
-        RECORD.write_text(text + "\n", encoding="utf-8")
+        write(record)
 
 
 def main() -> None:
