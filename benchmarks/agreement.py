@@ -247,6 +247,7 @@ NOT_COMPARED = frozenset(
         "show",
         "tensor_table",
         "thread_count",
+        "tiny_language_model",
         "to_numpy",
         "token_ids",
     }

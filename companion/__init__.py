@@ -24,6 +24,7 @@ from companion.encoder import (
 )
 from companion.examples.glossary import glossary_entries
 from companion.examples.running_example import RunningExample, running_example
+from companion.examples.tiny_language_model import tiny_language_model
 from companion.examples.trained_heads import (
     TrainedHeads,
     TrainedSentence,
@@ -305,6 +306,7 @@ __all__ = [
     "text_batch",
     "text_loss",
     "thread_count",
+    "tiny_language_model",
     "to_numpy",
     "token_ids",
     "token_states",

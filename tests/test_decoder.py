@@ -51,6 +51,7 @@ def by_equation(ids, p, cache=None, **options):
 # What a decoder computes
 
 
+@pytest.mark.claim("eq-next-token")
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_decoder_is_made_of_the_earlier_chapters(tied):
     p = tiny_parameters(np.float64, tied=tied)
@@ -171,6 +172,7 @@ def in_blocks(ids, p, cuts, cache, states=decoder_states):
     return np.concatenate(rows, axis=-2)
 
 
+@pytest.mark.claim("thm-cached-rows")
 @given(seeds, st.lists(st.integers(0, 90), max_size=6).map(sorted))
 def test_rows_are_the_same_with_a_cache_however_the_text_is_cut(rng, cuts):
     ids = rng.integers(0, 257, 90)

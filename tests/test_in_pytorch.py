@@ -144,6 +144,30 @@ TABLE: dict[str, dict[str, Snippet]] = {
         ),
     },
     "arrays": {},
+    "language_model": {
+        "step": Snippet(
+            {
+                "query": normal(1, 6, 2, 4),
+                "key": normal(1, 3, 2, 4),
+                "value": normal(1, 3, 2, 5),
+                "past_key": normal(1, 3, 7, 4),
+                "past_value": normal(1, 3, 7, 5),
+            },
+            lambda query, key, value, past_key, past_value: (
+                companion.scaled_dot_product_attention(
+                    query,
+                    np.concatenate([past_key, key], axis=-2),
+                    np.concatenate([past_value, value], axis=-2),
+                    is_causal=True,
+                    query_offset=7,
+                )
+            ),
+        ),
+        "loss": Snippet(
+            {"logits": normal(6, 9), "ids": np.asarray([3, 0, 8, 2, 2, 5])},
+            lambda logits, ids: companion.cross_entropy(logits[:-1, :], ids[1:]),
+        ),
+    },
     "kernels": {
         "merge": Snippet(
             {"query": normal(2, 3, 5, 4), "key": normal(2, 3, 6, 4), "value": normal(2, 3, 6, 7)},

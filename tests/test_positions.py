@@ -27,6 +27,7 @@ def pairs_of(row, pairing):
     return [complex(row[2 * m], row[2 * m + 1]) for m in range(half)]
 
 
+@pytest.mark.claim("eq-rotary")
 @pytest.mark.parametrize("pairing", PAIRINGS)
 @pytest.mark.parametrize("base", [10_000.0, 100_000.0, 7.5])
 def test_rotation_multiplies_each_pair_with_its_own_unit_number(pairing, base):
@@ -42,6 +43,7 @@ def test_rotation_multiplies_each_pair_with_its_own_unit_number(pairing, base):
         np.testing.assert_allclose(pairs_of(turned, pairing), expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.claim("thm-rotary-distance")
 @given(seeds, pairings, st.integers(-5000, 5000))
 def test_the_scores_depend_on_the_distance_alone(rng, pairing, shift):
     query, key = rng.standard_normal((2, 3, 7, 8))
@@ -54,6 +56,7 @@ def test_the_scores_depend_on_the_distance_alone(rng, pairing, shift):
     np.testing.assert_allclose(scores(positions + shift), scores(positions), atol=1e-9)
 
 
+@pytest.mark.claim("thm-rotary-distance")
 @given(seeds, pairings)
 def test_each_score_is_that_of_a_key_turned_by_the_distance(rng, pairing):
     query, key = rng.standard_normal((2, 5, 6))
@@ -146,6 +149,7 @@ def test_rotation_follows_its_arrays(home, pairing):
     np.testing.assert_allclose(companion.to_numpy(back), x, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.claim("cor-rotary-products")
 def test_only_products_mattered_and_with_rotation_they_are_those_of_each_distance():
     """A change of basis that no plain score can see changes rotated scores."""
     rng = np.random.default_rng(6)

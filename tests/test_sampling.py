@@ -244,6 +244,7 @@ def test_a_bad_call_is_answered(call, kind, message):
 # The loss
 
 
+@pytest.mark.claim("eq-cross-entropy")
 @given(st.integers(0, 2**32 - 1))
 def test_the_loss_is_the_mean_surprise_at_the_targets_that_count(seed):
     rng = np.random.default_rng(seed)

@@ -36,7 +36,7 @@ LAYERS = [
     ("gradients", [*MODEL, "language_model"]),
     ("training", [*MODEL, "extras", "files", "language_model", "gradients"]),
     ("cost", MODEL),
-    ("examples", [*MODEL, "encoder", "language_model"]),
+    ("examples", [*MODEL, "encoder", "language_model", "extras"]),
     ("loops", MODEL),
     ("pitfalls", [*MODEL, *USES]),
     ("exercises", [*MODEL, *USES, "pitfalls"]),

@@ -19,6 +19,7 @@ import pytest
 
 import companion
 from tests.support.same import assert_same
+from tests.support.tiny_language_model import tiny_parameters
 
 ROOT = Path(__file__).parent.parent
 PATHS = sorted(path for path in ROOT.glob("notebooks/*.ipynb") if path.stem != "cover")
@@ -66,6 +67,11 @@ def network_of(*sizes: int) -> companion.FeedForwardParameters:
     width, hidden, gives = sizes
     shapes = (width, hidden), (hidden,), (hidden, gives), (gives,)
     return companion.FeedForwardParameters(*(normal(*shape) for shape in shapes))
+
+
+def decoder_of(**sizes: Any) -> companion.LanguageModelParameters:
+    """Draw a small decoder whose norms are not neutral."""
+    return tiny_parameters(np.float64, **sizes)
 
 
 def block_of(heads: int, width: int) -> companion.BlockParameters:
@@ -306,6 +312,38 @@ TABLE: dict[str, dict[str, Written]] = {
                 call(normal(4, 3), normal(7, 3), normal(7, 2), block_size=3),
                 call(normal(2, 5), normal(6, 5), normal(6, 4)),
                 call(*(30 * normal(5, 4) for _ in range(3)), block_size=1),
+            ],
+        ),
+    },
+    "13_language_model": {
+        "state_logits": Written(
+            companion.state_logits,
+            [
+                call(normal(5, 12), decoder_of(width=12)),
+                call(normal(2, 3, 8), decoder_of(width=8, eps=0.1, tied=False)),
+            ],
+        ),
+        "cross_entropy": Written(
+            companion.cross_entropy,
+            [
+                call(normal(4, 7), RNG.integers(0, 7, 4)),
+                call(300 * normal(6, 3), RNG.integers(0, 3, 6)),
+            ],
+        ),
+        "rotate": Written(
+            companion.rotate,
+            [
+                call(normal(4, 6), np.arange(4)),
+                call(normal(3, 5, 8), 7 * np.arange(5) + 1000, base=100_000.0),
+                call(normal(2, 1, 4, dtype=np.float32), np.asarray([2.5])),
+            ],
+        ),
+        "next_token_probabilities": Written(
+            companion.next_token_probabilities,
+            [
+                call(3 * normal(7), companion.Sampling(temperature=0.7, top_p=0.8)),
+                call(normal(12), companion.Sampling(temperature=1.5, top_p=1.0)),
+                call(900 + normal(5), companion.Sampling(temperature=1.0, top_p=0.1)),
             ],
         ),
     },

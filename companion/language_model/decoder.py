@@ -64,7 +64,8 @@ def decoder_states(
 
     A block norms its rows by :func:`companion.rms_norm`, turns its queries and keys by
     :func:`companion.rotate`, lets each token attend to itself and to those before it, and adds what
-    that brings; then the same for a gated network.
+    that brings; then the same for a gated network. With a cache the rows are the same however the
+    text is cut (:prf:ref:`thm-cached-rows`).
 
     Parameters
     ----------
@@ -258,7 +259,7 @@ def _call(xp: Namespace, query: Array, key: Array, masks: list[Array], reach: Re
 
 
 def state_logits(states: Array, parameters: LanguageModelParameters) -> Array:
-    """Score every token of the vocabulary as the next one: the last norm, then one product.
+    """Score every token as the next one, by a norm and a product (:eq:`eq-next-token`).
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ __all__ = ["cross_entropy", "perplexity"]
 
 
 def cross_entropy(logits: Array, targets: Array) -> Array:
-    """Average over the targets how little their logits foretold them.
+    """Average over the targets how little their logits foretold them (:eq:`eq-cross-entropy`).
 
     A target costs −log of its softmax weight, which is the log-sum-exp of the row less the target's
     own logit.

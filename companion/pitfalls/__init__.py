@@ -26,6 +26,13 @@ from companion.pitfalls.fast import (
     softmax_through_the_host,
     time_of_first_call,
 )
+from companion.pitfalls.language_model import (
+    cached_attention_from_zero,
+    cached_attention_of_unturned_keys,
+    cached_attention_without_offset,
+    rotate_with_mixed_pairs,
+    state_logits_without_norm,
+)
 from companion.pitfalls.one_head import (
     additive_mask_times_infinity,
     attention_masked_after_softmax,
@@ -64,6 +71,9 @@ __all__ = [
     "attention_with_leaking_zeros",
     "attention_with_off_by_one_mask",
     "block_with_residual_around_the_norm",
+    "cached_attention_from_zero",
+    "cached_attention_of_unturned_keys",
+    "cached_attention_without_offset",
     "cross_entropy_backward_over_all_rows",
     "cross_entropy_over_padding",
     "cross_entropy_without_shift",
@@ -80,6 +90,7 @@ __all__ = [
     "merge_without_rescaling",
     "pack_rows_as_columns",
     "project_with_transposed_weight",
+    "rotate_with_mixed_pairs",
     "scaled_scores_backward_without_scale",
     "scores_by_reshape",
     "scores_divided_by_d_k",
@@ -94,5 +105,6 @@ __all__ = [
     "split_heads_by_reshape",
     "split_qkv_in_wrong_order",
     "stack_with_one_feed_forward",
+    "state_logits_without_norm",
     "time_of_first_call",
 ]

@@ -25,10 +25,11 @@ Pairing: TypeAlias = Literal["half", "interleaved"]
 def rotate(
     x: Array, positions: Array, *, base: float = 10_000.0, pairing: Pairing = "half"
 ) -> Array:
-    """Turn each pair of a row's numbers by an angle that grows with the row's position.
+    """Turn each pair of a row's numbers by an angle that grows with its position (:eq:`eq-rotary`).
 
     Pair m turns by ``position * base**(-2m / d_k)``. A query at i and a key at j, both turned, have
-    a product that depends on i − j alone: rotary positions.
+    a product that depends on i − j alone (:prf:ref:`thm-rotary-distance`,
+    :prf:ref:`cor-rotary-products`): rotary positions.
 
     Parameters
     ----------
