@@ -49,7 +49,12 @@ def repeated_tokens(
 
 
 def attention_only_model(
-    rng: np.random.Generator, layer_count: int, *, width: int = 32, xp: Namespace | None = None
+    rng: np.random.Generator,
+    layer_count: int,
+    *,
+    width: int = 32,
+    sizes: tuple[float, float] = (1.0, 1.0),
+    xp: Namespace | None = None,
 ) -> LanguageModelParameters:
     """Draw a decoder of one head a layer, with norms and rotary positions and no network.
 
@@ -59,13 +64,16 @@ def attention_only_model(
     layer_count : int
     width : int
         d, which is also the width of a head.
+    sizes : pair of float
+        What embeddings and matrices are multiplied by; as they are, embeddings have the size of
+        what a head adds to them.
     xp : module, optional
         As in :meth:`companion.LanguageModelParameters.from_tensors`.
 
     Returns
     -------
     LanguageModelParameters
-        Embeddings have the size of what a head adds to them; the weights of the network are 0.
+        The weights of the network are 0.
     """
     config = LanguageModelConfig(
         vocabulary_size=TOKENS,
@@ -86,7 +94,7 @@ def attention_only_model(
             return np.zeros(shape, np.float32)
         if "norm" in name:
             return np.ones(shape, np.float32)
-        size = 1 if "embed" in name else 1 / math.sqrt(width)
+        size = sizes[0] if "embed" in name else sizes[1] / math.sqrt(width)
         return (size * rng.standard_normal(shape)).astype(np.float32)
 
     tensors = {name: draw(name, s) for name, s in language_model_tensors(config).items()}
