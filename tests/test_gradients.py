@@ -510,9 +510,20 @@ def test_a_long_text_goes_back_through_tiles(monkeypatch):
     whole = gradients.loss_and_gradients(TEXT, TARGETS, parameters)
     monkeypatch.setattr(companion.attention, "LARGE", 1)
     monkeypatch.setattr(companion.attention, "LARGE_FEW", 1)
+    short, record = gradients.loss_and_gradients(TEXT, TARGETS, parameters), []
+    monkeypatch.setattr(gradients.language_model, "SHORT", 1)
+    real = gradients.language_model.unchecked_attention_record
+    monkeypatch.setattr(
+        gradients.language_model,
+        "unchecked_attention_record",
+        lambda *args: (record.append(args), real(*args))[1],
+    )
     in_tiles = gradients.loss_and_gradients(TEXT, TARGETS, parameters)
+    assert len(record) == 2  # one for each layer
     for part, other in zip(arrays_of(in_tiles[1]), arrays_of(whole[1]), strict=True):
         np.testing.assert_allclose(part, other, rtol=1e-9, atol=1e-13)
+    for part, other in zip(arrays_of(short[1]), arrays_of(whole[1]), strict=True):
+        assert np.array_equal(part, other)  # a short text keeps its weights
 
 
 def test_cross_entropys_gradient_sums_to_zero_and_leaves_rows_out():

@@ -21,7 +21,7 @@ from companion.gradients.attention import (
     unchecked_attention_backward,
     unchecked_attention_record,
 )
-from companion.gradients.feed_forward import unchecked_silu_backward
+from companion.gradients.feed_forward import silu_and_slope
 from companion.gradients.norms import unchecked_rms_norm_backward
 from companion.gradients.projections import unchecked_embed_backward, unchecked_project_backward
 from companion.gradients.sums import check_gradient
@@ -169,6 +169,11 @@ def unchecked_state_logits_backward(
     return xp.reshape(d_rows, states.shape), d_norm, d_unembedding
 
 
+SHORT = 256
+"""Tokens up to which all weights are kept, however many texts there are: tiles save memory that
+grows with the square of the length, and have to be made again."""
+
+
 class LayerRecord(NamedTuple):
     """What a layer keeps for the way back, all of it (..., N, ·) or (..., heads, N, ·)."""
 
@@ -284,7 +289,7 @@ def _layer(
     query, key = turned[..., :heads, :, :], turned[..., heads:, :, :]
     value = bundle[..., heads + shared :, :, :]
     call = _call(query, key, attn_mask)
-    if is_tiled(xp, call):
+    if is_tiled(xp, call) and call.shape[-2] > SHORT:
         record, weights = unchecked_attention_record(xp, query, key, value, call), None
     else:
         attended: Any = attend(xp, query, key, value, call._replace(return_weights=True))
@@ -319,9 +324,9 @@ def _layer_backward(
     """Go back through a layer: the network, then the attention, each beside its residual."""
     heads, hidden = config.head_count, config.hidden_width
     gate, up = kept.gate_up[..., :hidden], kept.gate_up[..., hidden:]
-    bent = unchecked_silu(xp, gate)
+    bent, slope = silu_and_slope(xp, gate)
     d_opened, d_down, _ = unchecked_project_backward(xp, d_output, bent * up, layer.w_down, None)
-    d_gate = unchecked_silu_backward(xp, d_opened * up, gate)
+    d_gate = cast(xp, widen(xp, d_opened * up) * slope, gate.dtype)
     d_gate_up = xp.concat([d_gate, d_opened * bent], axis=-1)
     d_rows, d_w_gate_up, _ = unchecked_project_backward(
         xp, d_gate_up, kept.rows_2, layer.w_gate_up, None
@@ -333,13 +338,13 @@ def _layer_backward(
     mixed = unchecked_merge_heads(xp, kept.record.output)
     d_mixed, d_w_o, _ = unchecked_project_backward(xp, d_middle, mixed, layer.w_o, None)
     qkv = (kept.query, kept.key, kept.value)
-    record = None if kept.weights is not None else kept.record
+    whole = kept.weights is not None  # so the way back forms no tiles either
     d_query, d_key, d_value = unchecked_attention_backward(
         xp,
         unchecked_split_heads(xp, d_mixed, heads),
         *qkv,
-        _call(kept.query, kept.key, attn_mask),
-        record,
+        _call(kept.query, kept.key, attn_mask)._replace(return_weights=whole),
+        None if whole else kept.record,
         kept.weights,
     )
     cosine, sine = turns
