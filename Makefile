@@ -77,6 +77,7 @@ bench: $(READY) ## measure side by side; PEERS names a Python that has the other
 	$(PEERS) -m benchmarks.grid --output benchmarks/results
 	$(PEERS) -m benchmarks.encoder --output benchmarks/results
 	$(PEERS) -m benchmarks.generation --output benchmarks/results
+	$(PEERS) -m benchmarks.training --output benchmarks/results
 	$(PEERS) -m benchmarks.small_calls --output benchmarks/results
 
 COMPILE = uv pip compile pyproject.toml --group build $(addprefix --upgrade-package ,$(UPGRADE)) \

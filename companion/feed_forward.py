@@ -101,7 +101,7 @@ def unchecked_gelu(xp: Namespace, x: Array) -> Array:
     """Do what :func:`gelu` does by default, without its checks."""
     wide = widen(xp, x)
     # Φ(x) = erfc(−x/√2)/2 loses nothing where x is far below 0; (1 + erf(x/√2))/2 would.
-    bent = 0.5 * _finite_below(xp, wide) * complementary_error(wide * -math.sqrt(0.5))
+    bent = 0.5 * finite_below(xp, wide) * complementary_error(wide * -math.sqrt(0.5))
     return cast(xp, bent, x.dtype)
 
 
@@ -110,7 +110,7 @@ def _gelu_tanh(xp: Namespace, x: Array) -> Array:
     near = xp.minimum(xp.maximum(wide, -64), 64)  # tanh is ±1 there; a cube could overflow
     inner = math.sqrt(2 / math.pi) * (near + 0.044715 * near**3)
     # (1 + tanh(z)) / 2 is the logistic sigmoid of 2z, which keeps its digits far below 0.
-    return cast(xp, sigmoid(xp, 2 * inner) * _finite_below(xp, wide), x.dtype)
+    return cast(xp, sigmoid(xp, 2 * inner) * finite_below(xp, wide), x.dtype)
 
 
 def silu(x: Array) -> Array:
@@ -138,7 +138,7 @@ def silu(x: Array) -> Array:
 def unchecked_silu(xp: Namespace, x: Array) -> Array:
     """Do what :func:`silu` does, without its checks."""
     wide = widen(xp, x)
-    return cast(xp, sigmoid(xp, wide) * _finite_below(xp, wide), x.dtype)
+    return cast(xp, sigmoid(xp, wide) * finite_below(xp, wide), x.dtype)
 
 
 def sigmoid(xp: Namespace, x: Array) -> Array:
@@ -147,7 +147,7 @@ def sigmoid(xp: Namespace, x: Array) -> Array:
     return xp.where(x >= 0, xp.ones_like(x), decay) / (1 + decay)
 
 
-def _finite_below(xp: Namespace, x: Array) -> Array:
+def finite_below(xp: Namespace, x: Array) -> Array:
     """Put the least float for −∞, so that its share of 0 is 0."""
     return xp.maximum(x, -largest_float(xp, x.dtype))
 

@@ -1,5 +1,6 @@
 """The harness of the benchmarks on tiny problems: what it does, never how fast."""
 
+import importlib.util
 import itertools
 import json
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import attention, encoder, generation, grid, measure, small_calls, steps
+from benchmarks import attention, encoder, generation, grid, measure, small_calls, steps, training
 from benchmarks.implementations import CANDIDATES, WIDTH, Problem
 from companion.kernels import exponential
 from companion.kernels.cpu import STRIP
@@ -404,6 +405,32 @@ class TestRecords:
     def test_the_encoder_holds_both_implementations(self, folder, batch):
         times = committed(folder, "encoder")[batch]["times"]
         assert [record["implementation"] for record in times] == ["companion", encoder.PUBLISHED]
+
+
+# --- training
+
+
+def test_gradients_are_compared_before_they_are_timed(monkeypatch):
+    monkeypatch.setattr(measure, "wait_until_idle", lambda: None)
+    calls = training.attention_calls(40, peer=False)
+    found = training.compare(calls, repeats=1)
+    assert found["largest_difference"] < 1e-6
+    assert [r["implementation"] for r in found["times"]] == ["companion", "companion, again"]
+    calls["other"] = lambda: [2 * array for array in calls["companion"]()]
+    with pytest.raises(RuntimeError, match="the gradients differ by 1 of the largest"):
+        training.compare(calls, repeats=1)
+
+
+def test_a_step_of_training_is_that_of_the_same_model(monkeypatch):
+    monkeypatch.setattr(training, "BATCH", 2)
+    monkeypatch.setattr(training, "CONTEXT", 12)
+    peer = importlib.util.find_spec("torch") is not None
+    calls = training.step_calls(peer=peer)
+    assert set(calls) == {"companion", *(["torch"] if peer else [])}
+    first = [np.asarray(part) for part in calls["companion"]()]
+    assert first[0] == pytest.approx(np.log(1024), abs=0.3)
+    for call in calls.values():
+        assert training.difference(first, [np.asarray(part) for part in call()]) < 1e-4
 
 
 # --- small calls

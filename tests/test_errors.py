@@ -10,12 +10,14 @@ import companion
 from companion import loops
 from companion import scaled_dot_product_attention as attend
 from tests.support.homes import STRICT
+from tests.support.tiny_language_model import tiny_parameters
 
 X = np.ones((5, 6))
 QUERY, KEY, VALUE = np.ones((2, 4, 5, 8)), np.ones((2, 2, 7, 8)), np.ones((2, 2, 7, 3))
 IDS = np.asarray([0, 4, 2])
 WHOLE = np.ones((2, 2), dtype=np.int64)
 STATE = companion.softmax_state(X, X.T)
+DECODER = tiny_parameters(np.float64)
 VOCABULARY = {"the": 0, "cat": 1}
 
 
@@ -31,6 +33,51 @@ BAD_CALLS = [
         lambda: companion.attention_backward(VALUE, QUERY, KEY, VALUE),
         ValueError,
         "d_output must have the shape of what the forward returned, (2, 4, 5, 3), got (2, 2, 7, 3)",
+    ),
+    (
+        lambda: companion.attention_record(QUERY, KEY[..., :5], VALUE),
+        ValueError,
+        "key must be (..., H_kv, S, d_k=8)",
+    ),
+    (
+        lambda: companion.scaled_scores_backward(X, X, X),
+        ValueError,
+        "d_scores must have the shape of what the forward returned, (5, 5), got (5, 6)",
+    ),
+    (lambda: companion.soft_cap_backward(X, X, -1.0), ValueError, "softcap must be finite"),
+    (lambda: companion.soft_cap_backward(X[0], X, 1.0), ValueError, "returned, (5, 6), got (6,)"),
+    (lambda: companion.softmax_backward(X, WHOLE), TypeError, "scores must have a real floating"),
+    (
+        lambda: companion.weighted_values_backward(X, X[:, :5], X[:4]),
+        ValueError,
+        "value must be (..., S=5, d_v)",
+    ),
+    (lambda: companion.project_backward(X, X, X), ValueError, "weight must be (..., d=6, d_out)"),
+    (
+        lambda: companion.embed_backward(X, IDS, X),
+        ValueError,
+        "d_output must have the shape of what the forward returned, (3, 6), got (5, 6)",
+    ),
+    (
+        lambda: companion.embed_backward(X, X, X),
+        TypeError,
+        "ids must have an integer dtype, got float64",
+    ),
+    (lambda: companion.rotate_backward(X, X, np.arange(4)), ValueError, "must be (N=5,) to match"),
+    (
+        lambda: companion.cross_entropy_backward(X, X, np.arange(5)),
+        ValueError,
+        "d_loss must be a single number, got shape (5, 6)",
+    ),
+    (
+        lambda: companion.state_logits_backward(X, np.ones((5, 20)), DECODER),
+        ValueError,
+        "d_logits must have the shape of what the forward returned, (5, 257), got (5, 6)",
+    ),
+    (
+        lambda: companion.loss_and_gradients(IDS, IDS[:2], DECODER),
+        ValueError,
+        "targets must be (3,) like token_ids, got (2,)",
     ),
     # packing
     (lambda: companion.build_vocabulary("the cat"), TypeError, "got the one string 'the cat'"),
@@ -227,6 +274,8 @@ def test_every_public_function_of_one_head_is_in_the_table():
         "sampling",
         "pretrained",
     }
+    tested_in_their_own_files |= {"adamw", "initial", "loop", "model_folder", "schedule"}
+    tested_in_their_own_files |= {"state", "step", "text", "vocabulary"}  # of the training
     cannot_go_wrong = {"running_example", "tiny_language_model"}  # a module, and a dtype
     called = {name for call, _, _ in BAD_CALLS for name in call.__code__.co_names}
     called |= {"scaled_dot_product_attention"} if "sdpa" in called else set()

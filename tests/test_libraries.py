@@ -119,6 +119,31 @@ FUNCTIONS = {
         X * 9,
     ),
     "perplexity": (lambda x: companion.perplexity(x, like(x, IDS[:, :2])), X[:, :2]),
+    "softmax_backward": (lambda x: companion.softmax_backward(like(x, X[::-1]), x), X),
+    "rms_norm_backward": (lambda x: companion.rms_norm_backward(x, 2 * x, like(x, VECTOR))[0], X),
+    "attention_backward": (
+        lambda x: companion.attention_backward(x, x, x[:, :2], x[:, :2], is_causal=True)[1],
+        HEADS,
+    ),
+    "cross_entropy_backward": (
+        lambda x: companion.cross_entropy_backward(1.0, x, like(x, IDS[:, :2])),
+        X[:, :2],
+    ),
+    "adamw": (
+        lambda x: (
+            companion.adamw(
+                [companion.NormParameters(x)],
+                [companion.NormParameters(x)],
+                learning_rate=0.1,
+                eps=1.0,
+            )[0][0].weight
+        ),
+        VECTOR,
+    ),
+    "clip_gradients": (
+        lambda x: companion.clip_gradients(companion.NormParameters(x), 0.5)[0].weight,
+        VECTOR,
+    ),
     "mean_pool": (lambda x: companion.mean_pool(x, like(x, X[..., 0] > 0)), X),
     "unit_rows": (companion.unit_rows, X),
     "pack and unpack": (

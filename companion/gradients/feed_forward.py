@@ -18,6 +18,7 @@ from companion.feed_forward import (
     FeedForwardParameters,
     GatedFeedForwardParameters,
     check_activation,
+    finite_below,
     gelu,
     relu,
     sigmoid,
@@ -42,6 +43,8 @@ __all__ = [
 
 def relu_backward(d_output: Array, x: Array) -> Array:
     """Go back through :func:`companion.relu`: what was positive passes, and 0 where x is 0.
+
+    By :prf:ref:`prop-entry-backward`.
 
     Parameters
     ----------
@@ -69,6 +72,8 @@ def unchecked_relu_backward(xp: Namespace, d_output: Array, x: Array) -> Array:
 
 def gelu_backward(d_output: Array, x: Array, *, approximate: Approximation = "none") -> Array:
     r"""Go back through :func:`companion.gelu`: the slope of xΦ(x) is Φ(x) + xφ(x).
+
+    By :prf:ref:`prop-entry-backward`.
 
     Parameters
     ----------
@@ -119,6 +124,8 @@ def _gelu_tanh_backward(xp: Namespace, d_output: Array, x: Array) -> Array:
 def silu_backward(d_output: Array, x: Array) -> Array:
     r"""Go back through :func:`companion.silu`: the slope is σ(x)(1 + x(1 − σ(x))).
 
+    By :prf:ref:`prop-entry-backward`.
+
     Parameters
     ----------
     d_output, x : arrays of one shape
@@ -140,11 +147,23 @@ def silu_backward(d_output: Array, x: Array) -> Array:
 
 def unchecked_silu_backward(xp: Namespace, d_output: Array, x: Array) -> Array:
     """Do what :func:`silu_backward` does, without its checks."""
-    wide = widen(xp, x)
-    near = xp.minimum(xp.maximum(wide, -1024), 1024)  # σ(x)σ(−x) is 0 there, and ∞ · 0 is NaN
-    share = sigmoid(xp, wide)
-    slope = share + near * share * sigmoid(xp, -wide)
+    _, slope = silu_and_slope(xp, x)
     return cast(xp, widen(xp, d_output) * slope, x.dtype)
+
+
+def silu_and_slope(xp: Namespace, x: Array) -> tuple[Array, Array]:
+    """Return x·σ(x), to the bits of the forward, and its slope in wide floats, of one exponential.
+
+    The slope's second term is x·σ(x)·σ(−x), and the product of both shares is e / (1 + e)² with
+    e = exp(−|x|): neither end loses digits.
+    """
+    wide = widen(xp, x)
+    decay = xp.exp(-xp.abs(wide))
+    under = 1 + decay
+    share = xp.where(wide >= 0, xp.ones_like(wide), decay) / under
+    near = xp.minimum(xp.maximum(wide, -1024), 1024)  # the product is 0 there, and ∞ · 0 is NaN
+    slope = share + near * (decay / (under * under))
+    return cast(xp, share * finite_below(xp, wide), x.dtype), slope
 
 
 def _check(d_output: Array, x: Array) -> Namespace:
@@ -183,6 +202,9 @@ def feed_forward_backward(
     d_output: Array, x: Array, parameters: FeedForwardParameters, *, activation: Activation = gelu
 ) -> tuple[Array, FeedForwardParameters]:
     """Go back through :func:`companion.feed_forward`.
+
+    Two products, :prf:ref:`thm-product-backward`, and what acts on each entry between them,
+    :prf:ref:`prop-entry-backward`.
 
     Parameters
     ----------
@@ -236,6 +258,9 @@ def gated_feed_forward_backward(
     activation: Activation = silu,
 ) -> tuple[Array, GatedFeedForwardParameters]:
     """Go back through :func:`companion.gated_feed_forward`.
+
+    Gate and values are factors of each other: :prf:ref:`prop-entry-backward`. The rows enter both,
+    so their gradients add: :prf:ref:`prop-use-sums`.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ from companion.gradients.attention import (
     unchecked_attention_backward,
     unchecked_attention_record,
 )
-from companion.gradients.feed_forward import unchecked_silu_backward
+from companion.gradients.feed_forward import silu_and_slope
 from companion.gradients.norms import unchecked_rms_norm_backward
 from companion.gradients.projections import unchecked_embed_backward, unchecked_project_backward
 from companion.gradients.sums import check_gradient
@@ -55,6 +55,8 @@ def rotate_backward(
 ) -> Array:
     """Go back through :func:`companion.rotate`: turn the gradient the other way.
 
+    By :prf:ref:`prop-rotation-backward`.
+
     A rotation's transpose is its inverse. Positions get no gradient.
 
     Parameters
@@ -81,6 +83,8 @@ def rotate_backward(
 
 def cross_entropy_backward(d_loss: Array | float, logits: Array, targets: Array) -> Array:
     r"""Go back through :func:`companion.cross_entropy`: the weights less what was right.
+
+    By :prf:ref:`prop-cross-entropy-backward`.
 
     With weights p, n counted targets and the row's target t:
     :math:`d\ell_j = (p_j - [j = t]) / n`. Each row sums to 0, and a row that is left out gets 0.
@@ -127,6 +131,8 @@ def state_logits_backward(
 ) -> tuple[Array, Array, Array]:
     """Go back through :func:`companion.state_logits`.
 
+    By :prf:ref:`thm-product-backward` and :prf:ref:`prop-norm-backward`.
+
     Parameters
     ----------
     d_logits : array, shape (..., V)
@@ -169,6 +175,11 @@ def unchecked_state_logits_backward(
     return xp.reshape(d_rows, states.shape), d_norm, d_unembedding
 
 
+SHORT = 256
+"""Tokens up to which all weights are kept, however many texts there are: tiles save memory that
+grows with the square of the length, and have to be made again."""
+
+
 class LayerRecord(NamedTuple):
     """What a layer keeps for the way back, all of it (..., N, ·) or (..., heads, N, ·)."""
 
@@ -192,6 +203,9 @@ def loss_and_gradients(
     attn_mask: Array | None = None,
 ) -> tuple[Array, LanguageModelParameters]:
     """Compute a decoder's loss on some texts, and its gradient with respect to every weight.
+
+    It begins with :prf:ref:`prop-cross-entropy-backward`; what is used twice, such as a row beside
+    its residual and a tied embedding, gets a sum: :prf:ref:`prop-use-sums`.
 
     Parameters
     ----------
@@ -284,7 +298,7 @@ def _layer(
     query, key = turned[..., :heads, :, :], turned[..., heads:, :, :]
     value = bundle[..., heads + shared :, :, :]
     call = _call(query, key, attn_mask)
-    if is_tiled(xp, call):
+    if is_tiled(xp, call) and call.shape[-2] > SHORT:
         record, weights = unchecked_attention_record(xp, query, key, value, call), None
     else:
         attended: Any = attend(xp, query, key, value, call._replace(return_weights=True))
@@ -319,9 +333,9 @@ def _layer_backward(
     """Go back through a layer: the network, then the attention, each beside its residual."""
     heads, hidden = config.head_count, config.hidden_width
     gate, up = kept.gate_up[..., :hidden], kept.gate_up[..., hidden:]
-    bent = unchecked_silu(xp, gate)
+    bent, slope = silu_and_slope(xp, gate)
     d_opened, d_down, _ = unchecked_project_backward(xp, d_output, bent * up, layer.w_down, None)
-    d_gate = unchecked_silu_backward(xp, d_opened * up, gate)
+    d_gate = cast(xp, widen(xp, d_opened * up) * slope, gate.dtype)
     d_gate_up = xp.concat([d_gate, d_opened * bent], axis=-1)
     d_rows, d_w_gate_up, _ = unchecked_project_backward(
         xp, d_gate_up, kept.rows_2, layer.w_gate_up, None
@@ -333,13 +347,13 @@ def _layer_backward(
     mixed = unchecked_merge_heads(xp, kept.record.output)
     d_mixed, d_w_o, _ = unchecked_project_backward(xp, d_middle, mixed, layer.w_o, None)
     qkv = (kept.query, kept.key, kept.value)
-    record = None if kept.weights is not None else kept.record
+    whole = kept.weights is not None  # so the way back forms no tiles either
     d_query, d_key, d_value = unchecked_attention_backward(
         xp,
         unchecked_split_heads(xp, d_mixed, heads),
         *qkv,
-        _call(kept.query, kept.key, attn_mask),
-        record,
+        _call(kept.query, kept.key, attn_mask)._replace(return_weights=whole),
+        None if whole else kept.record,
         kept.weights,
     )
     cosine, sine = turns

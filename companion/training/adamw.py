@@ -188,6 +188,7 @@ def clip_gradients(gradients: P, limit: float) -> tuple[P, Array]:
     shares = [array / unit for array in wide]
     sums = [xp.sum(part * part) for part in shares]
     norm = unit * xp.sqrt(xp.sum(xp.stack(sums)))
-    share = xp.where(norm > limit, limit / norm, xp.ones_like(norm))
-    share = xp.where(xp.isfinite(norm), share, xp.ones_like(norm))
+    if math.isinf(limit):
+        return gradients, norm
+    share = xp.where(xp.isfinite(norm), limit / xp.maximum(norm, limit), xp.ones_like(norm))
     return map_parameters(lambda g: cast(xp, widen(xp, g) * share, g.dtype), gradients), norm

@@ -22,9 +22,8 @@ from companion.training.state import CurvePoint, TrainingState
 
 __all__ = ["load_training", "save_training"]
 
-FILE, FORMAT = "training.safetensors", "companion training 1"
+FILE, ENTRY = "training.safetensors", "companion training 1"
 PARTS = ("weights", "mean", "square")
-SAID = ("config", "plan", "step", "curve", "text")
 DTYPES = ("float32", "float64")
 
 
@@ -62,8 +61,9 @@ def save_training(folder: str | PathLike[str], state: TrainingState) -> None:
         "curve": state.curve,
         "text": state.text,
     }
-    metadata = {"format": FORMAT} | {key: json.dumps(value) for key, value in said.items()}
-    write_whole(Path(folder) / FILE, safetensors.save(tensors, metadata=metadata))
+    # One entry, since the library writes several in an order that is drawn.
+    content = safetensors.save(tensors, metadata={ENTRY: json.dumps(said)})
+    write_whole(Path(folder) / FILE, content)
 
 
 def load_training(folder: str | PathLike[str], *, xp: Namespace | None = None) -> TrainingState:
@@ -102,14 +102,16 @@ def load_training(folder: str | PathLike[str], *, xp: Namespace | None = None) -
 
 def _read(path: Path, file: Any, xp: Namespace) -> TrainingState:
     metadata = file.metadata() or {}
-    if metadata.get("format") != FORMAT:
-        got = metadata.get("format")
-        raise ValueError(f"{path}: format must be {FORMAT!r}, got {got!r}")
+    if ENTRY not in metadata:
+        raise ValueError(f"{path} must hold a {ENTRY!r}, got {sorted(metadata)}")
     try:
-        said = {key: json.loads(metadata[key]) for key in SAID}
+        said = json.loads(metadata[ENTRY])
         config = LanguageModelConfig(**_tuples(LanguageModelConfig, said["config"]))
         plan = TrainingPlan(**_tuples(TrainingPlan, said["plan"]))
-        curve = tuple(CurvePoint(*point) for point in said["curve"])
+        curve, step, text = said["curve"], said["step"], said["text"]
+        curve = tuple(CurvePoint(*point) for point in curve)
+        if step not in range(plan.steps + 1):
+            raise ValueError(f"step must be in 0 … {plan.steps}, got {step}")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} must say how the training goes: {error!r}") from error
     names, asked = set(file.keys()), set()
@@ -124,8 +126,7 @@ def _read(path: Path, file: Any, xp: Namespace) -> TrainingState:
     weights, mean, square = (tree(part) for part in PARTS)
     if unknown := sorted(names - asked):
         raise ValueError(f"{path} must hold no other tensors, got {unknown[0]}")
-    optimiser = AdamWState(said["step"], mean, square)
-    return TrainingState(plan, weights, optimiser, curve, said["text"])
+    return TrainingState(plan, weights, AdamWState(step, mean, square), curve, text)
 
 
 def _tensor(
