@@ -7,4 +7,4 @@ optimiser.zero_grad()  # or this step's gradients are added to those of the last
 loss.backward()
 optimiser.step()
 output = weight.detach()
-# ours: companion.loss_and_gradients(token_ids, targets, parameters), then companion.adamw(…)
+# ours: companion.adamw(parameters, gradients, state, learning_rate=0.01)

@@ -41,7 +41,7 @@ NOVELS = {
 }
 VOCABULARY = 1024
 PLAN = companion.TrainingPlan(
-    steps=2300,
+    steps=2000,
     context=256,
     batch_size=8,
     learning_rate=3e-3,

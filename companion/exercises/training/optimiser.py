@@ -73,13 +73,12 @@ def _what_it_is(
     right = _step(*given, step)[0]
     if name != "weight":
         of = "gradient" if name == "mean" else "square of the gradient"
-        if np.allclose(found, _step(*given, step, coupled=True)[1 if name == "mean" else 2]):
-            return f"The {name} has the decay in it{case}: a decoupled one stands outside."
         corrected = _step(*given, step)[1] / (1 - BETAS[0] ** step)
         if name == "mean" and np.allclose(found, corrected):
             return f"What you keep of the mean is corrected already{case}; it is corrected anew."
         return f"The {name} is not the running mean of the {of}{case}."
     for wrong, words in (
+        (_step(*given, step, coupled=True)[0], "a decoupled decay stands outside of the means"),
         (
             _step(*given, step, corrected=False)[0],
             "the means begin at 0, and nothing makes up for it",
