@@ -1,6 +1,6 @@
 """Record what a GPU computes and how fast: ``python -m benchmarks.gpu``, on a machine with one.
 
-Writes ``benchmarks/results/gpu.json``, from which the book's chapter on CuPy draws. Needs one of
+Writes ``benchmarks/results/gpu.json``, of which the book's chapter on CuPy tells. Needs one of
 the extras ``cuda12`` and ``cuda13``; nothing else should use the GPU meanwhile. A few minutes.
 """
 

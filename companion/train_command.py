@@ -24,6 +24,7 @@ from companion.training import (
     train,
     train_tokenizer,
 )
+from companion.training.checkpoint import FILE
 from companion.training.state import advance
 
 DESCRIPTION = (
@@ -65,11 +66,13 @@ def run_train(options: argparse.Namespace) -> int:
     folder = Path(options.output or f"{Path(options.text[0]).stem}-model")
     try:
         texts = [read_text(Path(name)) for name in options.text]
-        begun = _resumed(folder, texts) if options.resume else _begun(options, folder, texts)
-        state, tokenizer, (text, validation) = begun
+        start = _resumed(folder, texts) if options.resume else _begun(options, folder, texts)
+        state, tokenizer, (text, validation) = start
         state = train(state, text, validation=validation, folder=folder, tokenizer=tokenizer)
     except KeyboardInterrupt:
-        print(f"\nStopped; --resume goes on from {folder}.", file=sys.stderr)
+        begun = (folder / FILE).exists()
+        kept = f"--resume goes on from {folder}" if begun else "nothing has begun yet"
+        print(f"\nStopped; {kept}.", file=sys.stderr)
         return 130
     except (OSError, ImportError, ValueError, FloatingPointError) as error:
         print(f"python -m companion train: {error}", file=sys.stderr)
@@ -95,7 +98,7 @@ def _begun(options: argparse.Namespace, folder: Path, texts: list[str]) -> Begun
     minutes = 5.0 if options.minutes is None else options.minutes
     if not 0 < minutes < math.inf:
         raise ValueError(f"--minutes must be a positive number, got {minutes}")
-    if (folder / "training.safetensors").exists():
+    if (folder / FILE).exists():
         raise FileExistsError(f"{folder} holds a training already: --resume goes on with it")
     tokenizer = train_tokenizer(texts, VOCABULARY)
     parts = _parts(tokenizer, texts)

@@ -27,12 +27,6 @@ def test_the_formats_have_as_many_bits_as_their_names_say():
     assert "bfloat16: 1 sign bit, 8 exponent bits, 7 bits" in drawings.number_formats().alt
 
 
-def test_no_record_is_drawn_as_what_it_is():
-    said = drawings.recorded_times(None).alt
-    assert "no run on a GPU is recorded yet" in said
-    assert not any(digit in said for digit in "0123456789")
-
-
 def test_a_record_is_drawn_from_its_own_numbers():
     tiled = attention_row(64, 7.0, 7.0, 7.0) | {"implementation": "tiled"}
     said = drawings.recorded_times(RECORD | {"attention": [tiled, *RECORD["attention"]]}).alt

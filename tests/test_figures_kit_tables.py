@@ -41,8 +41,6 @@ WITHOUT = {
     *["fig-core-schedule", "fig-activations", "fig-gelu-difference"],
     # Their alt text says all their numbers.
     *["fig-three-roles", "fig-scores-geometry", "fig-softmax-hull", "fig-feed-forward-row"],
-    # An empty frame until there is a record.
-    "fig-gpu-record",
 }
 
 

@@ -55,6 +55,13 @@ def test_a_format_that_is_not_there_leaves_its_reason():
     assert gpu._outcome(lambda: 0.5) == {"error": 0.5}
 
 
+def test_the_page_draws_a_record_or_says_that_there_is_none():
+    page = (ROOT / "notebooks" / "11_cupy.ipynb").read_text(encoding="utf-8")
+    recorded = gpu.RESULT.exists()
+    assert ("figures.recorded_times(" in page) == recorded
+    assert ("no run on a GPU is recorded in this edition" in page) == (not recorded)
+
+
 def test_no_record_is_none(tmp_path):
     assert gpu_record.read_gpu_record(tmp_path / "gpu.json") is None
 

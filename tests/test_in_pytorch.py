@@ -158,7 +158,12 @@ TABLE: dict[str, dict[str, Snippet]] = {
             lambda **_: companion.cost.scores(5, 7, companion.cost.Sizes(width=6, heads=2)).flops,
         ),
     },
-    "arrays": {},
+    "arrays": {
+        "device": Snippet(
+            {"query": normal(2, 5, 3), "key": normal(2, 5, 3), "value": normal(2, 5, 4)},
+            lambda **given: companion.scaled_dot_product_attention(**given, is_causal=True),
+        ),
+    },
     "language_model": {
         "step": Snippet(
             {

@@ -335,17 +335,17 @@ def test_a_crowd_of_calls_leaves_every_bit_and_every_limit_as_it_was():
             for worker in workers:
                 worker.start()
             interrupts = 0
-            while any(worker.is_alive() for worker in workers):
+            while interrupts < 4 or any(worker.is_alive() for worker in workers):
                 timer = threading.Timer(0.02, signal.raise_signal, (signal.SIGINT,))
                 try:
                     timer.start()
-                    for n in range(1000):  # one that falls into a weak reference is lost
-                        call(n % 25)
+                    while timer.is_alive():
+                        call(interrupts % 25)
+                    timer.join()  # one that falls into a weak reference is lost
                 except KeyboardInterrupt:
                     interrupts += 1
                 finally:
                     timer.join()
-            assert interrupts > 3
             return found
 
         first, second = crowd(), crowd()
@@ -383,3 +383,28 @@ def test_a_child_forked_during_a_call_can_work_and_has_its_blas_back():
         raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     """
     assert run(script) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_forked_while_someone_sets_a_limit_can_work():
+    script = """
+        import os, threading
+        import threadpoolctl
+        from companion import parallel_map
+
+        states = [
+            controller._SHARED_STATE.lock
+            for controller in vars(threadpoolctl).values()
+            if hasattr(controller, "_SHARED_STATE")
+        ]
+        for lock in states:  # as one thread may hold it while another forks
+            lock.acquire()
+        child = os.fork()
+        for lock in states:
+            child and lock.release()
+        if child == 0:
+            met = parallel_map(lambda n: n * n, range(3), threads=2)
+            os._exit(0 if met == [0, 1, 4] else 1)
+        raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    assert run(script, seconds=20) == 0

@@ -107,6 +107,17 @@ def test_an_interrupt_is_said_and_resume_goes_on_to_the_same_bits(
         assert path.read_bytes() == (apart / path.name).read_bytes(), path.name
 
 
+def test_an_interrupt_before_the_first_step_says_that_there_is_nothing(
+    story, tmp_path, capsys, monkeypatch
+):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_command, "_seconds", interrupted)
+    assert train(story, "--output", tmp_path / "model") == 130
+    assert "Stopped; nothing has begun yet." in capsys.readouterr().err
+
+
 PROGRAM = f"""
 import sys
 from dataclasses import replace

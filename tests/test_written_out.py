@@ -30,6 +30,7 @@ GROUND = {"xp": companion.array_module("numpy"), "math": math}
 LENT: dict[str, dict[str, Any]] = {
     "09_encoder": {"multi_head_attention": companion.multi_head_attention},  # with its masks
     "10_cost": {"Cost": companion.cost.Cost},
+    "11_cupy": {"array_namespace": companion.array_namespace},  # it only tells libraries apart
 }
 RNG = np.random.default_rng(0)
 
@@ -288,7 +289,17 @@ TABLE: dict[str, dict[str, Written]] = {
             ],
         ),
     },
-    "11_cupy": {},
+    "11_cupy": {
+        "softmax": Written(companion.softmax, [call(normal(4, 7)), call(normal(2, 3, 5))]),
+        "scaled_dot_product_attention": Written(
+            companion.scaled_dot_product_attention,
+            [
+                call(normal(4, 7), normal(6, 7), normal(6, 3)),
+                call(normal(2, 3, 5), normal(2, 4, 5), normal(2, 4, 6)),
+                call(*(normal(3, 3, dtype=np.float32) for _ in range(3))),
+            ],
+        ),
+    },
     "12_tiled": {
         "softmax_state": Written(
             companion.softmax_state,

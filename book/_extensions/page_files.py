@@ -29,7 +29,7 @@ UNUSED = re.compile(
     r"|searchtools|language_data|searchindex|documentation_options|DOCUMENTATION_OPTIONS\."
 )
 # Scripts of an extension for what only some books have.
-NEEDED_BY = {"design-tabs": "sd-tab-set", "togglebutton": "dropdown", "toggleHint": "dropdown"}
+NEEDED_BY = {"design-tabs": "sd-tab-set"}
 STYLES, SCRIPTS = "_static/book.css", "_static/book.js"
 
 

@@ -1,10 +1,11 @@
 // The search: what it calls the same, what comes first, and how it shows what it finds.
 //
-// Every word that is asked for must be there, or every one that is anywhere. A page with them all in its title comes first, then one with
-// a section that has; chapters before reference pages; then where the title has little else; then where the
-// words stand close together most often. A term of the glossary that is just what was asked is the second
-// at the latest, the first where no chapter answers. A word of five letters or more finds longer ones that begin with it, a number is one word,
-// and the title of a function counts for who spells it as code.
+// Every word that is asked for must be there, or every one that is anywhere. A page with them all in its
+// title comes first, then one with a section that has; chapters before reference pages; then where the
+// title has little else; then where the words stand close together most often. A term of the glossary that
+// is just what was asked is the second at the latest, the first where no chapter answers. A word of five
+// letters or more finds longer ones that begin with it, a number is one word, and the title of a function
+// counts for who spells it as code.
 (() => {
   const SAME = [
     ["rope", "rotary"],
@@ -26,6 +27,8 @@
     ["logsumexp", "log sum exp", "lse"],
     ["normalisation", "normalization"],
     ["dot product", "inner product"],
+    ["sliding window", "local attention", "window"],
+    ["kv cache", "key value cache", "cache"],
   ];
   const SMALL = new Set("a an and as at by for from in is it its of on or the to what with".split(" "));
   const WORD = /\p{L}+|\p{N}+(?:\.\p{N}+)*|[√∞Σ∂‖≤≥≠∈⊕⊙−]/gu;

@@ -123,12 +123,12 @@ def number_formats() -> Figure:
     return canvas.finish(f"Four rows of cells, one for each bit. {said}.")
 
 
-def recorded_times(record: Mapping[str, Any] | None) -> Figure:
-    """Draw the recorded times of attention over the length, or say that there is no record.
+def recorded_times(record: Mapping[str, Any]) -> Figure:
+    """Draw the recorded times of attention over the length.
 
     Parameters
     ----------
-    record : dict or None
+    record : dict
         What ``benchmarks/results/gpu.json`` holds.
 
     Returns
@@ -140,8 +140,6 @@ def recorded_times(record: Mapping[str, Any] | None) -> Figure:
     ValueError
         If the record holds fewer than two lengths.
     """
-    if record is None:
-        return _no_record()
     rows = [row for row in record["attention"] if row["implementation"] == "textbook"]
     rows.sort(key=lambda row: row["length"])
     lines = {
@@ -160,17 +158,4 @@ def recorded_times(record: Mapping[str, Any] | None) -> Figure:
         y_title="milliseconds, textbook form",
         x_log=True,
         y_log=True,
-    )
-
-
-@style()
-def _no_record() -> Figure:
-    canvas = Canvas()
-    canvas.rectangle(0.0, 0.0, 320.0, 84.0, fill=PANEL, edge=FAINT, radius=4.0)
-    canvas.text(160.0, 22.0, "No run on a GPU is recorded yet.", size=12.0, bold=True)
-    canvas.text(160.0, 44.0, "With a CUDA device at hand,", colour=MUTED)
-    canvas.text(160.0, 62.0, "python -m benchmarks.gpu", size=11.0)
-    return canvas.finish(
-        "An empty frame: no run on a GPU is recorded yet. The command that makes one is "
-        "python -m benchmarks.gpu."
     )

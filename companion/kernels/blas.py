@@ -14,7 +14,6 @@ R = TypeVar("R")
 _lock = threading.RLock()
 _found: tuple[int, list[Any]] = (-1, [])  # modules when it was looked, and what was there
 _noted: dict[str, int] = {}  # threads that each library has when it is let go, by its file
-_writing = False  # while this module sets a limit itself
 _originals: dict[Any, tuple[Any, Any]] = {}  # of a controller: how it reads and writes
 
 
@@ -81,22 +80,16 @@ def start_afresh() -> None:
 
 
 def _write(library: Any, threads: int) -> None:
-    """Set the threads of a library, whichever thread has set them last."""
-    global _writing
-    _, write = _originals[type(library)]
-    _let_anyone_write(library)
-    _writing = True
-    try:
-        write(library, threads)  # which may come back by the library's own name for it
-    finally:
-        _writing = False
-        _let_anyone_write(library)
+    """Set the threads of a library, whichever thread has set them last.
 
-
-def _let_anyone_write(library: Any) -> None:
-    """Forget who wrote first, where threadpoolctl keeps that and refuses all others."""
-    if hasattr(library, "clear_controlling_thread"):
-        library.clear_controlling_thread(force=True)
+    threadpoolctl may keep who that was and refuse all others, behind a lock of its own that a
+    forked child inherits as it is; its inner form sets and asks nothing.
+    """
+    if hasattr(library, "_real_set_num_threads"):
+        library._real_set_num_threads(threads)
+    else:
+        _, write = _originals[type(library)]
+        write(library, threads)
 
 
 def _teach(controller: Any) -> None:
@@ -115,7 +108,7 @@ def _teach(controller: Any) -> None:
 
     @one_at_a_time
     def set_num_threads(self: Any, num_threads: int) -> Any:
-        if self.filepath in _noted and not _writing:
+        if self.filepath in _noted:
             _noted[self.filepath] = num_threads
             return None
         return write(self, num_threads)

@@ -7,7 +7,6 @@ window.checks = {
   // What is folded away is judged too.
   unfold() {
     for (const e of all("details")) e.open = true;
-    for (const e of all(".toggle-hidden")) e.classList.remove("toggle-hidden");
     for (const e of document.images) e.loading = "eager";
     for (const e of all("section")) e.style.contentVisibility = "visible";
     return Promise.allSettled([...document.images].map((e) => e.decode()));

@@ -17,6 +17,7 @@ LISTED = [TOC["root"]] + [
 MADE = ["404", "genindex", "prf-prf", "search"]  # by Sphinx, not from a file
 
 VIEWS = [("light", 1280), ("light", 390), ("dark", 390), ("dark", 1280)]
+NARROW = 320  # a desk's page at 400 %
 COLOURS = ["color-contrast", "link-in-text-block"]
 
 CHECKS = Path(__file__).with_name("checks.js").read_text(encoding="utf-8")
@@ -43,6 +44,8 @@ def test_page(name: str, open_page: Callable[..., Any], axe: str) -> None:
             found += page.evaluate("rules => checks.accessibility(rules)", COLOURS)
         page.evaluate("checks.markKinds()")
         problems += [f"{scheme}, {width}: {said}" for said in found]
+    switch(page, "light", NARROW)
+    problems += [f"{NARROW}: too wide: {said}" for said in page.evaluate("checks.tooWide()")]
     page.evaluate("checks.keepOneOfEachKind()")
     for scheme, width in VIEWS:
         switch(page, scheme, width)

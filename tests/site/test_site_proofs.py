@@ -1,14 +1,27 @@
-"""Proofs are folded, and open by keyboard, by a link into them, without script and on paper."""
+"""What is folded: proofs, solutions, outputs and answers.
 
+They open by keyboard, by a link into them, without script and on paper.
+"""
+
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pypdf import PdfReader
 
 CHAPTER = "notebooks/06_heads.html"
 FOLDS = "details.proof-fold"
+EVERY_FOLD = pytest.mark.parametrize("folds", [FOLDS, "details.solution-fold"])
+# What stands in a fold: proofs, solutions, outputs that answer a prediction, and words on them.
+FOLDED = {
+    "proofs": f"{FOLDS} p",
+    "solutions": "details.solution-fold p",
+    "outputs": "details.hide.below-input .cell_output pre",
+    "answers": "details.sd-dropdown p",
+}
 
 
 def test_every_proof_is_folded_and_says_what_it_proves(book: Path) -> None:
@@ -22,14 +35,28 @@ def test_every_proof_is_folded_and_says_what_it_proves(book: Path) -> None:
     assert [said for said in found if not re.fullmatch(rf"Proof of ({kinds}) \d+\.\d+", said)] == []
 
 
-def test_the_keyboard_unfolds_a_proof(open_page: Callable[..., Any]) -> None:
+def test_every_solution_is_folded_and_says_whose_it_is(book: Path) -> None:
+    found = 0
+    for path in sorted(Path("notebooks").glob("[0-9]*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        written = sum(len(re.findall(r"\{solution-start\}", "".join(c["source"]))) for c in cells)
+        text = (book / path.with_suffix(".html")).read_text(encoding="utf-8")
+        said = re.findall(r'<details class="solution-fold"><summary>(.*?)</summary>', text)
+        assert len(said) == written
+        assert [s for s in said if not re.match(r"Solution to Exercise \d+\.\d+ \(", s)] == []
+        found += written
+    assert found > 50
+
+
+@EVERY_FOLD
+def test_the_keyboard_unfolds(folds: str, open_page: Callable[..., Any]) -> None:
     page = open_page(CHAPTER)
-    fold = page.locator(FOLDS).first
+    fold = page.locator(folds).first
     assert not fold.locator("p").first.is_visible()
-    fold.locator("summary").focus()
+    fold.locator("summary").first.focus()
     page.keyboard.press("Enter")
-    assert fold.locator("p").first.is_visible()
-    assert fold.locator("math").first.is_visible()
+    inside = fold.locator("p, math").all()
+    assert all(one.is_visible() for one in inside)
 
 
 def test_a_link_to_what_stands_in_a_proof_unfolds_it(open_page: Callable[..., Any]) -> None:
@@ -41,22 +68,31 @@ def test_a_link_to_what_stands_in_a_proof_unfolds_it(open_page: Callable[..., An
     assert page.locator(f"{FOLDS}[open]").count() == 1
 
 
-def test_without_script_a_proof_unfolds(browser: Any, address: str) -> None:
+@EVERY_FOLD
+def test_without_script_it_unfolds(folds: str, browser: Any, address: str) -> None:
     page = browser.new_page(java_script_enabled=False)
     page.goto(address + CHAPTER)
-    fold = page.locator(FOLDS).first
-    fold.locator("summary").click()
+    fold = page.locator(folds).first
+    assert not fold.locator("p").first.is_visible()
+    fold.locator("summary").first.click()
     assert fold.locator("p").first.is_visible()
     page.close()
 
 
-def test_paper_shows_every_proof(open_page: Callable[..., Any], tmp_path: Path) -> None:
-    page = open_page(CHAPTER)
-    words = page.locator(f"{FOLDS} p").evaluate_all(
-        "(all) => all.map((p) => p.firstChild.data ?? '').filter((text) => text.length > 30)"
+@pytest.mark.parametrize("what", FOLDED)
+def test_paper_shows_what_is_folded(
+    what: str, open_page: Callable[..., Any], tmp_path: Path
+) -> None:
+    chapter = CHAPTER if what in ("proofs", "solutions") else "notebooks/04_softmax.html"
+    page = open_page(chapter)
+    folded = page.locator(FOLDED[what])
+    assert not any(folded.nth(i).is_visible() for i in range(folded.count()))
+    words = folded.evaluate_all(
+        "(all) => all.map((e) => [...e.childNodes].find((n) => n.nodeType == 3)?.data ?? '')"
+        ".filter((text) => text.length > 30)"
     )
     page.pdf(path=tmp_path / "page.pdf")
     text = "".join(p.extract_text() for p in PdfReader(tmp_path / "page.pdf").pages)
     text = re.sub(r"\s", "", text)
-    assert len(words) > 3
+    assert len(words) > (3 if what == "proofs" else 1)
     assert [w for w in words if re.sub(r"\s", "", w)[:25] not in text] == []

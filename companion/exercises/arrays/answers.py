@@ -1,4 +1,4 @@
-"""Checkers for the exercises of the chapter on NumPy and CuPy."""
+"""Checkers of the answers that are a number, and of a function that divides rows."""
 
 import math
 from collections.abc import Callable
