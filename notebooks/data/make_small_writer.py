@@ -51,7 +51,7 @@ PLAN = companion.TrainingPlan(
     save_every=50,
     seed=14,
 )
-TRIAL = {"steps": 400, "context": 128, "batch_size": 8, "warmup": 40}
+TRIAL = {"steps": 300, "context": 128, "batch_size": 8, "warmup": 30}
 TRIALS = (  # what is larger or smaller, the width, how many times the steps, the share of the text
     ("as it is", 128, 1, 1.0),
     ("half the width", 64, 1, 1.0),
