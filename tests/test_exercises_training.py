@@ -163,7 +163,7 @@ TABLES = {
             (back_unshifted, "whose maximum"),
         ],
         odd=[back_in_place, back_by_jacobian],
-        other=[(None, "Not attempted yet"), (lambda d, s: None, "returns nothing")],
+        other=[(None, "Not attempted yet"), (lambda *_: None, "returns nothing")],
     ),
     exercises.check_attention_backward: Attempts(
         wrong=[

@@ -173,14 +173,12 @@ TABLE: dict[str, dict[str, Snippet]] = {
                 "past_key": normal(1, 3, 7, 4),
                 "past_value": normal(1, 3, 7, 5),
             },
-            lambda query, key, value, past_key, past_value: (
-                companion.scaled_dot_product_attention(
-                    query,
-                    np.concatenate([past_key, key], axis=-2),
-                    np.concatenate([past_value, value], axis=-2),
-                    is_causal=True,
-                    query_offset=7,
-                )
+            lambda query, key, value, past_key, past_value: companion.scaled_dot_product_attention(
+                query,
+                np.concatenate([past_key, key], axis=-2),
+                np.concatenate([past_value, value], axis=-2),
+                is_causal=True,
+                query_offset=7,
             ),
         ),
         "loss": Snippet(

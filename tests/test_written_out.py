@@ -432,6 +432,7 @@ def written_on(path: Path) -> dict[str, Any]:
     """Define what a page writes out, with what earlier pages lend it in reach."""
     namespace = GROUND | ({"np": np} if path.stem == "tour" else {})
     for name in CHAPTERS[: CHAPTERS.index(path.stem)] if path.stem in BORROWERS else ():
+        namespace |= LENT.get(name, {})
         define(tagged(cells(path.with_stem(name))), namespace)
     namespace |= LENT.get(path.stem, {})
     return define(tagged(cells(path)), namespace)

@@ -123,5 +123,3 @@ def _bars(
         canvas.rectangle(left, y, max(scale * p, 0.8), BAR, fill=colour)
         canvas.text(left + scale * p + 4.0, y + BAR / 2, f"{p:.2f}", size=10.5, align="left")
     canvas.line([(left, -2.0), (left, len(panel) * (BAR + GAP))], colour=MUTED, width=1.0)
-
-

@@ -18,7 +18,7 @@ from companion.examples import repeated_tokens as task
 
 RECORD = Path(__file__).with_name("induction.json")
 SEED, BATCH, RATE, EVERY = 0, 32, 0.01, 10
-SHOWN, PERIOD, LENGTH = (0, 150, 300), 6, 16  # the steps of the maps, and the text that they show
+SHOWN, PERIOD, LENGTH = (0, 100, 300), 6, 16  # the steps of the maps, and the text that they show
 
 
 def maps(model: companion.LanguageModelParameters) -> list[list[list[float]]]:

@@ -60,33 +60,43 @@ def _right(
 
 
 def _what_it_is(name: str, found: np.ndarray, given: list[np.ndarray], case: str) -> str:
-    d_output, query, key, value = given
-    scale = 1 / math.sqrt(query.shape[-1])
-    scores = scale * query @ key.mT
-    weights, d_weights = to_numpy(softmax(scores)), d_output @ value.mT
-    d_scores = back_through_softmax(d_weights, scores)
-    if name == "d_value":
-        tried = [
-            (weights @ d_output if weights.shape[-1] == weights.shape[-2] else None,
-             "it takes a row of the weights where a column of them meets a value"),
-            (scores.mT @ d_output, "it is mixed with the scores, and not with the weights"),
-        ]  # fmt: skip
-    else:
-        other, turned = (key, lambda s: s) if name == "d_query" else (query, lambda s: s.mT)
-        unscaled = to_numpy(softmax(scores / scale))
-        raw = back_through_softmax(d_weights, scores / scale)
-        tried = [
-            (turned(d_scores) @ other, "√d_k divided the scores on the way there"),
-            (turned(d_scores) @ other * scale**2, "√d_k divides twice"),
-            (turned(d_weights) @ other * scale, "nothing went back through the softmax"),
-            (
-                turned(weights * d_weights) @ other * scale,
-                "in the softmax the row's own sum is missing",
-            ),
-            (turned(raw) @ other, "the weights are those of unscaled scores"),
-            (turned(unscaled * d_weights) @ other, "the weights are those of unscaled scores"),
-        ]
+    tried = _other_values(given) if name == "d_value" else _other_rows(name, given)
     for wrong, words in tried:
-        if wrong is not None and wrong.shape == found.shape and np.allclose(found, wrong):
+        if wrong.shape == found.shape and np.allclose(found, wrong):
             return f"{name} is not right{case}: {words}."
     return f"{name} has the right shape, but is not what small changes do{case}."
+
+
+def _other_values(given: list[np.ndarray]) -> list[tuple[np.ndarray, str]]:
+    """List what is written in place of the values' gradient."""
+    d_output, query, key, _ = given
+    scores = query @ key.mT / math.sqrt(query.shape[-1])
+    tried = [(scores.mT @ d_output, "it is mixed with the scores, and not with the weights")]
+    if scores.shape[-1] == scores.shape[-2]:
+        wrong = to_numpy(softmax(scores)) @ d_output
+        tried.append((wrong, "it takes a row of the weights where a column of them meets a value"))
+    return tried
+
+
+def _other_rows(name: str, given: list[np.ndarray]) -> list[tuple[np.ndarray, str]]:
+    """List what is written in place of the gradient of the queries, or of the keys."""
+    d_output, query, key, value = given
+    scale = 1 / math.sqrt(query.shape[-1])
+    scores, d_weights = scale * query @ key.mT, d_output @ value.mT
+    d_scores = back_through_softmax(d_weights, scores)
+    tried = [
+        (d_scores, "√d_k divided the scores on the way there"),
+        (d_scores * scale**2, "√d_k divides twice"),
+        (d_weights * scale, "nothing went back through the softmax"),
+        (
+            to_numpy(softmax(scores)) * d_weights * scale,
+            "in the softmax the row's own sum is missing",
+        ),
+        (
+            back_through_softmax(d_weights, scores / scale),
+            "the weights are those of unscaled scores",
+        ),
+    ]
+    if name == "d_query":
+        return [(wrong @ key, words) for wrong, words in tried]
+    return [(wrong.mT @ query, words) for wrong, words in tried]

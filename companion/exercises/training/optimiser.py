@@ -30,7 +30,7 @@ def _adamw(attempt: Any) -> str:
             given = (weight, gradient, mean, square)
             case = f" at step {step} for a weight {shape}"
             found = _taken(move, given, step, case)
-            right = _step(*given, step)
+            right = _step(given, step)
             for part, wanted, name in zip(found, right, ("weight", "mean", "square"), strict=True):
                 if not agrees(part, wanted, size=np.abs(wanted).max()):
                     raise Feedback(_what_it_is(name, part, given, step, case))
@@ -46,10 +46,7 @@ def _taken(
 
 
 def _step(
-    weight: np.ndarray,
-    gradient: np.ndarray,
-    mean: np.ndarray,
-    square: np.ndarray,
+    given: tuple[np.ndarray, ...],
     step: int,
     *,
     corrected: bool = True,
@@ -58,6 +55,7 @@ def _step(
     decay: float = DECAY,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Take the step, or one of those that are written instead."""
+    weight, gradient, mean, square = given
     (b_1, b_2), n = BETAS, step if corrected else 1000
     gradient = gradient + decay * weight if coupled else gradient
     mean, square = b_1 * mean + (1 - b_1) * gradient, b_2 * square + (1 - b_2) * gradient**2
@@ -70,24 +68,24 @@ def _what_it_is(
     name: str, found: np.ndarray, given: tuple[np.ndarray, ...], step: int, case: str
 ) -> str:
     weight, gradient = given[:2]
-    right = _step(*given, step)[0]
+    right = _step(given, step)[0]
     if name != "weight":
         of = "gradient" if name == "mean" else "square of the gradient"
-        corrected = _step(*given, step)[1] / (1 - BETAS[0] ** step)
+        corrected = _step(given, step)[1] / (1 - BETAS[0] ** step)
         if name == "mean" and np.allclose(found, corrected):
             return f"What you keep of the mean is corrected already{case}; it is corrected anew."
         return f"The {name} is not the running mean of the {of}{case}."
     for wrong, words in (
-        (_step(*given, step, coupled=True)[0], "a decoupled decay stands outside of the means"),
+        (_step(given, step, coupled=True)[0], "a decoupled decay stands outside of the means"),
         (
-            _step(*given, step, corrected=False)[0],
+            _step(given, step, corrected=False)[0],
             "the means begin at 0, and nothing makes up for it",
         ),
-        (_step(*given, step, root=False)[0], "it is divided by the square's mean, not by its root"),
-        (_step(*given, step, decay=0.0)[0], "nothing decays"),
+        (_step(given, step, root=False)[0], "it is divided by the square's mean, not by its root"),
+        (_step(given, step, decay=0.0)[0], "nothing decays"),
         (2 * weight - right, "it goes up the slope"),
         (weight - RATE * gradient, "that is plain gradient descent"),
-        (_step(*given, step, decay=0.0)[0] - DECAY * weight, "the decay is not times the rate"),
+        (_step(given, step, decay=0.0)[0] - DECAY * weight, "the decay is not times the rate"),
     ):
         if np.allclose(found, wrong, rtol=1e-9, atol=0):
             return f"The weight does not go where it should{case}: {words}."

@@ -23,7 +23,8 @@ __all__ = ["back_through_softmax", "check_softmax_backward"]
 def back_through_softmax(d_weights: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Return the gradient of the scores, on the host."""
     weights = to_numpy(softmax(scores))
-    return weights * (d_weights - np.sum(weights * d_weights, axis=-1, keepdims=True))
+    back: np.ndarray = weights * (d_weights - np.sum(weights * d_weights, axis=-1, keepdims=True))
+    return back
 
 
 def check_softmax_backward(attempt: Any) -> None:
