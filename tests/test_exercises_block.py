@@ -151,6 +151,33 @@ def normed_once_more(x, attend, feed, norm_1, norm_2):
     return norm(pre()(x, attend, feed, norm_1, norm_2), norm_2)
 
 
+def normed_once_more_by_the_first(x, attend, feed, norm_1, norm_2):
+    return norm(pre()(x, attend, feed, norm_1, norm_2), norm_1)
+
+
+def second_from_the_normed(x, attend, feed, norm_1, norm_2):
+    y = norm(x + attend(norm(x, norm_1)), norm_2)
+    return y + feed(y)
+
+
+def network_reads_x_normed(x, attend, feed, norm_1, norm_2):
+    return x + attend(norm(x, norm_1)) + feed(norm(x, norm_2))
+
+
+def pre_then_post(x, attend, feed, norm_1, norm_2):
+    y = x + attend(norm(x, norm_1))
+    return norm(y + feed(y), norm_2)
+
+
+def post_then_pre(x, attend, feed, norm_1, norm_2):
+    y = norm(x + attend(x), norm_1)
+    return y + feed(norm(y, norm_2))
+
+
+def post_for_five_rows(x, *rest):
+    return (post if len(x) == 5 else pre())(x, *rest)
+
+
 def rms(rows, pair):
     return rows / np.sqrt((rows**2).mean(axis=-1, keepdims=True) + 1e-5) * pair[0] + pair[1]
 
@@ -231,6 +258,20 @@ ATTEMPTS = {
             ),
             (pre(lambda r, n: norm(r, n, axis=1)), "which axis is the mean over"),
             (pre(lambda r, n: norm(r.T, n).T), "stops for x of shape (5, 6) with ValueError"),
+            (second_from_the_normed, "Your second residual starts from the normed rows"),
+            (network_reads_x_normed, "Your network reads x, normed"),
+            (pre_then_post, "your second is post-norm"),
+            (post_then_pre, "your second is pre-norm"),
+            (normed_once_more_by_the_first, "once more"),
+            (lambda x, a, f, n, m: pre()(x, a, f, n, (m[0], 0)), "second norm leaves out its bias"),
+            (lambda x, a, f, n, m: pre()(x, a, f, (n[0], 0), m), "first norm leaves out its bias"),
+            (pre(lambda r, n: norm(r, n[::-1])), "weight and bias exchanged"),
+            (pre(lambda r, n: norm(r, n, eps=1e-8)), "Mind ε"),
+            (lambda x, a, f, n, m: pre()(x, a, f, n, (1, m[1])), "a network that adds nothing"),
+            (lambda x, a, f, n, m: pre()(x, a, f, (1, n[1]), m), "attention that adds nothing"),
+            (post_for_five_rows, "Not yet. Compare the halves"),
+            (lambda *given: np.round(pre()(*given), 6), "Nearly: off by more than rounding"),
+            (lambda *given: (pre()(*given),), "is there a comma at the end"),
             (first_half, "The first half is right"),
             (lambda x, *_: x, "nothing has been added"),
             (lambda x, *_: x / 0, "not finite"),
@@ -283,8 +324,22 @@ ATTEMPTS = {
             (without_biases, "not the sum of both parts"),
             (causal, "not the sum of both parts"),
             (lambda x, _: x, "not the sum of both parts"),
+            (
+                lambda x, p: (
+                    companion.transformer_block(x, p, norm="pre") if len(x) > 3 else parallel(x, p)
+                ),
+                "not the sum of both parts",
+            ),
+            (lambda x, p: np.round(parallel(x, p), 5), "Nearly: off by more than rounding"),
+            (lambda x, p: (parallel(x, p),), "is there a comma at the end"),
         ],
-        odd=[parallel_in_place, Block(), lambda a, b: np.asfortranarray(parallel(a[None], b)[0])],
+        odd=[
+            parallel_in_place,
+            Block(),
+            lambda x, p: parallel(x, p).tolist(),
+            lambda x, p: parallel(x, p).astype(object),
+            lambda a, b: np.asfortranarray(parallel(a[None], b)[0]),
+        ],
         other=[
             (None, "Not attempted"),
             (3, "A function is asked for"),

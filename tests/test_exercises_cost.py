@@ -3,8 +3,10 @@
 from decimal import Decimal
 
 import numpy as np
+import pytest
 
 from companion.exercises import cost as exercises
+from companion.exercises.cost import layer as counts
 from tests.support.attempts import Attempts, tried_on
 
 
@@ -73,7 +75,7 @@ ATTEMPTS = {
             (with_all(lambda *shape: count(*shape)[::-1]), "the bytes' place"),
             (
                 with_all(lambda m, n, p, t: (t * m * p * (2 * n - 1), count(m, n, p, t)[1])),
-                "an entry takes 28, not 27",
+                "an entry takes 52, not 51",
             ),
             (with_step("scores", lambda m, n, p, _, __: count(m, n, p, 1)), "that is one head"),
             (
@@ -100,6 +102,32 @@ ATTEMPTS = {
             ),
             (with_step("output", lambda m, _, p, t, __: count(m, p, p, t)), "on both sides"),
             (
+                with_step("scores", lambda m, n, p, t, _: (2 * t * m * n * p + 6 * t * m * p, 0)),
+                "the softmax is no product",
+            ),
+            (
+                with_step(
+                    "weighted values", lambda m, n, p, t, _: (2 * t * m * n * p + 5 * t * m * m, 0)
+                ),
+                "the softmax is no product",
+            ),
+            (
+                lambda n, width, heads, _, d_v: ledger(n, width, heads, width // heads, d_v),
+                "FLOPs of the queries: the width of a head is given",
+            ),
+            (
+                lambda n, width, heads, d_k, _: ledger(n, width, heads, d_k, width // heads),
+                "FLOPs of the values: the width of a head is given",
+            ),
+            (
+                with_step("scores", lambda m, _, p, t, s: count(m, s[1] // s[2], p, t)),
+                "FLOPs of the scores: the width of a head is given",
+            ),
+            (
+                with_step("output", lambda m, _, p, t, s: count(m, s[2] * (s[1] // s[2]), p, t)),
+                "FLOPs of the output: the width of a head is given",
+            ),
+            (
                 with_step("queries", lambda m, n, _, t, s: count(m, n, s[3], t)),
                 "FLOPs of the queries: that is one head",
             ),
@@ -118,6 +146,14 @@ ATTEMPTS = {
                 "the result is written, too",
             ),
             (bytes_of("values", lambda m, _, p, __: 4 * m * p), "two matrices are read for it"),
+            (
+                bytes_of("weighted values", lambda m, n, p, t: 4 * t * (m * n + m * p)),
+                "bytes of the weighted values: one of three matrices is missing",
+            ),
+            (
+                bytes_of("weighted values", lambda m, n, p, t: 4 * t * (n * p + m * p)),
+                "bytes of the weighted values: one of the two matrices that are read",
+            ),
             (bytes_of("output", lambda m, n, p, _: 4 * (m * n + m * p)), "is missing"),
             (bytes_of("output", lambda m, n, p, _: 4 * (n * p + m * p)), "is missing"),
             (bytes_of("keys", lambda *shape: count(*shape)[0]), "those are FLOPs"),
@@ -158,7 +194,7 @@ ATTEMPTS = {
             (lambda *sizes: list(ledger(*sizes).values()), "A dict is asked for, and this is list"),
             (lambda *sizes: {"queries": ledger(*sizes)["queries"]}, 'the key "keys"'),
             (with_step("keys", lambda m, n, p, *_: 2 * m * n * p), "A pair is asked for"),
-            (lambda n: n, "stops for n=5, width=14, heads=3, d_k=11, d_v=4 with TypeError"),
+            (lambda n: n, "stops for n=5, width=26, heads=3, d_k=11, d_v=4 with TypeError"),
             (ledger, "Right"),
         ],
     ),
@@ -231,7 +267,8 @@ ATTEMPTS = {
             (32, "16 GiB"),
             (4, "room for more"),
             (7, "room for more"),
-            (16, "take 8 GiB"),
+            (16, "16 heads take 8 GiB"),
+            (1, "1 head takes 0.5 GiB"),
             (7.5, "A whole number is asked for, got 7.5"),
         ],
         odd=[8.0, np.asarray(8), np.float32(8)],
@@ -245,3 +282,14 @@ ATTEMPTS = {
 }
 
 test_attempts = tried_on(ATTEMPTS)
+
+
+@pytest.mark.parametrize("step", [*layer(1, 2, 3, 4, 5)])
+def test_no_two_mistakes_in_the_first_ledger_make_one_number(step):
+    first = counts.DRAWN[0]
+    right = ledger(*first)[step]
+    for number, mistakes in ((0, counts._wrong_flops), (1, counts._wrong_bytes)):
+        said = {}
+        for words, wrong in mistakes(step, first):
+            assert wrong != right[number]
+            assert said.setdefault(wrong, words) == words

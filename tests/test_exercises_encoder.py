@@ -54,6 +54,10 @@ def unit(x, axis=-1):
     return x / np.linalg.norm(x, axis=axis, keepdims=True)
 
 
+def length(x):
+    return np.linalg.norm(x, axis=-1, keepdims=True)
+
+
 def mean(states, token_mask):
     kept = np.where(token_mask[..., None], states, 0.0)
     return kept.sum(axis=1) / token_mask.sum(axis=1, keepdims=True)
@@ -116,8 +120,35 @@ ATTEMPTS = {
             (of_rows(lambda x, m: x[: m.sum()].mean(axis=0)), "with padding in front of them"),
             (
                 lambda x, m: unit((x * m[..., None]).sum(axis=1)),
-                "Where padding holds NaN, so do your vectors",
+                "Where padding holds NaN, your vectors are not right",
             ),
+            (
+                lambda x, m: unit((np.where(np.isnan(x), 0, x) * m[..., None]).sum(axis=1)),
+                "Where padding holds ∞, your vectors are not right: 0 · ∞ is NaN",
+            ),
+            (
+                lambda x, m: unit(
+                    (
+                        np.where(x == np.inf, 0, np.nan_to_num(x, nan=0.0, neginf=x.min()))
+                        * m[..., None]
+                    ).sum(axis=1)
+                ),
+                "Where padding holds −∞, your vectors are not right",
+            ),
+            (
+                of_rows(lambda x, m: x[m.argmax() : m.argmax() + m.sum()].mean(axis=0)),
+                "with padding between them it is not",
+            ),
+            (lambda x, m: mean(x, m) / (length(mean(x, m)) + 1e-9), "Nearly: off by more than"),
+            (
+                lambda x, m: pooled(x.astype(np.float32), m).astype(np.float64),
+                "Nearly: off by more than rounding",
+            ),
+            (
+                lambda x, m: unit(x[:, 0]) if len(x) == 3 else pooled(x, m),
+                "All lengths are 1, but the vector of text 1 points in another direction",
+            ),
+            (lambda x, m: (pooled(x, m),), "is there a comma at the end"),
             (lambda x, m: unit(x[m].mean(axis=0)), "one vector for all texts together"),
             (lambda x, _: unit(x), "(3, 5, 4), a row for each token"),
             (lambda x, _: x.mean(axis=-1), "a number for each token"),

@@ -93,6 +93,10 @@ def in_single(*arrays):
     return feed(*(array.astype(np.float32) for array in arrays))
 
 
+def in_single_and_back(*arrays):
+    return in_single(*arrays).astype(np.float64)
+
+
 def as_lists(*arrays):
     return feed(*arrays).tolist()
 
@@ -146,10 +150,12 @@ ATTEMPTS = {
             (network([[1, -1], [0, 0]], [[1], [-1]]), "the first number is the larger one"),
             (network([[0, 0], [1, -1]], [[1], [-1]]), "the second number is the larger one"),
             (network([[1], [1]], [[1]]), "Not the larger one yet"),
-            (TWO_UNITS[0], "Mostly close, but not exact"),
-            (TWO_UNITS[1], "Mostly close, but not exact"),
-            (TWO_UNITS[2], "not exact"),
-            (replace(LARGER, b_2=np.asarray([9e-5])), "Mostly close, but not exact"),
+            (TWO_UNITS[0], "Close for 82% of the pairs, but not exact"),
+            (TWO_UNITS[1], "Close for 78% of the pairs, but not exact"),
+            (TWO_UNITS[2], "Close for 60% of the pairs, but not exact"),
+            (replace(LARGER, b_2=np.asarray([9e-5])), "of the pairs, but not exact"),
+            (replace(LARGER, b_2=np.asarray([1e-10])), "Mostly close, but not exact"),
+            (network(np.eye(2), [[1], [1]]), "of the pairs, but not exact"),
             (replace(LARGER, w_2=LARGER.w_2 * (1 + 1e-9)), "not exact: it is off by"),
             (replace(LARGER, w_2=LARGER.w_2 * np.nan), "Not the larger one yet"),
             (replace(LARGER, w_2=LARGER.w_2 * 0), "Not the larger one yet"),
@@ -226,10 +232,21 @@ ATTEMPTS = {
             (lambda x, *rest: feed(x - x, *rest), "All your rows are alike"),
             (lambda *all_of: -feed(*all_of), "Not yet"),
             (lambda *all_of: feed(*all_of) * np.nan, "not finite"),
+            (bent_by(lambda h: min(max(h, 0), 6)), "Not yet. Look at the hidden row"),
+            (bent_by(lambda h: h * phi(h) if abs(h) < 5 else max(h, 0)), "some units away from it"),
+            (lambda *all_of: np.round(feed(*all_of), 4), "Nearly: off by more than rounding"),
+            (in_single_and_back, "Nearly: off by more than rounding"),
+            (lambda *all_of: (feed(*all_of),), "is there a comma at the end"),
             (overflows, "very large ones do not"),
             (first_of_a_batch, "a batch of them does not"),
         ],
-        odd=[by_the_book, in_single, as_lists, bent_by(lambda h: h * phi(h))],
+        odd=[
+            by_the_book,
+            in_single,
+            as_lists,
+            bent_by(lambda h: h * phi(h)),
+            functools.partial(feed, bend=lambda h: h * np.frompyfunc(phi, 1, 1)(h)),
+        ],
         other=[
             (None, "Not attempted"),
             (lambda *_: None, "returns nothing"),

@@ -170,6 +170,17 @@ ATTEMPTS = {
             (layer(mix=lambda q, k, v: mix(k, q, v)), "have changed places"),
             (layer(mix=causal), "no mask was asked for"),
             (layer(mix=without_a_shift), "in the thousands"),
+            (
+                layer(
+                    mix=lambda q, k, v: softmax(np.clip(q @ k.mT / k.shape[-1] ** 0.5, -50, 50)) @ v
+                ),
+                "the largest of each row is taken away, and nothing else is done",
+            ),
+            (
+                lambda *given: layer(split=dealt if given[-1] == 2 else split)(*given),
+                "With one head it is right, with 2 it is not",
+            ),
+            (lambda *given: (layer()(*given),), "is there a comma at the end"),
             (layer(keep=lambda x, w: x @ w / (1 + 1e-9)), "Do you add something to the sum"),
             (in_float32, "Nearly: off by more than rounding"),
             (dropping(), "something in your layer is random"),
@@ -202,7 +213,7 @@ ATTEMPTS = {
         other=[
             (None, "Not attempted yet: write multi_head"),
             (lambda *_: ..., "Not attempted yet: your function returns nothing"),
-            (layer(), "Right"),
+            (layer(), "Right: the heads lie side by side"),
         ],
     ),
     exercises.check_split_entry: Attempts(

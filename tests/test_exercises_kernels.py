@@ -158,6 +158,10 @@ def bare_sums(m, t, u, score, value):
     return top, total / np.exp(top), weighted / np.exp(top)
 
 
+def ties_lost(m, t, u, score, value):
+    return (m, t, u) if score == m else stepped(m, t, u, score, value)
+
+
 def from_zero(m, t, u, score, value):
     m = max(m, -1000.0)
     return stepped(m, t, u, score, value)
@@ -205,6 +209,72 @@ def last_block(query, key, value, size):
 def whole_blocks(query, key, value, size):
     end = len(key) // size * size
     return tile(query, key[:end], value[:end], size)
+
+
+def weighed_in_place(query, key, value, _):
+    """Keep all scores in one array, in float32, that nothing can watch."""
+    q, k, v = (np.asarray(a, dtype=np.float32) for a in (query, key, value))
+    powers = q @ k.T
+    powers /= np.float32(math.sqrt(k.shape[1]))
+    powers -= powers.max(axis=1, keepdims=True)
+    np.exp(powers, out=powers)
+    return powers @ v / powers.sum(axis=1, keepdims=True)
+
+
+def row_by_row(query, key, value, _):
+    return np.concatenate([weighed_at_once(q[None, :], key, value, 0) for q in query])
+
+
+def multiplied_at_once(query, key, value, size):
+    return by_scores(query @ key.T / math.sqrt(key.shape[1]), value, size)
+
+
+def summed_at_once(query, key, value, _):
+    """Make all scores without a product that anyone would watch."""
+    scores = (query[:, None, :] * key).sum(axis=-1) / math.sqrt(key.shape[1])
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers @ value / powers.sum(axis=1, keepdims=True)
+
+
+def multiplied_by_einsum(query, key, value, size):
+    scores = np.einsum("td,sd->ts", query, key)
+    return by_scores(scores / math.sqrt(key.shape[1]), value, size)
+
+
+def by_scores(scores, value, size):
+    """Take the powers of scores that are there already, block by block."""
+    m = scores.max(axis=1, keepdims=True)
+    t = u = 0.0
+    for start in range(0, len(value), size):
+        powers = np.exp(scores[:, start : start + size] - m)
+        t = t + powers.sum(axis=1, keepdims=True)
+        u = u + powers @ value[start : start + size]
+    return u / t
+
+
+def below_the_blocks_own(query, key, value, size):
+    state = None
+    for scores, values in each_block(query, key, value, size):
+        m = scores.max(axis=1, keepdims=True)
+        powers = np.exp(scores - m)
+        t, u = powers.sum(axis=1, keepdims=True), powers @ values
+        if state is not None:
+            shrink = np.exp(state[0] - m)
+            t, u = shrink * state[1] + t, shrink * state[2] + u
+        state = m, t, u
+    return u / t
+
+
+def merged_from_stacks(query, key, value, size):
+    """Keep all states, and merge them at the end, all at once."""
+    states = []
+    for scores, values in each_block(query, key, value, size):
+        m = scores.max(axis=1, keepdims=True)
+        powers = np.exp(scores - m)
+        states.append((m, powers.sum(axis=1, keepdims=True), powers @ values))
+    m, t, u = (np.stack(parts) for parts in zip(*states, strict=True))
+    shrink = np.exp(m - m.max(axis=0))
+    return (shrink * u).sum(axis=0) / (shrink * t).sum(axis=0)
 
 
 def unscaled_below(scale):
@@ -291,7 +361,24 @@ ATTEMPTS = {
             ),
             (
                 step(lambda x: (x.top, x.a * x.t + x.p, x.a * x.u + x.p * x.v)),
-                "Where the first key is hidden",
+                "Where the first key is hidden you do not go on with nothing: −∞ − (−∞) is NaN",
+            ),
+            (
+                lambda m, t, u, s, v: (s, 1.0, v) if t == 0 else with_hidden(m, t, u, s, v),
+                "you do not go on with nothing: m = −∞, t = 0 and u = 0",
+            ),
+            (ties_lost, "Where a score equals the largest so far"),
+            (
+                lambda m, t, u, s, v: (s, 1.0, v) if s == m else with_hidden(m, t, u, s, v),
+                "Where a score equals the largest so far",
+            ),
+            (
+                lambda m, t, u, s, v: (m, t, u) if s < m - 1.5 else with_hidden(m, t, u, s, v),
+                "A score far below the largest so far",
+            ),
+            (
+                lambda m, t, u, s, v: with_hidden(m, t, u, s, v) if s else (m, t, u),
+                "A score of 0 does not come out right",
             ),
             (bare_sums, "scores around 2000 do not"),
             (from_zero, "scores around −2000 do not"),
@@ -343,10 +430,31 @@ ATTEMPTS = {
             (unscaled_below(lambda d_k, *_: 1 / d_k), "You divide by d_k, and not by its root"),
             (unscaled_below(lambda _, d_v, __: d_v**-0.5), "You divide by √d_v"),
             (unscaled_below(lambda *a: a[2] ** -0.5), "the root of the block's size"),
-            (without_maximum, "scores around 2000 do not: is the largest so far"),
+            (without_maximum, "scores around 2000 do not: before exp the largest so far"),
             (altered(start=0.0), "with which maximum do you begin"),
             (altered(axis=None), "each query has a maximum of its own"),
-            (weighed_at_once, "you hold more than all scores at once"),
+            (weighed_at_once, "you make 3072 scores or powers at once, and a block has 96"),
+            (
+                lambda *a: weighed_at_once(*map(np.asarray, a[:3]), a[3]),
+                "times the bytes of all scores",
+            ),
+            (weighed_in_place, "times the bytes of all scores"),
+            (row_by_row, "you make 1024 scores or powers at once"),
+            (lambda q, k, v, _: tile(q, k, v, 256), "you make 768 scores or powers at once"),
+            (lambda q, k, v, n: tile(q, k, v, 2 * n), "you make 192 scores or powers at once"),
+            (multiplied_at_once, "you make 3072 scores or powers at once"),
+            (summed_at_once, "you make 3072 scores or powers at once"),
+            (multiplied_by_einsum, "you make 3072 scores or powers at once"),
+            (below_the_blocks_own, "m is the largest so far, and not the block's own"),
+            (
+                lambda q, k, v, n: tile(q, k, v, n) / (1 + 1e-9),
+                "Nearly: off by more than rounding",
+            ),
+            (
+                lambda *a: averaged(*a) if len(a[1]) == 7 else tile(*a),
+                "With all keys in one block it is right",
+            ),
+            (lambda *a: (tile(*a),), "is there a comma at the end"),
             (turned, "Not even one block of all keys comes out right"),
             (
                 lambda *a: tile(*a) + 0.1 * (a[3] < len(a[1])),
@@ -356,7 +464,13 @@ ATTEMPTS = {
             (lambda q, k, v, n: tile(q, k, v, n) * (n <= len(k)), "A block of all keys and more"),
             (lambda *a: tile(*a) / 0, "not finite"),
         ],
-        odd=[merged_from_a_list, tile_in_place, lambda *a: tile(*(x + 0 for x in a))],
+        odd=[
+            merged_from_a_list,
+            merged_from_stacks,
+            tile_in_place,
+            lambda q, k, v, n: tile(q, k, v, min(n, 2)),
+            lambda *a: tile(*(x + 0 for x in a)),
+        ],
         other=[
             (None, "Not attempted yet: write tile"),
             (lambda *_: ..., "Not attempted yet: your function returns nothing"),
@@ -402,6 +516,7 @@ ATTEMPTS = {
         ],
         odd=[
             merged_in_place,
+            lambda *a: [part.tolist() for part in merged_logs(*a)],
             lambda *a: [part.astype(np.float32) for part in merged_logs(*a)],
             lambda p, q, r, s: merged_logs(r, s, p, q),
         ],
@@ -450,7 +565,12 @@ ATTEMPTS = {
             (lambda q, k, c: bound_with_mask(0.999 * q, k, c), "Row 6 has a score above its"),
             (lambda *a: bound_with_mask(*a) + 1, "looser than need be"),
         ],
-        odd=[bound_of_sums, bound_in_place, lambda a, b, c: bound_of_sums(-a, b, c)],
+        odd=[
+            bound_of_sums,
+            bound_in_place,
+            lambda *a: bound_of_sums(*a).tolist(),
+            lambda a, b, c: bound_of_sums(-a, b, c),
+        ],
         other=[
             (None, "Not attempted"),
             (bound_with_mask, "Right"),

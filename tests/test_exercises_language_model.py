@@ -1,4 +1,5 @@
-"""The exercises of the chapter on a causal language model: what is taken for right, and what not."""
+# ruff: noqa: ARG001, ARG005 - an attempt takes what it is given, and may forget to use it
+"""The exercises of the chapter on a language model: what is taken for right, and what not."""
 
 import math
 

@@ -121,6 +121,10 @@ def in_place(x, w_q, w_k, w_v):
     return np.einsum("...ij,...jv->...iv", scores, value) / scores.sum(axis=-1)[..., None]
 
 
+def attends_to_all(query, key, value):
+    return softmax(scores_of(query, key)) @ value
+
+
 def adds_a_number_in_float64(query, key, value):
     scores = scores_of(query.astype(np.float64), key.astype(np.float64))
     return softmax(scores - 1e30 * ~past_of(scores)) @ value
@@ -155,6 +159,58 @@ def one_sentence_only(query, key, value):
     return right(query, key, value)
 
 
+def padded(attend, fill=-np.inf, cure=True):
+    """Make a head of what says which pairs of a query and a key are seen."""
+
+    def head(x, token_mask, w_q, w_k, w_v):
+        scores = scores_of(x @ w_q, x @ w_k)
+        seen = attend(np.tri(x.shape[-2], dtype=bool), token_mask)
+        scores = np.where(seen, scores, fill)
+        return (cured if cure else softmax)(scores) @ (x @ w_v)
+
+    return head
+
+
+def cured(scores):
+    top = scores.max(axis=-1, keepdims=True)
+    powers = np.exp(scores - np.where(top == -np.inf, 0, top))
+    total = powers.sum(axis=-1, keepdims=True)
+    return powers / np.where(total == 0, 1, total)
+
+
+def both(past, tokens):
+    return past & tokens[:, None, :]
+
+
+def selects_zero(x, token_mask, w_q, w_k, w_v):
+    """Let the rows that see nothing become NaN, and put 0 in their place."""
+    output = padded(both, cure=False)(x, token_mask, w_q, w_k, w_v)
+    return np.where(token_mask.cumsum(axis=-1)[..., None] > 0, output, 0)
+
+
+def without_the_padding(x, token_mask, w_q, w_k, w_v):
+    """Take the tokens out, attend to the past among them, and put them back."""
+    output = np.zeros((*x.shape[:-1], w_v.shape[-1]))
+    for rows, tokens, out in zip(x, token_mask, output, strict=True):
+        if tokens.any():
+            out[tokens] = head(right)(rows[tokens], w_q, w_k, w_v)
+    return output
+
+
+def zeroes_padding(x, token_mask, *matrices):
+    return head(right)(x * token_mask[..., None], *matrices)
+
+
+def scores_padding_zero(x, token_mask, w_q, w_k, w_v):
+    scores = np.where(token_mask[:, None, :], scores_of(x @ w_q, x @ w_k), 0)
+    return softmax(masked(scores)) @ (x @ w_v)
+
+
+def hides_padding_late(x, token_mask, w_q, w_k, w_v):
+    weights = softmax(masked(scores_of(x @ w_q, x @ w_k))) * token_mask[:, None, :]
+    return weights @ (x @ w_v)
+
+
 def last(query, key, value):
     return softmax(masked(scores_of(query, key), len(key) - len(query))) @ value
 
@@ -171,7 +227,7 @@ def plus(array, row):
 ATTEMPTS = {
     exercises.check_masked_head: Attempts(
         wrong=[
-            (head(lambda q, k, v: softmax(scores_of(q, k)) @ v), "nothing is masked"),
+            (head(attends_to_all), "nothing is masked"),
             (
                 head(lambda q, k, v: softmax(masked(scores_of(q, k), fill=0)) @ v),
                 "Zero is an ordinary score",
@@ -180,6 +236,11 @@ ATTEMPTS = {
                 head(lambda q, k, v: softmax(scores_of(q, k) * past_of(q @ k.mT)) @ v),
                 "Zero is an ordinary score",
             ),
+            (
+                head(lambda q, k, v: (attends_to_all if len(q) == 5 else right)(q, k, v)),
+                "The future leaks",
+            ),
+            (head(lambda q, k, v: (right(q, k, v),)), "is there a comma at the end"),
             (head(masks_late), "You mask after the softmax"),
             (head(masks_late_and_shares_out), "in the thousands"),
             (head(forgets_the_shift), "in the thousands"),
@@ -262,6 +323,64 @@ ATTEMPTS = {
             (lambda *_: ..., "Not attempted yet: your function returns nothing"),
             (head(right), "Right"),
             (lambda x: x, "stops for x of shape (5, 6) with TypeError"),
+        ],
+    ),
+    exercises.check_padded_head: Attempts(
+        wrong=[
+            (padded(lambda past, _: past), "Padding is seen"),
+            (padded(lambda _, tokens: tokens[:, None, :]), "nothing is masked"),
+            (
+                padded(lambda past, tokens: tokens[:, None, :] & (past | ~tokens.all())),
+                "The future is seen",
+            ),
+            (
+                padded(lambda past, tokens: past & tokens[:, :, None]),
+                "what padding asks, and not what it answers",
+            ),
+            (
+                padded(lambda past, tokens: past | (tokens[:, None, :] & ~tokens.all())),
+                "only one of your two masks",
+            ),
+            (padded(lambda past, tokens: past | tokens[:, None, :]), "nothing is masked"),
+            (padded(lambda past, tokens: past & ~tokens[:, None, :]), "you hide them"),
+            (padded(lambda past, tokens: past & ~tokens[:, None, :], cure=False), "Every row is"),
+            (padded(lambda past, tokens: past & tokens[:1, None, :]), "use the first for all"),
+            (padded(both, cure=False), "a row that sees nothing is NaN"),
+            (padded(both, fill=-1e9, cure=False), "not 0: something hidden is mixed in it"),
+            (zeroes_padding, "You make padding 0, and it is still attended to"),
+            (scores_padding_zero, "Scores with padding are 0"),
+            (hides_padding_late, "You hide padding after the softmax"),
+            (lambda x, _, *w: head(masks_late)(x, *w), "You mask after the softmax"),
+            (lambda x, _, *w: head(hides_the_diagonal)(x, *w), "hides the diagonal"),
+            (
+                lambda x, tokens, *w: head(forgets_the_shift)(x, *w) * (tokens.all() or np.nan),
+                "Every row is NaN",
+            ),
+            (
+                lambda *given: padded(both)(*given) * (1 + 1e-3 * (np.arange(5) == 2)[:, None]),
+                "Not yet for one sentence without padding: row 3 of sentence 1",
+            ),
+            (
+                lambda x, tokens, *w: padded(both)(x, tokens, *w) / (1 + 1e-9),
+                "Do you add something to the sum",
+            ),
+            (lambda x, tokens, *w: padded(both)(x, tokens[0], *w), "stops for one sentence"),
+            (lambda x, tokens, *w: (padded(both)(x, tokens, *w), None), "returns several things"),
+        ],
+        odd=[
+            selects_zero,
+            without_the_padding,
+            lambda x, tokens, *w: padded(both)(
+                x.astype(np.float32), tokens, *(matrix.astype(np.float32) for matrix in w)
+            ),
+            lambda x, tokens, *w: companion.scaled_dot_product_attention(
+                *(x @ matrix for matrix in w), tokens[:, None, :], is_causal=True
+            ),
+        ],
+        other=[
+            (None, "Not attempted yet: write padded_head"),
+            (lambda *_: ..., "Not attempted yet: your function returns nothing"),
+            (padded(both), "Right"),
         ],
     ),
     exercises.check_last_rows: Attempts(

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from companion import BlockParameters, exercises
-from companion.exercises import feedback
+from companion.exercises import feedback, mistakes
 from companion.exercises.feedback import Feedback
 
 TODO = "give it"
 ROOMS = {
     found.name: importlib.import_module(f"companion.exercises.{found.name}")
     for found in pkgutil.iter_modules(exercises.__path__)
-    if found.name != "feedback"
+    if found.name not in {"feedback", "mistakes"}
 }
 CHECKERS = [
     pytest.param(getattr(room, name), id=f"{chapter}-{name}")
@@ -256,10 +256,12 @@ def test_arrays_come_to_the_host_as_copies(home):
         assert take(home.asarray(given)).shape == (2, 3)
         with pytest.raises(Feedback, match=r"should be \(3, 2\), a row a token; yours is \(2, 3\)"):
             take(home.asarray(given), (3, 2), "a row a token")
-        with pytest.raises(Feedback, match="An array is asked for, and this is list"):
-            take([[1.0]])
+        with pytest.raises(Feedback, match="An array is asked for, and this is tuple"):
+            take(([1.0],))
         with pytest.raises(Feedback, match="An array is asked for, and this is the class float64"):
             take(np.float64)
+    with pytest.raises(Feedback, match="An array is asked for, and this is list"):
+        feedback.array([[1.0]])
     assert feedback.floats(home.asarray(given.astype(np.float32))).dtype == np.float32
     for other, dtype in ((">f4", np.float32), (">f8", np.float64), (">i2", np.float64)):
         np.testing.assert_array_equal(
@@ -269,6 +271,69 @@ def test_arrays_come_to_the_host_as_copies(home):
         feedback.floats(home.asarray(given > 2))
     with pytest.raises(Feedback, match="float16 is too coarse"):
         feedback.floats(given.astype(np.float16))
+
+
+def test_numbers_may_come_in_lists_and_one_by_one():
+    right = np.asarray([[1.0, 0.5], [2.0, 3.0]])
+    for given in (right.tolist(), [[Fraction(1), Decimal("0.5")], [2, 3]], right.astype(object)):
+        np.testing.assert_array_equal(feedback.floats(given, (2, 2)), right, strict=True)
+    for entry in (True, 1j, None, "1"):
+        with pytest.raises(Feedback, match="your array holds object"):
+            feedback.floats(np.asarray([0.5, entry], dtype=object))
+    with pytest.raises(Feedback, match="Not attempted yet"):
+        feedback.floats([1.0, None])
+    with pytest.raises(Feedback, match="cannot be read: ValueError"):
+        feedback.floats([[1.0], [1.0, 2.0]])
+
+
+def test_one_array_is_no_tuple():
+    rows = np.ones((2, 3))
+    assert mistakes.one_array(rows, "the rows") is rows
+    np.testing.assert_array_equal(mistakes.one_array(rows.tolist(), "the rows"), rows)
+    for returned, trouble in (
+        ((rows,), "is there a comma at the end"),
+        ((rows, rows), "returns several things, in a tuple: the rows alone are asked for"),
+        (tuple(rows), "returns several things, in a tuple: the rows alone are asked for"),
+    ):
+        with pytest.raises(Feedback, match=trouble):
+            mistakes.one_array(returned, "the rows")
+
+
+def test_a_mistake_is_named_that_gives_what_was_found_everywhere():
+    def known(x):
+        return [("Twice.", 2 * x), ("A square.", x**2), ("Flat.", x[:1])]
+
+    def check(function, *draws):
+        mistakes.check_named(draws[0], draws, function, known)
+
+    two, three = np.asarray([2.0]), np.asarray([3.0, 4.0])
+    for function, draws, said in (
+        (lambda x: x + x, (two, three), "Twice"),
+        (lambda x: x * x, (two, three), "A square"),
+        (lambda x: x * x, (two,), "Twice"),  # which nobody can tell apart
+        (lambda x: x[:1], (three, two), "Flat"),
+        (lambda x: feedback.result(np.add, x, x) if len(x) == 1 else stop(), (two, three), "Twice"),
+    ):
+        with pytest.raises(Feedback, match=said):
+            check(function, *draws)
+    check(lambda x: 2 * x if len(x) == 1 else 3 * x, two, three)
+    check(lambda x: np.full_like(x, np.nan), two, three)
+
+
+def stop():
+    raise Feedback("Your function stops.")
+
+
+def test_what_is_off_by_little_is_told_so():
+    right = np.asarray([[1.0, 2.0], [1e6, 1e6]])
+    for off, options in ((1e-6, {}), (1e-4, {"within": 1e-3})):
+        with pytest.raises(Feedback, match=r"Nearly: off by more than rounding\. Do you add"):
+            mistakes.check_nearly(right * (1 + off), right, **options)
+    with pytest.raises(Feedback, match=r"rounding\. Do you round"):
+        mistakes.check_nearly(right * (1 + 1e-6), right, why="Do you round?")
+    mistakes.check_nearly(right * (1 + 1e-4), right)
+    mistakes.check_nearly(right + np.asarray([[1e-4], [0]]), right)
+    mistakes.check_nearly(right * np.nan, right)
 
 
 def test_finite_arrays_are_finite_and_of_ordinary_size(home):

@@ -34,6 +34,7 @@ WITHOUT = {
         "fig-spaces-flow",
         "fig-attention-flow",
         "fig-pipeline",
+        "fig-next-steps",
         "fig-over-the-bus",
     ],
     *["fig-encoder-steps", "fig-norm-placements", "fig-heads-split-merge", "fig-two-clocks"],

@@ -148,7 +148,10 @@ TABLE: dict[str, dict[str, Snippet]] = {
     },
     "encoder": {
         "pooling": Snippet(
-            {"states": normal(2, 5, 3), "token_mask": np.arange(5) < np.asarray([[5], [2]])},
+            {
+                "states": np.where(np.arange(5)[:, None] < [[[5]], [[2]]], normal(2, 5, 3), np.nan),
+                "token_mask": np.arange(5) < np.asarray([[5], [2]]),
+            },
             lambda states, token_mask: companion.unit_rows(companion.mean_pool(states, token_mask)),
         ),
     },

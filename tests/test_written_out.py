@@ -199,10 +199,12 @@ TABLE: dict[str, dict[str, Written]] = {
             [call(normal(4, 9), heads_of(3, 9)), call(normal(3, 8), heads_of(2, 8))],
         ),
         "split_heads": Written(
-            companion.split_heads, [call(normal(4, 6), 3), call(normal(2, 5, 8), 2)]
+            companion.split_heads,
+            [call(normal(4, 6), 3), call(normal(2, 5, 8), 2), call(normal(0, 6), 3)],
         ),
         "merge_heads": Written(
-            companion.merge_heads, [call(normal(3, 4, 2)), call(normal(2, 2, 5, 4))]
+            companion.merge_heads,
+            [call(normal(3, 4, 2)), call(normal(2, 2, 5, 4)), call(normal(2, 0, 4))],
         ),
         "multi_head_attention": Written(
             companion.multi_head_attention,

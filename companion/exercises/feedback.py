@@ -112,7 +112,7 @@ def _number(wanted: str, attempt: Any, what_to_do: str) -> Any:
     attempted(attempt, what_to_do)
     if is_array(attempt) and attempt.ndim == 0:
         attempt = to_numpy(attempt).item()
-    if isinstance(attempt, bool) or not isinstance(attempt, Real | Decimal):
+    if not _is_real(attempt):
         raise mismatch(wanted, attempt)
     found: Any = attempt  # the class of all real numbers does not say that they compare
     if found != found or found in (float("inf"), -float("inf")):
@@ -120,6 +120,10 @@ def _number(wanted: str, attempt: Any, what_to_do: str) -> Any:
     if not -LARGEST <= found <= LARGEST:
         raise Feedback("A number of ordinary size is asked for, and yours is beyond 2^53.")
     return found
+
+
+def _is_real(attempt: Any) -> bool:
+    return isinstance(attempt, Real | Decimal) and not isinstance(attempt, bool)
 
 
 @reads_attempts
@@ -212,8 +216,12 @@ def array(attempt: Any, shape: tuple[int, ...] | None = None, meaning: str = "")
 
 @reads_attempts
 def floats(attempt: Any, shape: tuple[int, ...] | None = None, meaning: str = "") -> np.ndarray:
-    """Return a copy on the host of an attempt that is an array of real numbers: float32 or 64."""
+    """Return a copy on the host of an array, or of lists, of real numbers: float32 or 64."""
+    if isinstance(attempt, list):
+        attempt = written_out(attempt, "give an array of numbers")
     host = array(attempt, shape, meaning)
+    if host.dtype == object and all(_is_real(entry) for entry in host.flat):
+        host = host.astype(np.float64)  # made entry by entry, by a function of one number
     if host.dtype.kind not in "iuf":
         raise Feedback(f"Real numbers are asked for, and your array holds {host.dtype}.")
     if host.dtype.kind == "f" and host.dtype.itemsize == 2:
@@ -250,15 +258,6 @@ def agrees(found: np.ndarray, right: Any, *, size: Any = None, roundings: float 
         size = np.abs(right).max(axis=-1, keepdims=True) if right.ndim else abs(right)
     gap = np.abs(found.astype(np.float64) - right)
     return bool((gap <= tolerance * size).all())
-
-
-def check_nearly(found: np.ndarray, right: np.ndarray) -> None:
-    """Stop a check where what was found is off by little, and no mistake needs another name."""
-    if (np.abs(found - right) <= 1e-5 * np.abs(right).max(axis=-1, keepdims=True)).all():
-        raise Feedback(
-            "Nearly: off by more than rounding. Do you add something to the sum, or compute in "
-            "float32?"
-        )
 
 
 @reads_attempts

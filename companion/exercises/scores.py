@@ -10,6 +10,7 @@ from companion.arrays import array_module, to_numpy
 from companion.exercises.feedback import (
     Feedback,
     agrees,
+    array,
     ended,
     entries,
     finite,
@@ -136,7 +137,7 @@ def _check_scores(scores: Callable[..., Any], xp: Any, query: Any, key: Any) -> 
     except Feedback as trouble:
         raise _why_it_stops(scores, xp, trouble, leading=query.ndim - 2) from None
     right, bare = to_numpy(scaled_scores(query, key)), to_numpy(scaled_scores(query, key, scale=1))
-    got = floats(returned, right.shape, f"a row a query and a column a key{case}")
+    got = floats(array(returned), right.shape, f"a row a query and a column a key{case}")
     if not agrees(got, right, size=_sizes(query, key), roundings=8):
         if not _is_multiple(got, bare):
             raise Feedback(_other_product(got, to_numpy(query), to_numpy(key), case))

@@ -1,7 +1,7 @@
 """Broken variants of the part on a causal language model: a cached step, a rotation, the logits.
 
-The cached steps take new queries (H, T, d_k), keys (H_kv, T, d_k) and values (H_kv, T, d_v), none of
-them turned, and the keys and values of the tokens before, or None. They return the output
+The cached steps take new queries (H, T, d_k), keys (H_kv, T, d_k) and values (H_kv, T, d_v), none
+of them turned, and the keys and values of the tokens before, or None. They return the output
 (H, T, d_v) and what is to be kept. Right: what a block of :func:`companion.decoder_states` does
 with a :class:`companion.KeyValueCache`.
 """

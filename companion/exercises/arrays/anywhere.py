@@ -12,18 +12,20 @@ from companion.attention import scaled_dot_product_attention
 from companion.exercises.feedback import (
     Feedback,
     agrees,
-    check_nearly,
     ended,
     floats,
     function,
     is_array,
+    reads_attempts,
     result,
     say,
 )
 from companion.exercises.masks.mistakes import FIRST, SECOND, Sizes, mistakes
+from companion.exercises.mistakes import check_named, check_nearly
 
 __all__ = ["check_attention_anywhere"]
 
+Draw = tuple[list[np.ndarray], Sizes]  # query, key and value, and how large they are
 WIDTH = 11  # of an x that nobody has, so that no width is taken for its
 DRAWS = [
     Sizes((), 5, WIDTH, FIRST, 4),
@@ -96,17 +98,33 @@ def _check_home(
     attend: Callable[..., Any], name: str, xp: Any, dtype: str, device: Any = None
 ) -> None:
     rng = np.random.default_rng(11)
-    for sizes in DRAWS:
-        shapes = [(*sizes.batch, sizes.n, width) for width in (sizes.d_k, sizes.d_k, sizes.d_v)]
-        host = [(0.3 + rng.standard_normal(shape)).astype(dtype) for shape in shapes]
-        given = [xp.asarray(part, device=device) for part in host]
-        case = f" on {name} for queries of shape {shapes[0]}"
+    draws = [(_drawn(rng, sizes, dtype), sizes) for sizes in DRAWS]
+
+    def run(draw: Draw) -> np.ndarray:
+        return floats(result(attend, *(xp.asarray(part, device=device) for part in draw[0])))
+
+    for draw in draws:
+        given = [xp.asarray(part, device=device) for part in draw[0]]
+        case = f" on {name} for queries of shape {draw[0][0].shape}"
         try:
             got = result(attend, *given, case=case)
         except Feedback as trouble:
             raise Feedback(_why_it_stops(str(trouble), device)) from None
         _check_kind(got, given[0], name, dtype)
-        _check_output(got, [part.astype(np.float64) for part in host], sizes, case)
+        if not _is_right(got, draw, case):
+            check_named(draw, [other for other in draws if not other[1].batch], run, _mistakes)
+            asked = "is it the softmax of q·k / √d_k over the past and oneself?"
+            raise Feedback(f"Not yet{case}: {asked}")
+
+
+def _drawn(rng: np.random.Generator, sizes: Sizes, dtype: str) -> list[np.ndarray]:
+    shapes = [(*sizes.batch, sizes.n, width) for width in (sizes.d_k, sizes.d_k, sizes.d_v)]
+    return [(0.3 + rng.standard_normal(shape)).astype(dtype) for shape in shapes]
+
+
+def _mistakes(draw: Draw) -> Iterator[tuple[str, np.ndarray]]:
+    query, key, value = (part.astype(np.float64) for part in draw[0])
+    yield from mistakes(query, key, value, draw[1])
 
 
 def _why_it_stops(said: str, device: Any) -> str:
@@ -122,6 +140,7 @@ def _why_it_stops(said: str, device: Any) -> str:
     return said
 
 
+@reads_attempts
 def _check_kind(got: Any, given: Any, name: str, dtype: str) -> None:
     """Say where the output is not of its inputs' library, device or dtype."""
     if not is_array(got):
@@ -137,19 +156,16 @@ def _check_kind(got: Any, given: Any, name: str, dtype: str) -> None:
         )
 
 
-def _check_output(got: Any, given: list[np.ndarray], sizes: Sizes, case: str) -> None:
-    """Say which mistake an output shows, if it is wrong."""
-    query, key, value = given
+def _is_right(got: Any, draw: Draw, case: str) -> bool:
+    """Say whether an output is right, and stop where it is nearly, or for all but a batch."""
+    query, key, value = (part.astype(np.float64) for part in draw[0])
     right = to_numpy(scaled_dot_product_attention(query, key, value, is_causal=True))
     found = floats(got, right.shape, "a row for each query, as wide as a value")
     if agrees(found, right):
-        return
+        return True
     check_nearly(found, right)
-    if sizes.batch:
+    if draw[1].batch:
         raise Feedback(
             f"One sentence comes out right, a batch does not{case}: which axes are last?"
         )
-    for said, mistaken in mistakes(query, key, value, sizes):
-        if mistaken.shape == found.shape and agrees(np.nan_to_num(found), mistaken):
-            raise Feedback(said)
-    raise Feedback(f"Not yet{case}: is it the softmax of q·k / √d_k over the past and oneself?")
+    return False

@@ -1,6 +1,7 @@
 """Checkers of the answers that are numbers, and of a block that is made of the library's parts."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from companion.exercises.feedback import (
     say,
     whole_number,
 )
+from companion.exercises.mistakes import check_named, check_nearly, one_array
 from companion.feed_forward import feed_forward
 from companion.heads import multi_head_attention
 from companion.norms import layer_norm
@@ -31,6 +33,8 @@ __all__ = [
 ]
 
 ROW = (2.0, 4.0, 4.0, 6.0)
+ROUNDINGS = 512
+Draw = tuple[Any, BlockParameters]  # rows, and the parameters of a block
 # Blocks of two shapes: how many tokens, of which size, and the sizes of the parameters.
 DRAWN: tuple[tuple[int, float, dict[str, Any]], ...] = (
     (5, 1.0, {"width": 6, "heads": 2, "hidden": 10, "d_k": 4, "d_v": 7}),
@@ -69,23 +73,43 @@ def _parallel_block(attempt: Any) -> str:
     block = function(attempt)
     xp = array_module()
     rng = np.random.default_rng(6)
+    draws = []
     for tokens, scale, sizes in DRAWN:
         drawn = BlockParameters.random(rng, **sizes, xp=xp, dtype=xp.float64)
         # As drawn, norms and biases are neutral, and it would not show whether they were used.
         p = map_parameters(lambda w: w + 0.5 * random_normal(w.shape, rng, xp=xp), drawn)
-        x = xp.asarray(scale * (1 + rng.standard_normal((tokens, sizes["width"]))))
-        got = floats(result(block, x, p), tuple(x.shape), "tokens by width")
-        _check_parallel(got, x, p)
+        draws.append((xp.asarray(scale * (1 + rng.standard_normal((tokens, sizes["width"])))), p))
+
+    def run(draw: Draw) -> np.ndarray:
+        given = one_array(result(block, *draw), "the rows")
+        return floats(given, tuple(draw[0].shape), "tokens by width")
+
+    for draw in draws:
+        found, right = run(draw), _parallel(*draw)
+        if not agrees(found, right, size=np.abs(right).max(), roundings=ROUNDINGS):
+            check_named(draw, draws, run, _mistaken_blocks, roundings=ROUNDINGS)
+            check_nearly(found, right)
+            raise Feedback("The shape is right, but result − x is not the sum of both parts.")
     return "Right: one norm, two readers, one sum. Neither part waits for the other."
 
 
-def _check_parallel(got: np.ndarray, x: Any, p: BlockParameters) -> None:
+def _parallel(x: Any, p: BlockParameters) -> np.ndarray:
     network: Any = p.feed_forward  # one without a gate
+    normed = layer_norm(x, p.norm_1.weight, p.norm_1.bias)
+    parallel: np.ndarray = to_numpy(
+        x + multi_head_attention(normed, p.attention) + feed_forward(normed, network)
+    )
+    return parallel
+
+
+def _mistaken_blocks(draw: Draw) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield what to say of each mistake, and the output that it makes."""
+    x, p = draw
+    network: Any = p.feed_forward
     normed, other = (layer_norm(x, norm.weight, norm.bias) for norm in (p.norm_1, p.norm_2))
     attended = multi_head_attention(normed, p.attention)
     brought = attended + feed_forward(normed, network)
     raw = multi_head_attention(x, p.attention) + feed_forward(x, network)
-    right = to_numpy(x + brought)
     for wrong, feedback in (
         (transformer_block(x, p, norm="pre"), "the network still waits for the attention."),
         (brought, "what the parts bring is there, but the residual is missing."),
@@ -96,10 +120,7 @@ def _check_parallel(got: np.ndarray, x: Any, p: BlockParameters) -> None:
             "the network reads the second norm, which goes unused here.",
         ),
     ):
-        if _close(got, to_numpy(wrong)):
-            raise Feedback(f"The shape is right, but {feedback}")
-    if not _close(got, right):
-        raise Feedback("The shape is right, but result − x is not the sum of both parts.")
+        yield f"The shape is right, but {feedback}", to_numpy(wrong)
 
 
 def check_break_even_length(attempt: Any) -> None:
@@ -134,7 +155,3 @@ def _branch_scale(attempt: Any) -> str:
         variance = 1 + 48 * scale**2
         raise Feedback(f"With {scale:.4g} the variance goes from 1 to {variance:.4g}, not to 2.")
     return "Right: the factor falls with the root of the number of contributions."
-
-
-def _close(got: np.ndarray, wanted: np.ndarray) -> bool:
-    return agrees(got, wanted, size=np.abs(wanted).max(), roundings=512)

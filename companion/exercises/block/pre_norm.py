@@ -17,11 +17,10 @@ from companion.exercises.feedback import (
     floats,
     function,
     is_array,
-    reads_attempts,
     result,
     say,
-    written_out,
 )
+from companion.exercises.mistakes import check_named, check_nearly, one_array
 from companion.feed_forward import FeedForwardParameters, feed_forward
 from companion.heads import AttentionParameters, multi_head_attention
 from companion.parameters import move_parameters
@@ -29,6 +28,7 @@ from companion.parameters import move_parameters
 __all__ = ["check_pre_norm_block"]
 
 EPS = 1e-5
+ROUNDINGS = 2**12  # of what two norms and two parts make of each other's rounding
 Part = Callable[[Any], Any]
 Norm = tuple[np.ndarray, np.ndarray]  # weight and bias, (d,) each
 
@@ -51,15 +51,15 @@ def check_pre_norm_block(attempt: Any) -> None:
 def _pre_norm_block(attempt: Any) -> str:
     block = function(attempt, "write pre_norm_block(x, attend, feed, norm_1, norm_2)")
     rng = np.random.default_rng(17)
-    for shape, spread in (((5, 6), 1.0), ((4, 9), 30.0), ((1, 7), 1.0)):
-        drawn = _drawn(rng, shape, spread)
-        found, right = _run(block, drawn), _standing(drawn)
-        if agrees(found, right, roundings=2**12):
+    run = functools.partial(_run, block)
+    draws = [_drawn(rng, *size) for size in (((5, 6), 1.0), ((4, 9), 30.0), ((1, 7), 1.0))]
+    for drawn in draws:
+        found, right = run(drawn), _standing(drawn)
+        if agrees(found, right, roundings=ROUNDINGS):
             continue
-        for said, mistaken in _mistakes(drawn):
-            if agrees(np.nan_to_num(found), mistaken, roundings=2**12):
-                raise Feedback(said)
-        raise Feedback(_what_is_seen(found, drawn))
+        check_named(drawn, draws, run, _mistakes, roundings=ROUNDINGS)
+        check_nearly(found, right)
+        raise Feedback(_what_is_seen(run, found, drawn))
     _check_edges(block, rng)
     return "Right: two parts read normed rows, and add to a stream that nobody norms."
 
@@ -81,7 +81,7 @@ def _check_edges(block: Callable[..., Any], rng: np.random.Generator) -> None:
             "One sentence comes out right, a batch of them does not: which axis is the mean over?",
         ),
     ):
-        if not agrees(_run(block, drawn), _standing(drawn), roundings=2**12):
+        if not agrees(_run(block, drawn), _standing(drawn), roundings=ROUNDINGS):
             raise Feedback(said)
 
 
@@ -113,15 +113,8 @@ def _run(block: Callable[..., Any], drawn: Block) -> np.ndarray:
     x, attend, feed, *norms = drawn
     pairs = [tuple(xp.asarray(array, copy=True) for array in norm) for norm in norms]
     returned = result(block, xp.asarray(x), attend, feed, *pairs, case=f" for x of shape {x.shape}")
-    _check_kind(returned)
-    given = written_out(returned, "return an array")
+    given = one_array(returned, "the rows")
     return floats(given, x.shape, "a row for each row of x, as wide")
-
-
-@reads_attempts
-def _check_kind(returned: Any) -> None:
-    if isinstance(returned, tuple):
-        raise Feedback("Your function returns several things: the rows alone are asked for.")
 
 
 def _norm(rows: np.ndarray, norm: Norm, eps: float = EPS, outside: float = 0.0) -> np.ndarray:
@@ -145,18 +138,37 @@ def _standing(
 def _mistakes(block: Block) -> Iterator[tuple[str, np.ndarray]]:
     """Yield what to say of each mistake, and the output that it makes."""
     x, attend, feed, norm_1, norm_2 = block
-    first = _norm(x, norm_1)
-    y = x + attend(first)
-    post = _norm(x + attend(x), norm_1)
+    y, post = x + attend(_norm(x, norm_1)), _norm(x + attend(x), norm_1)
     yield (
         "That is post-norm: you norm the sums. In pre-norm the stream itself is never normed.",
         _norm(post + feed(post), norm_2),
     )
     yield (
         "The residuals are missing: each part adds to the stream.",
-        feed(_norm(attend(first), norm_2)),
+        feed(_norm(attend(_norm(x, norm_1)), norm_2)),
     )
-    yield "The second residual is missing: what attention brought is lost.", feed(_norm(y, norm_2))
+    yield (
+        "Your first half is pre-norm and your second is post-norm: there too, norm what the "
+        "network reads and leave the sum alone.",
+        _norm(y + feed(y), norm_2),
+    )
+    yield (
+        "Your first half is post-norm and your second is pre-norm: in both, norm what the part "
+        "reads and leave the sum alone.",
+        post + feed(_norm(post, norm_2)),
+    )
+    yield from _wrong_residuals(block)
+    yield from _wrong_readers(block, y)
+    yield from _wrong_norms(block)
+    yield from _wrong_constants(block)
+
+
+def _wrong_residuals(block: Block) -> Iterator[tuple[str, np.ndarray]]:
+    x, attend, feed, norm_1, norm_2 = block
+    first = _norm(x, norm_1)
+    y = x + attend(first)
+    inner = _norm(y, norm_2)
+    yield "The second residual is missing: what attention brought is lost.", feed(inner)
     normed = first + attend(first)
     again = _norm(normed, norm_2)
     yield (
@@ -168,15 +180,18 @@ def _mistakes(block: Block) -> Iterator[tuple[str, np.ndarray]]:
         normed + feed(again),
     )
     yield (
-        "Your second residual adds x: what attention brought is lost.",
-        x + feed(_norm(y, norm_2)),
+        "Your second residual starts from the normed rows. The stream goes on as it was.",
+        inner + feed(inner),
     )
+    yield "Your second residual adds x: what attention brought is lost.", x + feed(inner)
     yield (
         "Both parts read the same normed rows: the network should hear of what attention brought.",
         y + feed(first),
     )
-    yield from _wrong_readers(block, y)
-    yield from _wrong_norms(block)
+    yield (
+        "Your network reads x, normed: it should hear of what attention brought.",
+        y + feed(_norm(x, norm_2)),
+    )
 
 
 def _wrong_readers(block: Block, y: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -193,10 +208,11 @@ def _wrong_readers(block: Block, y: np.ndarray) -> Iterator[tuple[str, np.ndarra
         yield "The network comes first in your block.", fed + attend(_norm(fed, other))
     yield "Your norms have changed places.", _standing(block._replace(norm_1=norm_2, norm_2=norm_1))
     yield "You use the first norm twice.", _standing(block._replace(norm_2=norm_1))
-    yield (
-        "You norm the output of the block once more: a stack does that, at its very end.",
-        _norm(y + feed(_norm(y, norm_2)), norm_2),
-    )
+    for norm in (norm_1, norm_2):
+        yield (
+            "You norm the output of the block once more: a stack does that, at its very end.",
+            _norm(y + feed(_norm(y, norm_2)), norm),
+        )
 
 
 def _wrong_norms(block: Block) -> Iterator[tuple[str, np.ndarray]]:
@@ -228,17 +244,36 @@ def _wrong_norms(block: Block) -> Iterator[tuple[str, np.ndarray]]:
         "Your norm leaves out weight and bias.": lambda rows, _: centred(rows) / spread(rows),
         "Your norm leaves out the bias.": lambda rows, n: centred(rows) / spread(rows) * n[0],
         "Your norm leaves out the weight.": lambda rows, n: centred(rows) / spread(rows) + n[1],
+        "Your norm has weight and bias exchanged.": (
+            lambda rows, n: centred(rows) / spread(rows) * n[1] + n[0]
+        ),
     }
     for said, norm in wrong.items():
         yield said, _standing(block, norm=norm)
-    for eps, outside in ((1e-6, 0.0), (1e-12, 0.0), (0.0, 0.0), (0.0, EPS)):
+
+
+def _wrong_constants(block: Block) -> Iterator[tuple[str, np.ndarray]]:
+    (weight_1, _), (weight_2, _) = block.norm_1, block.norm_2
+    yield (
+        "Your first norm leaves out its bias.",
+        _standing(block._replace(norm_1=(weight_1, 0 * weight_1))),
+    )
+    yield (
+        "Your second norm leaves out its bias.",
+        _standing(block._replace(norm_2=(weight_2, 0 * weight_2))),
+    )
+    for eps, outside in (*((10.0**-e, 0.0) for e in (3, 6, 7, 8, 12)), (0.0, 0.0), (0.0, EPS)):
         yield (
             "Mind ε: 10⁻⁵ is asked for, under the root, beside the variance.",
             _standing(block, norm=functools.partial(_norm, eps=eps, outside=outside)),
         )
 
 
-def _what_is_seen(found: np.ndarray, block: Block) -> str:
+def _nothing(rows: Any) -> Any:
+    return 0 * rows
+
+
+def _what_is_seen(run: Callable[[Block], np.ndarray], found: np.ndarray, block: Block) -> str:
     if not np.isfinite(found).all():
         return "Some of your numbers are not finite. What does your norm divide by?"
     if agrees(found, block.x):
@@ -246,4 +281,10 @@ def _what_is_seen(found: np.ndarray, block: Block) -> str:
     added = to_numpy(block.attend(_norm(block.x, block.norm_1)))
     if agrees(found, block.x + added, roundings=2**12):
         return "The first half is right. The second is missing: what does the network add?"
-    return "Not yet. First half: x and what attention makes of normed x. Does yours give that?"
+    for silent, said in (
+        (block._replace(feed=_nothing), "The first half is right: a network that adds nothing"),
+        (block._replace(attend=_nothing), "The second half is right: attention that adds nothing"),
+    ):
+        if agrees(run(silent), _standing(silent), roundings=ROUNDINGS):
+            return f"{said} leaves no mistake. What does the other half read, and add to what?"
+    return "Not yet. Compare the halves: x + attend(norm(x)) first, then what the network adds."

@@ -90,8 +90,9 @@ def _cache_heads(attempt: Any) -> str:
     if heads < 1:
         raise Feedback(f"A whole number of heads, at least 1, is asked for, got {heads}.")
     size = 32 * 32768 * heads * (128 + 128) * 2 / 2**30
+    taken = f"{heads:,} heads take" if heads > 1 else "1 head takes"
     if size > 4:
-        raise Feedback(f"{heads:,} heads take {size:g} GiB.")
+        raise Feedback(f"{taken} {size:g} GiB.")
     if size < 4:
-        raise Feedback(f"{heads:,} heads take {size:g} GiB; there is room for more.")
+        raise Feedback(f"{taken} {size:g} GiB; there is room for more.")
     return "Right: 4 GiB to the byte. With 32 query heads, four of them share each."

@@ -55,13 +55,15 @@ class Product(NamedTuple):
         return FLOAT * sum(self.numbers)
 
 
-# No two sizes are equal, nor a head's width times the heads equal to the layer's.
+# No two sizes are equal, nor a head's width times the heads equal to the layer's, nor a head's
+# width to the layer's over the heads; and no two mistakes that are named make the same number.
 DRAWN = (
-    Layer(5, 14, 3, 11, 4),
+    Layer(5, 26, 3, 11, 4),
     Layer(7, 10, 3, 4, 2),
     Layer(1, 8, 2, 5, 3),
     Layer(96, 40, 4, 9, 11),
 )
+NOT_THE_FLOOR = "the width of a head is given, and need not be the layer's over the heads."
 IN_PAIRS = ("scores", "weighted values")
 
 
@@ -135,24 +137,16 @@ def _wrong_flops(step: str, layer: Layer) -> Iterator[tuple[str, int]]:
         right // inner * (2 * inner - 1) // 2,
     )
     if step in IN_PAIRS:
-        other = d_v if step == "scores" else d_k
-        mine = d_k if step == "scores" else d_v
-        yield "that is one head, and there are several.", right // heads
-        yield "which width has each head here, d_k or d_v?", right // mine * other
-        yield (
-            "each head has columns of its own, as many as its width and not as X has.",
-            right // mine * width,
-        )
-        yield "a mask hides scores that were computed.", right * (n + 1) // (2 * n)
-        yield "every query meets every key, so n stands in it twice.", right // n
-        yield "that is a square too many: what has n rows, and what has n columns?", right * n
+        yield from _wrong_pairs(step, layer)
         return
+    floor = width // heads
     if step == "output":
         yield "the rows that enter hold all heads, side by side.", right // heads
         yield (
             "the heads stand side by side with their values, d_v each.",
-            (2 * n * heads * d_k * width),
+            2 * n * heads * d_k * width,
         )
+        yield NOT_THE_FLOOR, 2 * n * heads * floor * width
         yield "is it wide as the layer on both sides?", 2 * n * width * width
         return
     yield "that is one head, and there are several.", right // heads
@@ -160,8 +154,29 @@ def _wrong_flops(step: str, layer: Layer) -> Iterator[tuple[str, int]]:
         "which width has each head here, d_k or d_v?",
         2 * n * width * heads * (d_k if step == "values" else d_v),
     )
+    yield NOT_THE_FLOOR, 2 * n * width * heads * floor
     yield "is the result as wide as X?", 2 * n * width * width
     yield "that is done for each of the heads once more.", right * heads
+
+
+def _wrong_pairs(step: str, layer: Layer) -> Iterator[tuple[str, int]]:
+    """Yield the mistakes in the FLOPs of a product that is done for every pair of tokens."""
+    n, width, heads, d_k, d_v = layer
+    right = _steps(layer)[step].flops
+    mine, other = (d_k, d_v) if step == "scores" else (d_v, d_k)
+    softmax = "the softmax is no product, and products alone are asked for."
+    yield softmax, right + 6 * heads * n * n
+    yield softmax, right + 5 * heads * n * n
+    yield "that is one head, and there are several.", right // heads
+    yield "which width has each head here, d_k or d_v?", right // mine * other
+    yield NOT_THE_FLOOR, right // mine * (width // heads)
+    yield (
+        "each head has columns of its own, as many as its width and not as X has.",
+        right // mine * width,
+    )
+    yield "a mask hides scores that were computed.", right * (n + 1) // (2 * n)
+    yield "every query meets every key, so n stands in it twice.", right // n
+    yield "that is a square too many: what has n rows, and what has n columns?", right * n
 
 
 def _said_of_bytes(step: str, moved: int, layer: Layer) -> str:
@@ -182,16 +197,14 @@ def _wrong_bytes(step: str, layer: Layer) -> Iterator[tuple[str, int]]:
     yield "those are numbers, and a number takes four bytes.", read + made
     yield "a number takes four bytes here, not eight.", 8 * (read + made)
     yield "a number takes four bytes here, not two.", 2 * (read + made)
-    yield "what is read is counted; the result is written, too.", FLOAT * read
+    lost = "one of the two matrices that are read is missing."
+    if step == "weighted values":  # whose values and result have one shape
+        yield "one of three matrices is missing: two are read, one is written.", FLOAT * read
+    else:
+        yield "what is read is counted; the result is written, too.", FLOAT * read
+        yield lost, FLOAT * (times * rows * inner + made)
+    yield lost, FLOAT * (times * inner * columns + made)
     yield "the result is counted; two matrices are read for it.", FLOAT * made
-    yield (
-        "one of the two matrices that are read is missing.",
-        FLOAT * (times * rows * inner + made),
-    )
-    yield (
-        "one of the two matrices that are read is missing.",
-        FLOAT * (times * inner * columns + made),
-    )
     yield "those are FLOPs; bytes follow from how many numbers are touched.", product.flops
     yield "each FLOP does not move a number of its own.", FLOAT * product.flops
     if step in IN_PAIRS:

@@ -4,6 +4,7 @@ Each mistake is a pooling of its own here. A reader's pooling is run on the same
 mistake that gives what it gives is named.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -20,8 +21,8 @@ from companion.exercises.feedback import (
     reads_attempts,
     result,
     say,
-    written_out,
 )
+from companion.exercises.mistakes import check_named, check_nearly, one_array
 
 __all__ = ["check_sentence_vectors"]
 
@@ -41,21 +42,22 @@ def check_sentence_vectors(attempt: Any) -> None:
 def _sentence_vectors(attempt: Any) -> str:
     pool = function(attempt, "write sentence_vectors(states, token_mask)")
     rng = np.random.default_rng(9)
-    for lengths, n, d in (((5, 3, 4), 5, 4), ((1, 4), 4, 7), ((6,), 6, 3)):
-        batch = _drawn(rng, lengths, n, d)
-        found, right = _run(pool, batch), _pooled(batch)
+    run = functools.partial(_run, pool)
+    sizes = ((5, 3, 4), 5, 4), ((1, 4), 4, 7), ((6,), 6, 3)
+    draws = [_drawn(rng, *size) for size in sizes]
+    for batch in draws:
+        found, right = run(batch), _pooled(batch)
         if agrees(found, right):
             continue
-        for said, mistaken in _mistakes(batch):
-            if agrees(np.nan_to_num(found), np.nan_to_num(mistaken)):
-                raise Feedback(said)
+        check_named(batch, draws, run, _mistakes)
+        check_nearly(found, right)
         raise Feedback(_what_is_seen(found, right))
     _check_edges(pool, rng)
     return "Right: what is no token has no say, and every vector has length 1."
 
 
 def _check_edges(pool: Callable[..., Any], rng: np.random.Generator) -> None:
-    """Try padding in front of the tokens, and padding that is no number."""
+    """Try padding in front of the tokens and between them, and padding that is not finite."""
     batch = _drawn(rng, (2, 5, 3), 5, 4)
     in_front = Batch(batch.states[:, ::-1], batch.token_mask[:, ::-1])
     if not agrees(_run(pool, in_front), _pooled(in_front)):
@@ -63,12 +65,19 @@ def _check_edges(pool: Callable[..., Any], rng: np.random.Generator) -> None:
             "With padding behind the tokens it is right, with padding in front of them it is not: "
             "ask the mask where they are."
         )
-    anything = np.where(batch.token_mask[..., None], batch.states, np.nan)
-    if not agrees(_run(pool, batch._replace(states=anything)), _pooled(batch)):
+    between = batch._replace(token_mask=batch.token_mask & (np.arange(5) != [[0], [1], [1]]))
+    if not agrees(_run(pool, between), _pooled(between)):
         raise Feedback(
-            "Where padding holds NaN, so do your vectors: 0 · NaN is NaN. Select the rows of the "
-            "tokens, do not multiply the others by 0."
+            "Where the tokens stand together it is right, with padding between them it is not: ask "
+            "the mask about every row."
         )
+    for entry, name in ((np.nan, "NaN"), (np.inf, "∞"), (-np.inf, "−∞")):
+        anything = np.where(batch.token_mask[..., None], batch.states, entry)
+        if not agrees(_run(pool, batch._replace(states=anything)), _pooled(batch)):
+            raise Feedback(
+                f"Where padding holds {name}, your vectors are not right: 0 · {name} is NaN. "
+                "Select the rows of the tokens, do not multiply the others by 0."
+            )
 
 
 def _drawn(rng: np.random.Generator, lengths: tuple[int, ...], n: int, d: int) -> Batch:
@@ -91,17 +100,10 @@ def _run(pool: Callable[..., Any], batch: Batch) -> np.ndarray:
     xp = array_module()
     case = f" for states of shape {batch.states.shape}"
     returned = result(pool, *(xp.asarray(array, copy=True) for array in batch), case=case)
-    _check_kind(returned)
-    given = written_out(returned, "return an array")
+    given = one_array(returned, "the vectors")
     _check_shape(given, batch)
     count, _, d = batch.states.shape
     return floats(given, (count, d), "a vector for each text")
-
-
-@reads_attempts
-def _check_kind(returned: Any) -> None:
-    if isinstance(returned, tuple):
-        raise Feedback("Your function returns several things: the vectors alone are asked for.")
 
 
 @reads_attempts

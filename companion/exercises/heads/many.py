@@ -4,8 +4,9 @@ Each mistake is a layer of its own here. A reader's layer is run on the same num
 mistake that gives what it gives is named.
 """
 
+import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,15 +15,14 @@ from companion.arrays import array_module, to_numpy
 from companion.exercises.feedback import (
     Feedback,
     agrees,
-    check_nearly,
     floats,
     function,
     is_array,
     reads_attempts,
     result,
     say,
-    written_out,
 )
+from companion.exercises.mistakes import check_named, check_nearly, one_array
 from companion.heads import merge_heads, split_heads
 from companion.softmax import softmax
 
@@ -51,8 +51,10 @@ def check_multi_head(attempt: Any) -> None:
 def _multi_head(attempt: Any) -> str:
     many = function(attempt, "write multi_head(x, w_q, w_k, w_v, w_o, heads)")
     rng = np.random.default_rng(13)
-    for heads, *sizes in ((2, 5, 7, 3, 4, 9), (3, 4, 8, 2, 5, 7), (1, 4, 5, 3, 2, 6)):
-        _check(many, _drawn(rng, (), heads, *sizes), named=True)
+    sizes = (2, 5, 7, 3, 4, 9), (3, 4, 8, 2, 5, 7), (1, 4, 5, 3, 2, 6)
+    draws = [_drawn(rng, (), *size) for size in sizes]
+    for layer in draws:
+        _check(many, layer, draws)
     _check(many, _drawn(rng, (), 2, 1, 4, 3, 5, 6), trouble="With one token alone it is not right.")
     _check(
         many,
@@ -64,11 +66,11 @@ def _multi_head(attempt: Any) -> str:
     _check(
         many,
         large._replace(x=40 * large.x),
-        trouble="Ordinary scores come out right, scores in the thousands do not: is the largest of "
-        "each row taken away before exp?",
+        trouble="Ordinary scores come out right, scores in the thousands do not: before exp the "
+        "largest of each row is taken away, and nothing else is done.",
         roundings=2**14,
     )
-    return "Right: heads share a product, and never a row of weights."
+    return "Right: the heads lie side by side, and never share a row of weights."
 
 
 def _drawn(
@@ -91,40 +93,37 @@ def _drawn(
 def _check(
     many: Callable[..., Any],
     layer: Layer,
+    draws: Sequence[Layer] = (),
     *,
-    named: bool = False,
     trouble: str = "",
     roundings: float = 256,
 ) -> None:
-    right = _attend(layer)
-    returned = _run(many, layer)
-    _check_shape(returned, right.shape, layer)
-    found = floats(returned, right.shape, "a row for each token, as wide as w_o")
+    run, right = functools.partial(_run, many), _attend(layer)
+    found = run(layer)
     if agrees(found, right, roundings=roundings):
         return
     check_nearly(found, right)
-    for said, mistaken in _mistakes(layer) if named else ():
-        if mistaken.shape == found.shape and agrees(np.nan_to_num(found), mistaken):
-            raise Feedback(said)
-    again = floats(_run(many, layer), right.shape, "as before")
+    if draws:
+        check_named(layer, draws, run, _mistakes)
+    again = run(layer)
     if np.isfinite(found).all() and not agrees(again, found):
         raise Feedback("Twice the same x, and two outputs: something in your layer is random.")
     raise Feedback(trouble or _what_is_seen(many, layer))
 
 
-def _run(many: Callable[..., Any], layer: Layer) -> Any:
+def _run(many: Callable[..., Any], layer: Layer) -> np.ndarray:
     xp = array_module()
     arrays = [xp.asarray(array) for array in layer[:-1]]
     case = f" for {layer.heads} heads and x of shape {layer.x.shape}"
-    returned = result(many, *arrays, layer.heads, case=case)
-    return returned if isinstance(returned, tuple) else written_out(returned, "return an array")
+    given = one_array(result(many, *arrays, layer.heads, case=case), "the output's rows")
+    shape = (*layer.x.shape[:-1], layer.w_o.shape[1])
+    _check_shape(given, shape, layer)
+    return floats(given, shape, "a row for each token, as wide as w_o")
 
 
 @reads_attempts
 def _check_shape(returned: Any, wanted: tuple[int, ...], layer: Layer) -> None:
     """Say what an output of another shape may be; whatever is no array is left to others."""
-    if isinstance(returned, tuple):
-        raise Feedback("Your function returns several things: the output alone is asked for.")
     if not is_array(returned) or returned.shape == wanted:
         return
     if returned.shape == (*wanted[:-1], layer.w_o.shape[0]):
@@ -138,9 +137,7 @@ def _check_shape(returned: Any, wanted: tuple[int, ...], layer: Layer) -> None:
 def _what_is_seen(many: Callable[..., Any], layer: Layer) -> str:
     """Say whether the heads are the trouble, or what happens inside of each."""
     alone = layer._replace(heads=1)
-    right = _attend(alone)
-    found = floats(_run(many, alone), right.shape, "as before")
-    if layer.heads > 1 and agrees(found, right, roundings=256):
+    if layer.heads > 1 and agrees(_run(many, alone), _attend(alone), roundings=256):
         return (
             f"With one head it is right, with {layer.heads} it is not: how are the columns cut, "
             "and how do they come together again?"
@@ -189,8 +186,8 @@ def _mistakes(layer: Layer) -> Iterator[tuple[str, np.ndarray]]:
         return x.reshape(n, -1)
 
     yield (
-        "You split by a reshape alone: it deals out the numbers row by row, and half of the tokens "
-        "land in each head.",
+        "You split by a reshape alone: it deals out the numbers row by row, and each head gets "
+        "some of the tokens.",
         _attend(layer, split=dealt),
     )
     yield (

@@ -21,7 +21,6 @@ from companion.exercises.feedback import (
     reads_attempts,
     result,
     say,
-    written_out,
 )
 
 __all__ = ["check_online_step"]
@@ -55,8 +54,34 @@ def _online_step(attempt: Any) -> str:
 
 
 def _check_edges(step: Callable[..., Any], rng: np.random.Generator) -> None:
-    """Try the first key, large scores, and hidden keys."""
+    """Try what ordinary keys do not show, and last a hidden key before all others."""
+    for said, meeting in _edges(rng):
+        if not _is_right(_run(step, meeting), meeting):
+            raise Feedback(said)
+    nothing = _after(rng, (), -math.inf)
+    state = _run(step, nothing)
+    if not _is_right(state, nothing):
+        why = "−∞ − (−∞) is NaN" if np.isnan(state).any() else "m = −∞, t = 0 and u = 0"
+        raise Feedback(f"Where the first key is hidden you do not go on with nothing: {why}.")
+
+
+def _edges(rng: np.random.Generator) -> Iterator[tuple[str, Meeting]]:
+    """Yield the first key, a tie, a key that counts little, large scores and a hidden key."""
     for meeting, said in (
+        (
+            _after(rng, (1.2,), 1.2),
+            "Where a score equals the largest so far it is not right: such a key counts, too, and "
+            "nothing shrinks.",
+        ),
+        (
+            _after(rng, (0.5, 0.2), -4.0),
+            "A score far below the largest so far does not come out right: its key counts little, "
+            "and not nothing.",
+        ),
+        (
+            _after(rng, (0.5,), 0.0),
+            "A score of 0 does not come out right: it is a score like any other.",
+        ),
         (
             _after(rng, (), 0.7),
             "Later keys come out right, the first one does not: m is −∞ then. What are e^(−∞) and "
@@ -75,13 +100,8 @@ def _check_edges(step: Callable[..., Any], rng: np.random.Generator) -> None:
             _after(rng, (0.5, 1.0), -math.inf),
             "A hidden key, with the score −∞, changes what you remember of the others.",
         ),
-        (
-            _after(rng, (), -math.inf),
-            "Where the first key is hidden you do not go on with nothing: −∞ − (−∞) is NaN.",
-        ),
     ):
-        if not _is_right(_run(step, meeting), meeting):
-            raise Feedback(said)
+        yield said, meeting
 
 
 def _after(rng: np.random.Generator, scores: tuple[float, ...], score: float) -> Meeting:
@@ -114,7 +134,7 @@ def _run(step: Callable[..., Any], meeting: Meeting) -> np.ndarray:
 def _read(returned: Any, shape: tuple[int, ...]) -> np.ndarray:
     m, t, u = entries(returned, 3, "return m, t and u")
     largest, total = (_number(name, x) for name, x in (("m", m), ("t", t)))
-    weighted = floats(written_out(u, "return m, t and u"), shape, "u, as wide as a value")
+    weighted = floats(u, shape, "u, as wide as a value")
     return np.asarray([largest, total, *weighted])
 
 

@@ -4,6 +4,7 @@ Each mistake is a tile of its own here. A reader's tile is run on the same numbe
 that gives what it gives is named.
 """
 
+import functools
 import math
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -17,16 +18,18 @@ from companion.exercises.feedback import (
     agrees,
     floats,
     function,
-    reads_attempts,
     result,
     say,
-    written_out,
 )
+from companion.exercises.kernels.watched import most_at_once
+from companion.exercises.mistakes import check_named, check_nearly, one_array
 from companion.softmax import softmax
 
 __all__ = ["check_tile"]
 
-LONG = 4096  # keys with which all scores would be seen in the memory
+BLOCK = 32
+MANY = BLOCK**2  # keys, in as many blocks as a block has keys: states are no more than scores
+LONG = 4 * MANY  # keys with which all scores would be seen in the memory
 
 
 class Tile(NamedTuple):
@@ -46,18 +49,20 @@ def check_tile(attempt: Any) -> None:
 def _tile(attempt: Any) -> str:
     attend = function(attempt, "write tile(query, key, value, block_size)")
     rng = np.random.default_rng(29)
-    for sizes, block_size in (((4, 7, 3, 2), 3), ((3, 8, 5, 4), 2), ((1, 5, 2, 3), 4)):
-        given = _drawn(rng, *sizes, block_size)
-        found, right = _run(attend, given), _attend(given)
+    run = functools.partial(_run, attend)
+    sizes = (4, 7, 3, 2, 3), (3, 8, 5, 4, 2), (1, 5, 2, 3, 4)
+    draws = [_drawn(rng, *size) for size in sizes]
+    for given in draws:
+        found, right = run(given), _attend(given)
         if agrees(found, right):
             continue
-        for said, mistaken in _mistakes(given):
-            if agrees(np.nan_to_num(found), np.nan_to_num(mistaken)):
-                raise Feedback(said)
+        check_named(given, draws, run, _mistakes)
+        check_nearly(found, right)
         raise Feedback(_what_is_seen(attend, found, given))
     _check_edges(attend, rng)
+    _check_blocks(attend, rng)
     _check_memory(attend, rng)
-    return "Right: whatever the cut, and no more scores at a time than a block has keys."
+    return "Right: whatever the cut, and never all scores at a time."
 
 
 def _check_edges(attend: Callable[..., Any], rng: np.random.Generator) -> None:
@@ -65,14 +70,15 @@ def _check_edges(attend: Callable[..., Any], rng: np.random.Generator) -> None:
     plain = _drawn(rng, 4, 6, 3, 2, 1)
     along = np.ones((6, 1))  # with keys of this first column, a query's own sets the scores' level
     key = np.hstack([along, plain.key[:, 1:]])
+    falling = np.asarray([2000.0, 2001, 0, 1, -2000, -2001])[:, None]
     levels = math.sqrt(3) * np.asarray([-2000.0, 0.0, 2000.0, 5.0])[:, None]
     for given, said in (
         (plain, "It is right, but for blocks of a single key."),
         (plain._replace(block_size=9), "A block of all keys and more comes out wrong."),
         (
             plain._replace(query=np.hstack([levels[[2] * 4], plain.query[:, 1:]]), key=key),
-            "Ordinary scores come out right, scores around 2000 do not: is the largest so far "
-            "taken away before exp?",
+            "Ordinary scores come out right, scores around 2000 do not: before exp the largest so "
+            "far is taken away, and nothing else is done.",
         ),
         (
             plain._replace(query=np.hstack([levels[[0] * 4], plain.query[:, 1:]]), key=key),
@@ -83,22 +89,47 @@ def _check_edges(attend: Callable[..., Any], rng: np.random.Generator) -> None:
             "Where the queries' scores lie far apart it is not right: each query has a maximum of "
             "its own.",
         ),
+        (
+            Tile(along[:4], falling, plain.value, 2),
+            "Where a later block's scores are much smaller it is not right: m is the largest so "
+            "far, and not the block's own.",
+        ),
+        (
+            Tile(along[:4], falling[::-1], plain.value, 2),
+            "Where a later block's scores are much larger it is not right: by what do the sums "
+            "shrink?",
+        ),
     ):
         # What rounds a score of 2000 changes its power as much.
         if not agrees(_run(attend, given), _attend(given), roundings=2**16):
             raise Feedback(said)
 
 
-def _check_memory(attend: Callable[..., Any], rng: np.random.Generator) -> None:
-    """See whether all scores are there at once, where NumPy says what it holds."""
-    given = _drawn(rng, 64, LONG, 2, 2, 16)
+def _check_blocks(attend: Callable[..., Any], rng: np.random.Generator) -> None:
+    """See how many scores there are at once, where NumPy's operations can be watched."""
+    given = _drawn(rng, 3, MANY, 2, 2, BLOCK)
     if not isinstance(array_module().zeros(1), np.ndarray):
         return
-    least = 4 * given.query.shape[0] * LONG  # bytes of all scores, in float32
-    if _held(lambda: _run(attend, given)) > 0.9 * least:
+    made = most_at_once(lambda watched: _run(watched(attend), given))
+    if made > 3 * BLOCK:
         raise Feedback(
-            f"The numbers are right, but for 64 queries and {LONG} keys in blocks of 16 you hold "
-            "more than all scores at once. Use a block's scores, and forget them."
+            f"The numbers are right, but for 3 queries and {MANY} keys in blocks of {BLOCK} you "
+            f"make {made} scores or powers at once, and a block has {3 * BLOCK}."
+        )
+
+
+def _check_memory(attend: Callable[..., Any], rng: np.random.Generator) -> None:
+    """See whether all scores are there at once, where NumPy says what it holds."""
+    given = _drawn(rng, 64, LONG, 2, 2, 2 * BLOCK)
+    if not isinstance(array_module().zeros(1), np.ndarray):
+        return
+    scores = given.query.itemsize * len(given.query) * LONG  # bytes of all of them
+    held = _held(lambda: _run(attend, given))
+    if held > scores / 2:
+        raise Feedback(
+            f"The numbers are right, but for 64 queries and {LONG} keys in blocks of {2 * BLOCK} "
+            f"you hold {held / scores:.1f} times the bytes of all scores. Use a block's scores, "
+            "and forget them."
         )
 
 
@@ -139,14 +170,7 @@ def _run(attend: Callable[..., Any], given: Tile) -> np.ndarray:
     shape = (given.query.shape[0], given.value.shape[1])
     case = f" for {shape[0]} queries and {len(given.key)} keys in blocks of {given.block_size}"
     returned = result(attend, *arrays, given.block_size, case=case)
-    _check_kind(returned)
-    return floats(written_out(returned, "return an array"), shape, "a row for each query")
-
-
-@reads_attempts
-def _check_kind(returned: Any) -> None:
-    if isinstance(returned, tuple):
-        raise Feedback("Your function returns several things: the output alone is asked for.")
+    return floats(one_array(returned, "the output's rows"), shape, "a row for each query")
 
 
 State = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -210,9 +234,8 @@ def _mistakes(given: Tile) -> Iterator[tuple[str, np.ndarray]]:
     yield "The sum of the values is not divided by that of the powers.", _joined(states)[2]
     yield "You return what the last block alone gives.", outputs[-1]
     yield "You return what the first block alone gives.", outputs[0]
-    if len(given.key) % given.block_size:
-        _, t, u = _joined(states[:-1])
-        yield "The last block, which is shorter, is left out.", u / t
+    _, t, u = _joined(states[: len(given.key) // given.block_size])
+    yield "The last block, which is shorter, is left out.", u / t
     yield from _wrong_scales(given)
 
 

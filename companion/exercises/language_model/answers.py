@@ -45,7 +45,10 @@ def check_perplexity(attempt: Any) -> None:
 def _perplexity(attempt: Any) -> str:
     found = number(attempt, "give a number")
     for wrong, why in (
-        (3 / (1 / 2 + 1 / 8 + 1 / 16), "that is one over the mean probability. Average logarithms."),
+        (
+            3 / (1 / 2 + 1 / 8 + 1 / 16),
+            "that is one over the mean probability.",
+        ),
         ((2 + 8 + 16) / 3, "that averages 2, 8 and 16. Average their logarithms."),
         (math.log(256) / 3, "that is the loss, in nats."),
         (8 / 3, "that is the loss, in bits."),
@@ -56,7 +59,7 @@ def _perplexity(attempt: Any) -> str:
             raise Feedback(f"Close: {why}")
     if not math.isclose(found, 256 ** (1 / 3), rel_tol=0.005):
         raise Feedback("Not yet. Take the mean of the three surprises, and e to that power.")
-    return "Right: the third root of 256, as if there had been between six and seven to choose from."
+    return "Right: the third root of 256, as if there had been six or seven to choose from."
 
 
 def check_still_pairs(attempt: Any) -> None:
@@ -91,7 +94,7 @@ def _stretched(attempt: Any) -> str:
     if not math.isclose(divisor, 4, rel_tol=0.01):
         raise Feedback("Not yet: four times as many tokens are to end at the same last angle.")
     if math.isclose(factor, 4, rel_tol=0.01):
-        raise Feedback("Close: the base is raised to 2m / d_k, which is 62/64 for the slowest pair.")
+        raise Feedback("Close: the base is raised to 2m / d_k, and that is 62/64 at most.")
     if not math.isclose(factor, 4 ** (32 / 31), rel_tol=0.01):
         raise Feedback("The first is right. Which factor, to the power 62/64, makes 4?")
     return "Right: the first squeezes all pairs alike, the second leaves the fast ones as they are."

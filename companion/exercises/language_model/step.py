@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from companion.arrays import array_module
+from companion.arrays import array_module, to_numpy
 from companion.exercises.feedback import (
     Feedback,
     agrees,
@@ -63,16 +63,14 @@ def _drawn(rng: np.random.Generator, sizes: tuple[int, int, int, int], past: int
     query = rng.standard_normal((heads, 1, d_k))
     keys = rng.standard_normal((shared, past + 1, d_k))
     value = 1 + rng.standard_normal((shared, past + 1, d_v))
-    turned = rotate(keys[:, :past], np.arange(past)) if past else keys[:, :0]
-    return Step(query, keys[:, past:], value[:, past:], turned, value[:, :past])
+    return Step(query, keys[:, past:], value[:, past:], _turn(keys[:, :past], 0), value[:, :past])
 
 
 Kept = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _turn(x: np.ndarray, place: int) -> np.ndarray:
-    turned: np.ndarray = rotate(x, place + np.arange(x.shape[1]))
-    return turned
+    return to_numpy(rotate(x, place + np.arange(x.shape[1])))
 
 
 def _stepped(given: Step, *, at: int | None = None) -> Kept:
@@ -89,7 +87,7 @@ def _mixed(
     group = query.shape[0] // keys.shape[0]
     keys, values = (np.repeat(kept, group, axis=0) for kept in (keys, values))
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    mixed: np.ndarray = softmax(scale * (query @ keys.mT)) @ values
+    mixed: np.ndarray = to_numpy(softmax(scale * (query @ keys.mT))) @ values
     return mixed
 
 

@@ -11,7 +11,6 @@ from companion.attention import scaled_dot_product_attention
 from companion.exercises.feedback import (
     Feedback,
     agrees,
-    check_nearly,
     ended,
     floats,
     function,
@@ -19,12 +18,20 @@ from companion.exercises.feedback import (
     reads_attempts,
     result,
     say,
-    written_out,
 )
 from companion.exercises.masks.mistakes import FIRST, SECOND, Sizes, mistakes
+from companion.exercises.mistakes import check_named, check_nearly, one_array
 
-__all__ = ["check_last_rows", "check_masked_head"]
+__all__ = [
+    "check_extremes",
+    "check_last_rows",
+    "check_masked_head",
+    "check_shape",
+    "made_by",
+    "projecting_to",
+]
 
+Draw = tuple[list[np.ndarray], Sizes]  # x and three matrices, and how large they are
 DRAWS = [
     Sizes((), 5, 6, FIRST, 4),
     Sizes((), 4, 7, SECOND, 2),
@@ -41,15 +48,25 @@ def check_masked_head(attempt: Any) -> None:
 def _masked_head(attempt: Any) -> str:
     head = function(attempt, "write masked_head(x, w_q, w_k, w_v)")
     rng = np.random.default_rng(5)
-    for sizes in DRAWS:
-        x = 0.3 + rng.standard_normal((*sizes.batch, sizes.n, sizes.d))
-        weights = [rng.standard_normal((sizes.d, width)) for width in (*[sizes.d_k] * 2, sizes.d_v)]
-        _check_draw(head, [x, *weights], sizes)
-    _check_extremes(lambda *parts: _run(head, *_before(*parts)))
+    draws = [(_drawn(rng, sizes), sizes) for sizes in DRAWS]
+    for draw in draws:
+        _check_draw(head, draw, [other for other in draws if not other[1].batch])
+    check_extremes(lambda *parts: made_by(head, *projecting_to(*parts)))
     return "Right: whatever comes later, no row of yours will ever know."
 
 
-def _before(*parts: np.ndarray) -> list[np.ndarray]:
+def _drawn(rng: np.random.Generator, sizes: Sizes) -> list[np.ndarray]:
+    x = 0.3 + rng.standard_normal((*sizes.batch, sizes.n, sizes.d))
+    widths = sizes.d_k, sizes.d_k, sizes.d_v
+    return [x, *(rng.standard_normal((sizes.d, width)) for width in widths)]
+
+
+def _mistakes(draw: Draw) -> Iterator[tuple[str, np.ndarray]]:
+    (x, w_q, w_k, w_v), sizes = draw
+    yield from mistakes(x @ w_q, x @ w_k, x @ w_v, sizes)
+
+
+def projecting_to(*parts: np.ndarray) -> list[np.ndarray]:
     """Return an x, and three matrices that project it to just these queries, keys and values."""
     widths = np.cumsum([0, *(part.shape[-1] for part in parts)])
     columns = np.eye(widths[-1], dtype=parts[0].dtype)
@@ -57,7 +74,8 @@ def _before(*parts: np.ndarray) -> list[np.ndarray]:
     return [np.hstack(parts), *(columns[:, first:last] for first, last in between)]
 
 
-def _check_draw(head: Callable[..., Any], given: list[np.ndarray], sizes: Sizes) -> None:
+def _check_draw(head: Callable[..., Any], draw: Draw, alone: list[Draw]) -> None:
+    given, sizes = draw
     x, w_q, w_k, w_v = given
     query, key, value = x @ w_q, x @ w_k, x @ w_v
     right = _attend(query, key, value)
@@ -65,13 +83,13 @@ def _check_draw(head: Callable[..., Any], given: list[np.ndarray], sizes: Sizes)
     if sizes.batch:
         case = f" for a batch, x of shape {x.shape} (one sentence comes out right),"
     try:
-        returned = _run(head, *given, case=case)
+        returned = made_by(head, *given, case=case)
     except Feedback as trouble:
         if not sizes.batch or not _runs_wrong(head):
             raise
         asked = "Does your transpose swap the last two axes?"
         raise Feedback(f"{ended(str(trouble))} {asked}") from None
-    _check_shape(returned, right.shape, x)
+    check_shape(returned, right.shape, x)
     found = floats(returned, right.shape, "a row for each token, as wide as a value")
     if agrees(found, right):
         return
@@ -81,9 +99,7 @@ def _check_draw(head: Callable[..., Any], given: list[np.ndarray], sizes: Sizes)
             "One sentence comes out right, a batch of them does not: which axes do you transpose, "
             "take the maximum over, and sum over?"
         )
-    for said, mistaken in mistakes(query, key, value, sizes):
-        if mistaken.shape == found.shape and agrees(np.nan_to_num(found), mistaken):
-            raise Feedback(said)
+    check_named(draw, alone, lambda other: floats(made_by(head, *other[0])), _mistakes)
     raise Feedback(_what_is_seen(head, given, found, right))
 
 
@@ -93,17 +109,15 @@ def _runs_wrong(head: Callable[..., Any]) -> bool:
     weights = [weight[0] for weight in weights]
     right = _attend(*(x @ weight for weight in weights))
     try:
-        found = floats(_run(head, x, *weights), right.shape)
+        found = floats(made_by(head, x, *weights), right.shape)
     except Feedback:
         return False
     return not agrees(found, right)
 
 
 @reads_attempts
-def _check_shape(returned: Any, wanted: tuple[int, ...], x: np.ndarray) -> None:
+def check_shape(returned: Any, wanted: tuple[int, ...], x: np.ndarray) -> None:
     """Say what an output of another shape may be; whatever is no array is left to others."""
-    if isinstance(returned, tuple):
-        raise Feedback("Your function returns several things: the output alone is asked for.")
     if not is_array(returned) or returned.shape == wanted:
         return
     if returned.shape == (*x.shape[:-1], x.shape[-2]):
@@ -126,12 +140,12 @@ def _what_is_seen(
         return (
             f"Row {broken[0] + 1} is NaN: it divides 0 by 0, or takes −∞ from −∞. What may it see?"
         )
-    if not agrees(floats(_run(head, *given), found.shape, "as before"), found):
+    if not agrees(floats(made_by(head, *given), found.shape, "as before"), found):
         return "Twice the same x, and two outputs: something in your head is random."
     if len(found) > 1:
         x, *weights = given
         other = np.concatenate([x[:-1], x[-1:] + 1.0])
-        after = floats(_run(head, other, *weights), found.shape, "as before")
+        after = floats(made_by(head, other, *weights), found.shape, "as before")
         if not np.array_equal(after[:-1], found[:-1]):
             return "The future leaks: with another last token, earlier rows change."
     if not agrees(found[:1], right[:1]):
@@ -150,25 +164,33 @@ def check_last_rows(attempt: Any) -> None:
 def _last_rows(attempt: Any) -> str:
     rows = function(attempt, "write last_rows(query, key, value)")
     rng = np.random.default_rng(7)
+    draws = []
     for t, s, d_k, d_v in ((5, 8, FIRST, 4), (4, 7, SECOND, 2), (1, 4, 3, 2), (4, 4, 2, 3)):
-        query, key, value = (rng.standard_normal(shape) for shape in ((t, d_k), (s, d_k), (s, d_v)))
+        draws.append([rng.standard_normal(shape) for shape in ((t, d_k), (s, d_k), (s, d_v))])
+    for draw in draws:
+        query, key, value = draw
+        t, s = len(query), len(key)
         right = _attend(query, key, value, offset=s - t)
         case = f" for {t} queries and {s} keys"
-        returned = _run(rows, query, key, value, case=case)
+        returned = made_by(rows, query, key, value, case=case)
         found = floats(returned, right.shape, "a row for each query, as wide as a value")
         if agrees(found, right):
             continue
         check_nearly(found, right)
-        sizes = Sizes((), s, d_k, d_k, d_v)
-        for said, mistaken in mistakes(query, key, value, sizes, offset=s - t):
-            if agrees(np.nan_to_num(found), mistaken):
-                raise Feedback(said)
+        alike = [other for other in draws if (len(other[0]) < len(other[1])) == (t < s)]
+        check_named(draw, alike, lambda other: floats(made_by(rows, *other)), _mistaken_rows)
         raise Feedback(f"Not yet{case}: which position has query 1 among the keys?")
-    _check_extremes(lambda *parts: _run(rows, *parts))
+    check_extremes(lambda *parts: made_by(rows, *parts))
     return "Right: query i stands S − T places further on than its row number says."
 
 
-def _check_extremes(attend: Callable[..., Any]) -> None:
+def _mistaken_rows(draw: list[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    query, key, value = draw
+    (t, d_k), (s, d_v) = query.shape, value.shape
+    yield from mistakes(query, key, value, Sizes((), s, d_k, d_k, d_v), offset=s - t)
+
+
+def check_extremes(attend: Callable[..., Any]) -> None:
     """Try scores that are large, very negative and infinite, where ordinary ones come out right."""
     for said, *given in _extremes():
         query, key, value = (part.astype(np.float64) for part in given)
@@ -218,8 +240,8 @@ def _attend(query: np.ndarray, key: np.ndarray, value: np.ndarray, offset: int =
     return to_numpy(attended)
 
 
-def _run(attempt: Callable[..., Any], *arrays: np.ndarray, case: str = "") -> Any:
+def made_by(attempt: Callable[..., Any], *arrays: np.ndarray, case: str = "") -> Any:
     """Return what the reader's function makes of the arrays, which may be lists of rows."""
     xp = array_module()
     returned = result(attempt, *(xp.asarray(array) for array in arrays), case=case)
-    return returned if isinstance(returned, tuple) else written_out(returned, "return an array")
+    return one_array(returned, "the output's rows")

@@ -9,13 +9,13 @@ from companion.arrays import to_numpy
 from companion.exercises.feedback import (
     Feedback,
     agrees,
-    check_nearly,
     entries,
     floats,
     function,
     result,
     say,
 )
+from companion.exercises.mistakes import check_nearly
 from companion.exercises.softmax.rows import moved, place
 from companion.softmax import softmax
 
