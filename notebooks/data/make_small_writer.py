@@ -28,7 +28,6 @@ import companion
 from companion.language_model.small_writer import store_small_writer
 from companion.training.state import advance
 
-
 RECORD = Path(__file__).with_name("small_writer_training.json")
 WRITER = Path(companion.__file__).parent / "examples" / "small_writer"
 NOVELS = {

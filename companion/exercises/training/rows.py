@@ -6,15 +6,8 @@ from typing import Any
 import numpy as np
 
 from companion.arrays import to_numpy
-from companion.exercises.feedback import (
-    Feedback,
-    agrees,
-    check_nearly,
-    floats,
-    function,
-    result,
-    say,
-)
+from companion.exercises.feedback import Feedback, agrees, floats, function, result, say
+from companion.exercises.mistakes import check_nearly
 from companion.softmax import softmax
 
 __all__ = ["back_through_softmax", "check_softmax_backward"]
