@@ -351,6 +351,7 @@ NOT_COMPARED = frozenset(
         "save_training",
         "score_variance",
         "show",
+        "small_writer",
         "split_text",
         "tensor_table",
         "text_batch",  # on the host

@@ -101,6 +101,7 @@ from companion.language_model import (
     perplexity,
     published_model_path,
     sample_tokens,
+    small_writer,
     state_logits,
 )
 from companion.masks import (
@@ -288,6 +289,7 @@ __all__ = [
     "silu",
     "silu_backward",
     "sinusoidal_positions",
+    "small_writer",
     "soft_cap",
     "soft_cap_backward",
     "softmax",

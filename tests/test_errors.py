@@ -44,6 +44,11 @@ BAD_CALLS = [
         ValueError,
         "d_scores must have the shape of what the forward returned, (5, 5), got (5, 6)",
     ),
+    (
+        lambda: companion.small_writer("tests/data", xp=np),
+        FileNotFoundError,
+        "must hold the file config.json, and does not",
+    ),
     (lambda: companion.soft_cap_backward(X, X, -1.0), ValueError, "softcap must be finite"),
     (lambda: companion.soft_cap_backward(X[0], X, 1.0), ValueError, "returned, (5, 6), got (6,)"),
     (lambda: companion.softmax_backward(X, WHOLE), TypeError, "scores must have a real floating"),

@@ -134,6 +134,11 @@ def test_every_forward_of_a_backward_function_is_tried():
     assert tried == named - special
 
 
+@pytest.mark.claim("thm-product-backward")
+@pytest.mark.claim("thm-softmax-backward")
+@pytest.mark.claim("prop-use-sums")
+@pytest.mark.claim("prop-entry-backward")
+@pytest.mark.claim("prop-norm-backward")
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_what_jax_pulls_back(name):
     function, arguments, options, which = CASES[name]
@@ -146,6 +151,11 @@ def test_it_is_what_jax_pulls_back(name):
         np.testing.assert_allclose(part, other, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.claim("thm-product-backward")
+@pytest.mark.claim("thm-softmax-backward")
+@pytest.mark.claim("prop-use-sums")
+@pytest.mark.claim("prop-entry-backward")
+@pytest.mark.claim("prop-norm-backward")
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_the_slope_that_finite_differences_find(name):
     function, arguments, options, which = CASES[name]
@@ -188,6 +198,8 @@ ATTENTION = [
 ]
 
 
+@pytest.mark.claim("eq-attention-backward")
+@pytest.mark.claim("thm-tiled-backward")
 @pytest.mark.parametrize("implementation", ["textbook", "tiled"])
 @pytest.mark.parametrize("saved", [False, True])
 @pytest.mark.parametrize("options", ATTENTION)
@@ -239,6 +251,7 @@ def sizes_of_terms(arrays, d_output, options):
     return [np.max(term) * (group if i else 1) for i, term in enumerate(terms)]
 
 
+@pytest.mark.claim("thm-tiled-backward")
 @given(problem=problems(), sizes=st.data(), power=st.sampled_from(exponential.BASES))
 def test_the_tiled_way_back_is_as_exact_as_the_textbooks(problem, sizes, power):
     arrays, options = problem
@@ -261,6 +274,7 @@ def test_the_tiled_way_back_is_as_exact_as_the_textbooks(problem, sizes, power):
         assert np.max(np.abs(error)) <= 4 * np.max(np.abs(allowed)) + slack
 
 
+@pytest.mark.claim("prop-mask-backward")
 @pytest.mark.parametrize("implementation", ["textbook", "tiled"])
 def test_what_a_mask_hides_gets_no_gradient_and_a_blind_row_gives_none(implementation):
     visible = np.tri(5, 7, k=1, dtype=bool)  # the last key is seen by nobody
@@ -289,6 +303,8 @@ def test_what_a_row_may_not_see_leaves_its_gradient_to_the_bit(implementation):
     assert not np.array_equal(before, after)
 
 
+@pytest.mark.claim("thm-softmax-backward")
+@pytest.mark.claim("prop-mask-backward")
 def test_the_gradient_of_a_softmax_row_sums_to_zero():
     d_scores = gradients.softmax_backward(normal(3, 5, 6), SCORES)
     np.testing.assert_allclose(d_scores.sum(axis=-1), 0, atol=1e-15)
@@ -299,6 +315,7 @@ def test_the_gradient_of_a_softmax_row_sums_to_zero():
     np.testing.assert_allclose(gradients.softmax_backward(d_weights, X), expected, atol=1e-15)
 
 
+@pytest.mark.claim("prop-use-sums")
 def test_shared_heads_sum_over_their_group():
     query, key, value = QKV
     d_output = normal(2, 4, 5, 4)
@@ -323,6 +340,7 @@ def test_halves_of_a_batch_sum_to_the_whole():
         np.testing.assert_allclose(part, other, atol=1e-12)
 
 
+@pytest.mark.claim("prop-norm-backward")
 def test_a_norms_gradient_is_orthogonal_to_what_the_norm_takes_out():
     d_output = normal(3, 5, 6)
     d_x, *_ = gradients.layer_norm_backward(d_output, X, normal(6), normal(6), eps=0.0)
@@ -347,6 +365,7 @@ def test_a_norms_gradient_keeps_its_digits_near_the_ends_of_the_range(size):
         assert np.isfinite(norm(*single[1:], eps=eps)).all()
 
 
+@pytest.mark.claim("prop-use-sums")
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_a_stack_is_what_jax_pulls_back(norm):
     final = FINAL if norm == "pre" else None
@@ -425,6 +444,7 @@ def strict_leaves(tree):
     return [tree]
 
 
+@pytest.mark.claim("thm-tiled-backward")
 def test_the_tiled_way_back_needs_memory_that_grows_with_the_length_alone():
     peaks = []
     for length in (1024, 4096):
@@ -494,6 +514,9 @@ def arrays_of(parameters):
     return found
 
 
+@pytest.mark.claim("prop-use-sums")
+@pytest.mark.claim("prop-cross-entropy-backward")
+@pytest.mark.claim("prop-rotation-backward")
 @pytest.mark.parametrize("mask", [None, APART])
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_decoders_gradients_are_what_jax_pulls_back(tied, mask):
@@ -526,6 +549,7 @@ def test_a_long_text_goes_back_through_tiles(monkeypatch):
         assert np.array_equal(part, other)  # a short text keeps its weights
 
 
+@pytest.mark.claim("prop-cross-entropy-backward")
 def test_cross_entropys_gradient_sums_to_zero_and_leaves_rows_out():
     logits = normal(3, 11, 23)
     d_logits = gradients.cross_entropy_backward(1.0, logits, TARGETS)
@@ -538,6 +562,7 @@ def test_cross_entropys_gradient_sums_to_zero_and_leaves_rows_out():
     np.testing.assert_allclose(d_logits, jax.grad(loss)(jnp.asarray(logits)), atol=1e-15)
 
 
+@pytest.mark.claim("prop-rotation-backward")
 @pytest.mark.parametrize("pairing", ["half", "interleaved"])
 def test_a_rotation_goes_back_by_the_same_angle(pairing):
     x, d_output, positions = normal(2, 5, 6), normal(2, 5, 6), np.arange(5) * 7
@@ -551,6 +576,7 @@ def test_a_rotation_goes_back_by_the_same_angle(pairing):
     np.testing.assert_allclose(found, pull(jnp.asarray(d_output))[0], atol=1e-14)
 
 
+@pytest.mark.claim("prop-use-sums")
 def test_tied_logits_give_the_embedding_one_of_its_gradients():
     parameters, states = decoder(), normal(3, 8)
     d_logits = normal(3, 23)

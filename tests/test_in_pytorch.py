@@ -12,6 +12,7 @@ import importlib.util
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,13 @@ class Snippet(NamedTuple):
     ours: Callable[..., Any]
 
 
+@dataclass(frozen=True)
+class Linear:
+    """One matrix, for an optimiser to move."""
+
+    weight: Any
+
+
 def normal(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape)
 
@@ -46,6 +54,13 @@ def all_heads(*, x: Any, w_o: Any, **w: Any) -> dict[str, Any]:
     parameters = companion.AttentionParameters(**w, w_o=w_o)
     output, weights = companion.multi_head_attention(x, parameters, return_weights=True)
     return {"output": output, "weights": weights}
+
+
+def first_step(*, x: Any, weight: Any, targets: Any) -> Any:
+    d_logits = companion.cross_entropy_backward(1.0, x @ weight, targets)
+    _, slope, _ = companion.project_backward(d_logits, x, weight)
+    moved, _ = companion.adamw((Linear(weight),), (Linear(slope),), learning_rate=0.01)
+    return moved[0].weight
 
 
 # By room, and by what the file shows: `softmax_rows.py` is "rows" of the room "softmax".
@@ -178,6 +193,16 @@ TABLE: dict[str, dict[str, Snippet]] = {
         "merge": Snippet(
             {"query": normal(2, 3, 5, 4), "key": normal(2, 3, 6, 4), "value": normal(2, 3, 6, 7)},
             lambda **given: companion.online_attention(**given, block_size=3),
+        ),
+    },
+    "training": {
+        "step": Snippet(
+            {
+                "x": normal(5, 6),
+                "weight": normal(6, 4),
+                "targets": np.asarray([3, 0, -1, 1, 2]),
+            },
+            first_step,
         ),
     },
 }

@@ -360,6 +360,44 @@ TABLE: dict[str, dict[str, Written]] = {
             ],
         ),
     },
+    "14_training": {
+        "weighted_values_backward": Written(
+            companion.weighted_values_backward,
+            [
+                call(normal(4, 3), normal(4, 6), normal(6, 3)),
+                call(normal(2, 5, 1), normal(2, 5, 2), normal(2, 2, 1)),
+            ],
+        ),
+        "softmax_backward": Written(
+            companion.softmax_backward,
+            [
+                call(normal(4, 6), normal(4, 6)),
+                call(normal(2, 3, 5), 900 + 300 * normal(2, 3, 5)),
+                call(normal(2, 1, dtype=np.float32), normal(2, 1, dtype=np.float32)),
+            ],
+        ),
+        "scaled_scores_backward": Written(
+            companion.scaled_scores_backward,
+            [
+                call(normal(4, 6), normal(4, 3), normal(6, 3)),
+                call(normal(2, 1, 5), normal(2, 1, 8), normal(2, 5, 8)),
+            ],
+        ),
+        "attention_backward": Written(
+            companion.attention_backward,
+            [
+                call(normal(4, 2), normal(4, 3), normal(6, 3), normal(6, 2)),
+                call(normal(2, 5, 7), normal(2, 5, 4), normal(2, 1, 4), normal(2, 1, 7)),
+            ],
+        ),
+        "cross_entropy_backward": Written(
+            companion.cross_entropy_backward,
+            [
+                call(1.0, normal(4, 7), np.asarray([3, -1, 0, 6])),
+                call(-2.5, 300 * normal(2, 3, 4), RNG.integers(0, 4, (2, 3))),
+            ],
+        ),
+    },
 }
 CHAPTERS = sorted(set(TABLE) - {"tour"})
 BORROWERS = CHAPTERS[3:]  # the fourth and all after it may use what earlier chapters wrote out
@@ -396,6 +434,7 @@ def written_on(path: Path) -> dict[str, Any]:
     """Define what a page writes out, with what earlier pages lend it in reach."""
     namespace = GROUND | ({"np": np} if path.stem == "tour" else {})
     for name in CHAPTERS[: CHAPTERS.index(path.stem)] if path.stem in BORROWERS else ():
+        namespace |= LENT.get(name, {})
         define(tagged(cells(path.with_stem(name))), namespace)
     namespace |= LENT.get(path.stem, {})
     return define(tagged(cells(path)), namespace)

@@ -47,6 +47,8 @@ def transformer_block_backward(
 ) -> tuple[Array, BlockParameters] | tuple[Array, BlockParameters, Array]:
     """Go back through :func:`companion.transformer_block`.
 
+    By :prf:ref:`prop-use-sums`.
+
     A sum hands its gradient on to both of its terms: beside the way through each part there is the
     residual's, on which nothing happens to the gradient.
 
@@ -162,6 +164,8 @@ def transformer_stack_backward(
     **options: Any,
 ) -> tuple[Array, tuple[BlockParameters, ...], NormParameters | None]:
     """Go back through :func:`companion.transformer_stack`.
+
+    By :prf:ref:`prop-use-sums`.
 
     Of the way there only what enters each block is kept; a block's inside is made again on the way
     back, for one more forward in time and a fraction of the memory.

@@ -44,6 +44,8 @@ __all__ = [
 def relu_backward(d_output: Array, x: Array) -> Array:
     """Go back through :func:`companion.relu`: what was positive passes, and 0 where x is 0.
 
+    By :prf:ref:`prop-entry-backward`.
+
     Parameters
     ----------
     d_output, x : arrays of one shape
@@ -70,6 +72,8 @@ def unchecked_relu_backward(xp: Namespace, d_output: Array, x: Array) -> Array:
 
 def gelu_backward(d_output: Array, x: Array, *, approximate: Approximation = "none") -> Array:
     r"""Go back through :func:`companion.gelu`: the slope of xΦ(x) is Φ(x) + xφ(x).
+
+    By :prf:ref:`prop-entry-backward`.
 
     Parameters
     ----------
@@ -119,6 +123,8 @@ def _gelu_tanh_backward(xp: Namespace, d_output: Array, x: Array) -> Array:
 
 def silu_backward(d_output: Array, x: Array) -> Array:
     r"""Go back through :func:`companion.silu`: the slope is σ(x)(1 + x(1 − σ(x))).
+
+    By :prf:ref:`prop-entry-backward`.
 
     Parameters
     ----------
@@ -197,6 +203,9 @@ def feed_forward_backward(
 ) -> tuple[Array, FeedForwardParameters]:
     """Go back through :func:`companion.feed_forward`.
 
+    Two products, :prf:ref:`thm-product-backward`, and what acts on each entry between them,
+    :prf:ref:`prop-entry-backward`.
+
     Parameters
     ----------
     d_output : array, shape (..., N, d_out)
@@ -249,6 +258,9 @@ def gated_feed_forward_backward(
     activation: Activation = silu,
 ) -> tuple[Array, GatedFeedForwardParameters]:
     """Go back through :func:`companion.gated_feed_forward`.
+
+    Gate and values are factors of each other: :prf:ref:`prop-entry-backward`. The rows enter both,
+    so their gradients add: :prf:ref:`prop-use-sums`.
 
     Parameters
     ----------

@@ -43,6 +43,9 @@ def multi_head_attention_backward(
 ) -> tuple[Array, AttentionParameters] | tuple[Array, AttentionParameters, Array]:
     """Go back through :func:`companion.multi_head_attention`.
 
+    What is used several times, as rows by three products and keys by a group of queries, gets a
+    sum: :prf:ref:`prop-use-sums`.
+
     Parameters
     ----------
     d_output : array, shape (..., T, d_out)

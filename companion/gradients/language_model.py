@@ -55,6 +55,8 @@ def rotate_backward(
 ) -> Array:
     """Go back through :func:`companion.rotate`: turn the gradient the other way.
 
+    By :prf:ref:`prop-rotation-backward`.
+
     A rotation's transpose is its inverse. Positions get no gradient.
 
     Parameters
@@ -81,6 +83,8 @@ def rotate_backward(
 
 def cross_entropy_backward(d_loss: Array | float, logits: Array, targets: Array) -> Array:
     r"""Go back through :func:`companion.cross_entropy`: the weights less what was right.
+
+    By :prf:ref:`prop-cross-entropy-backward`.
 
     With weights p, n counted targets and the row's target t:
     :math:`d\ell_j = (p_j - [j = t]) / n`. Each row sums to 0, and a row that is left out gets 0.
@@ -126,6 +130,8 @@ def state_logits_backward(
     d_logits: Array, states: Array, parameters: LanguageModelParameters
 ) -> tuple[Array, Array, Array]:
     """Go back through :func:`companion.state_logits`.
+
+    By :prf:ref:`thm-product-backward` and :prf:ref:`prop-norm-backward`.
 
     Parameters
     ----------
@@ -197,6 +203,9 @@ def loss_and_gradients(
     attn_mask: Array | None = None,
 ) -> tuple[Array, LanguageModelParameters]:
     """Compute a decoder's loss on some texts, and its gradient with respect to every weight.
+
+    It begins with :prf:ref:`prop-cross-entropy-backward`; what is used twice, such as a row beside
+    its residual and a tied embedding, gets a sum: :prf:ref:`prop-use-sums`.
 
     Parameters
     ----------

@@ -14,6 +14,8 @@ def layer_norm_backward(
 ) -> tuple[Array, Array, Array | None]:
     r"""Go back through :func:`companion.layer_norm`.
 
+    By :prf:ref:`prop-norm-backward`.
+
     With the normed row :math:`n`, :math:`g = w \odot dy` and m the mean over a row:
     :math:`dx = (g - m(g) - n\,m(g \odot n)) / \sqrt{\sigma^2 + \varepsilon}`. What a norm takes out
     of a row, its gradient does not put back: it is orthogonal to the ones, and, but for ε, to the
@@ -69,6 +71,8 @@ def rms_norm_backward(
     d_output: Array, x: Array, weight: Array, *, eps: float = 1e-6
 ) -> tuple[Array, Array]:
     r"""Go back through :func:`companion.rms_norm`.
+
+    By :prf:ref:`prop-norm-backward`.
 
     As :func:`layer_norm_backward`, but that no mean is taken away:
     :math:`dx = (g - n\,m(g \odot n)) / \sqrt{m(x^2) + \varepsilon}`.

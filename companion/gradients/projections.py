@@ -31,8 +31,9 @@ def project_backward(
 ) -> tuple[Array, Array, Array | None]:
     r"""Go back through :func:`companion.project`.
 
-    With :math:`Y = XW + b`: :math:`dX = dY\,W^{\mathsf T}`, :math:`dW = X^{\mathsf T} dY`, and
-    db is the sum of the rows of dY.
+    With :math:`Y = XW + b`: :math:`dX = dY\,W^{\mathsf T}`, :math:`dW = X^{\mathsf T} dY`
+    (:prf:ref:`thm-product-backward`), and db is the sum of the rows of dY
+    (:prf:ref:`prop-use-sums`).
 
     Parameters
     ----------
@@ -84,6 +85,8 @@ def unchecked_project_backward(
 
 def embed_backward(d_output: Array, ids: Array, table: Array) -> Array:
     """Go back through :func:`companion.embed`: a row of the table gets the sum over its tokens.
+
+    It is used once for each of them: :prf:ref:`prop-use-sums`.
 
     Parameters
     ----------

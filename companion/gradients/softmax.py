@@ -27,7 +27,8 @@ def scaled_scores_backward(
 ) -> tuple[Array, Array]:
     r"""Go back through :func:`companion.scaled_scores`.
 
-    With :math:`S = c\,QK^{\mathsf T}`: :math:`dQ = c\,dS\,K` and :math:`dK = c\,dS^{\mathsf T} Q`.
+    With :math:`S = c\,QK^{\mathsf T}`: :math:`dQ = c\,dS\,K` and :math:`dK = c\,dS^{\mathsf T} Q`,
+    by :prf:ref:`thm-product-backward`.
 
     Parameters
     ----------
@@ -70,6 +71,8 @@ def unchecked_scaled_scores_backward(
 def soft_cap_backward(d_capped: Array, scores: Array, cap: float | None) -> Array:
     r"""Go back through :func:`companion.soft_cap`: the slope is 1 − tanh²(scores / cap).
 
+    By :prf:ref:`prop-entry-backward`.
+
     Parameters
     ----------
     d_capped : array, shaped like scores
@@ -111,8 +114,9 @@ def unchecked_soft_cap_backward(
 def softmax_backward(d_weights: Array, scores: Array, *, axis: int = -1) -> Array:
     r"""Go back through :func:`companion.softmax` without its Jacobian.
 
-    With weights p: :math:`dS = p \odot (dp - \langle p, dp \rangle)`. A score of −∞ has weight 0
-    and gets gradient 0, and each row of the result sums to 0.
+    With weights p: :math:`dS = p \odot (dp - \langle p, dp \rangle)`, by
+    :prf:ref:`thm-softmax-backward`. A score of −∞ has weight 0 and gets gradient 0
+    (:prf:ref:`prop-mask-backward`), and each row of the result sums to 0.
 
     Parameters
     ----------
@@ -154,7 +158,8 @@ def from_weights(xp: Namespace, d_weights: Array, weights: Array, axis: int = -1
 def weighted_values_backward(d_output: Array, weights: Array, value: Array) -> tuple[Array, Array]:
     r"""Go back through :func:`companion.weighted_values`.
 
-    With :math:`O = PV`: :math:`dP = dO\,V^{\mathsf T}` and :math:`dV = P^{\mathsf T} dO`.
+    With :math:`O = PV`: :math:`dP = dO\,V^{\mathsf T}` and :math:`dV = P^{\mathsf T} dO`, by
+    :prf:ref:`thm-product-backward`.
 
     Parameters
     ----------
