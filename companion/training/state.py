@@ -66,7 +66,7 @@ class TrainingState:
 
     @property
     def step(self) -> int:
-        """Steps that were taken: where the text is read on, and what orders it, follow from it."""
+        """Steps that were taken; where the text is read on, and what orders it, follow from it."""
         return self.optimiser.step
 
     @property
