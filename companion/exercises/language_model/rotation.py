@@ -19,6 +19,7 @@ from companion.exercises.feedback import (
     say,
     written_out,
 )
+from companion.exercises.mistakes import check_named, check_nearly
 
 __all__ = ["check_rotation"]
 
@@ -39,20 +40,20 @@ def check_rotation(attempt: Any) -> None:
 def _rotation(attempt: Any) -> str:
     turn = function(attempt, "write turn_rows(x, positions, base)")
     rng = np.random.default_rng(31)
-    for shape, start, base in (
-        ((2, 4, 6), 0, 100.0),
-        ((3, 2, 8), 11, 10_000.0),
-        ((1, 5, 10), 3, 50.0),
-    ):
-        places = start + np.arange(shape[1])
-        rows = Rows(0.5 + rng.standard_normal(shape), places, base)
+    draws = [
+        Rows(0.5 + rng.standard_normal(shape), start + np.arange(shape[1]), base)
+        for shape, start, base in (
+            ((2, 4, 6), 0, 100.0),
+            ((3, 2, 8), 11, 10_000.0),
+            ((1, 5, 10), 3, 50.0),
+        )
+    ]
+    for rows in draws:
         found, right = _run(turn, rows), _turned(rows)
-        if agrees(found, right):
-            continue
-        for said, mistaken in _mistakes(rows):
-            if agrees(np.nan_to_num(found), mistaken):
-                raise Feedback(said)
-        raise Feedback(_what_is_seen(found, rows))
+        if not agrees(found, right):
+            check_nearly(found, right)
+            check_named(rows, draws, lambda given: _run(turn, given), _mistakes)
+            raise Feedback(_what_is_seen(found, rows))
     _check_edges(turn, rng)
     return "Right: every pair at its own speed, and no length changes."
 

@@ -22,6 +22,7 @@ from companion.exercises.feedback import (
     say,
     written_out,
 )
+from companion.exercises.mistakes import check_named
 from companion.positions import rotate
 from companion.softmax import softmax
 
@@ -46,14 +47,17 @@ def check_cached_step(attempt: Any) -> None:
 def _cached_step(attempt: Any) -> str:
     step = function(attempt, "write cached_step(query, key, value, past_key, past_value)")
     rng = np.random.default_rng(37)
-    for heads, shared, d_k, d_v, past in ((4, 2, 6, 5, 7), (6, 2, 4, 3, 12), (3, 3, 8, 2, 1)):
-        given = _drawn(rng, (heads, shared, d_k, d_v), past)
-        found, right = _run(step, given), _stepped(given)
-        if all(map(agrees, found, right)):
-            continue
-        raise Feedback(_what_is_wrong(found, given))
+    draws = [
+        _drawn(rng, sizes, past)
+        for sizes, past in (((4, 2, 6, 5), 7), ((6, 2, 4, 3), 12), ((3, 3, 8, 2), 2))
+    ]
+    for given in draws:
+        found = _run(step, given)
+        if not _same(found, _stepped(given)):
+            check_named(given, draws, lambda one: _row(_run(step, one)), _mistakes)
+            raise Feedback(_what_is_wrong(found, given))
     first = _drawn(rng, (4, 2, 6, 5), 0)
-    if not all(map(agrees, _run(step, first), _stepped(first))):
+    if not _same(_run(step, first), _stepped(first)):
         raise Feedback("With nothing in the cache it goes wrong: the first token sees itself.")
     return "Right: one new query meets all keys, and only one key was turned for it."
 
@@ -111,11 +115,17 @@ def _read(returned: Any, given: Step) -> Kept:
     )
 
 
+def _same(found: Kept, right: Kept) -> bool:
+    return all(map(agrees, found, right))
+
+
+def _row(kept: Kept) -> np.ndarray:
+    """Lay the three arrays out in one row, so that a mistake is a row too."""
+    return np.concatenate([part.ravel() for part in kept])
+
+
 def _what_is_wrong(found: Kept, given: Step) -> str:
     right = _stepped(given)
-    for said, mistaken in _mistakes(given):
-        if all(map(agrees, (np.nan_to_num(part) for part in found), mistaken)):
-            return said
     if not agrees(found[2], right[2]):
         return "The values that you keep are not the past ones with the new one behind them."
     if not agrees(found[1], right[1]):
@@ -123,7 +133,12 @@ def _what_is_wrong(found: Kept, given: Step) -> str:
     return "What you keep is right, the output is not. Which query meets which keys?"
 
 
-def _mistakes(given: Step) -> Iterator[tuple[str, Kept]]:
+def _mistakes(given: Step) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield what to say of each mistake, and what it returns, in one row."""
+    yield from ((said, _row(kept)) for said, kept in _wrong_steps(given))
+
+
+def _wrong_steps(given: Step) -> Iterator[tuple[str, Kept]]:
     """Yield what to say of each mistake, and what it returns."""
     past = given.past_key.shape[1]
     output, keys, values = _stepped(given)
