@@ -22,12 +22,20 @@ from docutils.parsers.rst import Directive, directives
 from docutils.statemachine import StringList
 from sphinx.util.docutils import ReferenceRole
 
-from book._extensions import explorer_data, matrix_sheet
+from book._extensions import explorer_data, explorer_writer, matrix_sheet
 
 SHELL = Path(__file__).with_suffix(".html")
 EXPERIMENTS = SHELL.with_name("explorer_experiments.html")
 PAGE = "book/explorer"
-STYLES = ("attention-row.css", "matrix-sheet.css", "explorer.css", "explorer-stations.css")
+STYLES = (
+    "attention-row.css",
+    "matrix-sheet.css",
+    "explorer.css",
+    "explorer-look.css",
+    "explorer-stations.css",
+    "explorer-sheet.css",
+    "explorer-write.css",
+)
 SCRIPTS = (  # in reading order: each calls what stands before it
     "explorer-load.js",
     "attention-row.js",
@@ -36,12 +44,18 @@ SCRIPTS = (  # in reading order: each calls what stands before it
     "explorer-look.js",
     "explorer-arithmetic.js",
     "matrix-products.js",
+    "matrix-words.js",
     "matrix-sheet.js",
     "explorer-experiments.js",
     "explorer-predict.js",
+    "writer-tokens.js",
+    "writer-model.js",
+    "explorer-write.js",
+    "explorer-written.js",
     "explorer-tour.js",
     "explorer.js",
 )
+FIRST = 2  # the layer whose data come with the page
 OPTIONS = ("layer", "sentence", "head", "token")
 
 
@@ -52,7 +66,7 @@ def frame(index: int) -> str:
         "layers": "".join(_layer(i, is_there=i == index) for i in layers),
         "sheet": matrix_sheet.markup("all"),
         "experiments": EXPERIMENTS.read_text(encoding="utf-8"),
-        "write": "",
+        "write": explorer_writer.station(),
     }
     shell = SHELL.read_text(encoding="utf-8")
     for name, part in parts.items():
@@ -75,8 +89,8 @@ class AttentionExplorer(Directive):
     def run(self) -> list[nodes.Node]:
         """Compute everything from the shipped heads."""
         environment = self.state.document.settings.env
-        sources = (explorer_data.DATA, SHELL, EXPERIMENTS, matrix_sheet.SHELL, Path(__file__))
-        for source in (*sources, Path(explorer_data.__file__)):
+        shells = (SHELL, EXPERIMENTS, matrix_sheet.SHELL, explorer_writer.SHELL)
+        for source in (explorer_data.DATA, *shells, Path(__file__), Path(explorer_data.__file__)):
             environment.note_dependency(str(source))
         index = self.options["layer"]
         data = explorer_data.as_json(explorer_data.page_data(index))
@@ -125,7 +139,10 @@ def _load(app: Any, pagename: str, _template: str, _context: Any, _doctree: Any)
 def _write(app: Any, error: Exception | None) -> None:
     """Write the scripts that bring more data when a reader asks for it."""
     if not error and app.builder.format == "html" and PAGE in app.env.found_docs:
-        for name, text in explorer_data.scripts(first=2).items():
+        scripts = explorer_data.scripts(first=FIRST)
+        if explorer_writer.is_there():
+            scripts[explorer_writer.NAME] = explorer_writer.script()
+        for name, text in scripts.items():
             path = Path(app.outdir, "_static", name)
             path.write_text(text, encoding="utf-8", newline="\n")
 

@@ -19,7 +19,7 @@ from book._extensions import explorer_data
 SHELL = Path(__file__).with_suffix(".html")
 STATIONS = ("projections", "scores", "softmax", "masks", "heads")
 STYLES = ("attention-row.css", "matrix-sheet.css")
-SCRIPTS = ("attention-row.js", "matrix-products.js", "matrix-sheet.js")
+SCRIPTS = ("attention-row.js", "matrix-products.js", "matrix-words.js", "matrix-sheet.js")
 WITHOUT = """\
 <noscript><p>In a browser with script, these matrices stand here: point at an entry, and the row and \
 the column that make it light up; change one, and everything after it moves.</p></noscript>"""

@@ -45,7 +45,11 @@
       step("ex-term", rest, `the other ${others} products`),
       step("ex-sum", s.product, "q · k, their sum"),
       step(state.root ? "" : "ex-off", s.rooted, `÷ √${q.length}`, state.root ? "" : ": off"),
-      step(state.temperature === 1 ? "ex-off" : "", s.cooled, `÷ temperature ${part.degrees.value}`),
+      step(
+        state.temperature === 1 ? "ex-off" : "",
+        s.cooled,
+        `÷ temperature ${part.degrees.value}`,
+      ),
       step(masked ? "" : "ex-off", s.score, `mask: ${mask}`),
       step("", s.shifted, `− the row’s largest, ${fixed(s.top)}`),
       step("", s.power, "exp"),
@@ -76,7 +80,13 @@
         make("td", {}, bracketed(value[j][entry], 4)),
         make("td", {}, fixed(weights[j] * value[j][entry])),
       );
-    const sum = make("th", { scope: "row", colspan: 3 }, "z", make("sub", {}, entry + 1), ", the sum");
+    const sum = make(
+      "th",
+      { scope: "row", colspan: 3 },
+      "z",
+      make("sub", {}, entry + 1),
+      ", the sum",
+    );
     const total = make("tr", { class: "ex-sum" }, sum, make("td", {}, fixed(mixed()[entry])));
     part.mixture.replaceChildren(...places().map(row), total);
     drawStrips(part.values, [...value, mixed()], entry);
@@ -123,7 +133,9 @@
     return {
       weights: attention.unpack(numbers, heads, width, outer),
       bias: attention.unpack(bias, outer),
-      inputs: inputs.map((packed, s) => attention.unpack(packed, sentences[s].tokens.length, outer)),
+      inputs: inputs.map((packed, s) =>
+        attention.unpack(packed, sentences[s].tokens.length, outer),
+      ),
     };
   }
 
@@ -138,11 +150,17 @@
     const { weights, bias, inputs } = there;
     const { column, head: h, token } = state;
     const x = inputs[state.sentence][token];
-    const parts = explorer.maps().map(({ output }, g) => attention.through(output[token], weights[g]));
+    const parts = explorer
+      .maps()
+      .map(({ output }, g) => attention.through(output[token], weights[g]));
     const added = Array.from(bias, (b, c) => parts.reduce((sum, row) => sum + row[c], b));
     const sum = added.map((y, c) => y + x[c]);
     const z = mixed();
-    const { largest, others, rest } = attention.largestProducts(z, weights[h].map((row) => row[column]), 3);
+    const { largest, others, rest } = attention.largestProducts(
+      z,
+      weights[h].map((row) => row[column]),
+      3,
+    );
     part.column.value = column;
     part.column.max = x.length - 1;
     part.columnName.textContent = `${column + 1} of ${x.length}`;
@@ -153,7 +171,11 @@
       ...largest.map(term),
       step("ex-term", rest, `the other ${others} products`),
       step("ex-sum", parts[h][column], `what head ${state.layer}.${h} adds`),
-      step("", added[column] - parts[h][column] - bias[column], `the other ${parts.length - 1} heads`),
+      step(
+        "",
+        added[column] - parts[h][column] - bias[column],
+        `the other ${parts.length - 1} heads`,
+      ),
       step("", bias[column], "bias"),
       step("", x[column], "the row that came in"),
       step("ex-weight", sum[column], "the row that goes on to the norm"),
@@ -176,7 +198,10 @@
   on(part.entry, "input", ({ target }) => stay({ entry: Number(target.value) }));
   on(part.column, "input", ({ target }) => stay({ column: Number(target.value) }));
   on(part.most, "click", () => stay({ column: most }));
-  for (const [canvas, key] of [[part.values, "entry"], [part.rows, "column"]]) {
+  for (const [canvas, key] of [
+    [part.values, "entry"],
+    [part.rows, "column"],
+  ]) {
     on(canvas, "click", (event) => {
       const { left, width } = canvas.getBoundingClientRect();
       const at = Math.floor((canvas.width * (event.clientX - left)) / width);

@@ -60,10 +60,20 @@ const attention = (() => {
   }
 
   // ‖z W‖ from z and G = W Wᵀ: how long a row of one head is in the output of the layer.
-  const lengthThrough = (gram, z) => Math.sqrt(Math.max(0, dot(z, gram.map((row) => dot(row, z)))));
+  const lengthThrough = (gram, z) =>
+    Math.sqrt(
+      Math.max(
+        0,
+        dot(
+          z,
+          gram.map((row) => dot(row, z)),
+        ),
+      ),
+    );
 
   // z W: what the numbers of a row make of the rows of a matrix.
-  const through = (z, rows) => Array.from(rows[0], (_, c) => sum(Array.from(z, (x, l) => x * rows[l][c])));
+  const through = (z, rows) =>
+    Array.from(rows[0], (_, c) => sum(Array.from(z, (x, l) => x * rows[l][c])));
 
   const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 

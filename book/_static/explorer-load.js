@@ -1,4 +1,4 @@
-// Data that comes with the page, or later in a script of its own, so that it comes from a folder too.
+// Data that come later, each in a script of its own: so they come from a folder too.
 const explorerData = (() => {
   const there = {};
   const asked = {};

@@ -1,8 +1,7 @@
 // Station 1: whom a word looks at, in each head of a layer.
 (() => {
   if (!explorer) return;
-  const { choose, fixed, isHidden, keyInView, map, name, part, places, state, tokens } =
-    explorer;
+  const { choose, fixed, isHidden, keyInView, map, name, part, places, state, tokens } = explorer;
   const { make, paint, tell } = attentionRow;
   let peek = null; // the row that a mouse points at
 
@@ -77,7 +76,10 @@
       ? [`gives `, bold(share), ` of a row’s weight to ${long} (mean of ${rows}), and `, ...rests]
       : ["fits none of the names that were tried; it gives ", ...rests];
     const { layer, head } = state;
-    return [`Head ${layer}.${head}, which is head ${head} of layer ${layer}, counted from 0, `, ...does];
+    return [
+      `Head ${layer}.${head}, which is head ${head} of layer ${layer}, counted from 0, `,
+      ...does,
+    ];
   }
 
   function drawMap() {

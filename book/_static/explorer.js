@@ -33,7 +33,11 @@
   }
 
   const sheet = {
-    read: (given) => given.has("sheet") && matrixSheet.read(given.get("sheet")),
+    read: (given) => {
+      if (!given.has("sheet")) return;
+      matrixSheet.read(given.get("sheet"));
+      if (given.get("station") === "matrices") matrixSheet.reveal();
+    },
     write: (view, at) => at === "matrices" && view.set("sheet", matrixSheet.write()),
     reset: () => matrixSheet.reset(),
   };
@@ -56,6 +60,7 @@
     if (link.hash.startsWith("#station-")) {
       event.preventDefault();
       goTo(figure.querySelector(link.hash));
+      if (link === part.toWrite) explorerWriter.open();
     } else if (link.hash === location.hash) explorer.followAddress();
   });
   part.reset.addEventListener("click", () => {

@@ -12,14 +12,23 @@ const matrixProducts = (() => {
     k: { title: ["K"], rows: "tokens", of: ["x", "wk"], says: "X W^K" },
     v: { title: ["V"], rows: "tokens", of: ["x", "wv"], says: "X W^V" },
     s: {
-      title: ["scores"], rows: "tokens", columns: "tokens", of: ["q", "k"], says: "Q K^T ÷ √3",
-      turned: true, root: true,
+      title: ["scores"],
+      rows: "tokens",
+      columns: "tokens",
+      of: ["q", "k"],
+      says: "Q K^T ÷ √3",
+      turned: true,
+      root: true,
     },
     a: { title: ["weights"], rows: "tokens", columns: "tokens", softmaxOf: "s", says: "softmax" },
     z: { title: ["output"], rows: "tokens", of: ["a", "v"], says: "weights · V" },
     wo: { title: ["W", "O"], columns: "features" },
     y: {
-      title: ["added"], rows: "tokens", columns: "features", of: ["z", "wo"], says: "output · W^O",
+      title: ["added"],
+      rows: "tokens",
+      columns: "features",
+      of: ["z", "wo"],
+      says: "output · W^O",
     },
   };
 

@@ -3,6 +3,7 @@
 const matrixSheet = (() => {
   const { make, tell } = attentionRow;
   const { MATRICES, compute, sources } = matrixProducts;
+  const { fixed, place, plain, said, short, trimmed } = matrixWords;
   const STATIONS = {
     all: { shown: Object.keys(MATRICES), at: ["q", 2, 0] },
     projections: { shown: ["x", "wq", "wk", "wv", "q", "k", "v"], at: ["q", 2, 0] },
@@ -14,15 +15,13 @@ const matrixSheet = (() => {
   const MADE = Object.keys(MATRICES).filter((id) => MATRICES[id].of || MATRICES[id].softmaxOf);
   const STEP = 1200; // milliseconds
 
-  const fixed = (x, digits) =>
-    Number.isFinite(x) ? x.toFixed(digits).replace(/^-(?=[0.]+$)/, "").replace("-", "−") : "−∞";
-  const trimmed = (x, digits) => fixed(x, digits).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
-  const inSum = (x) => (x < 0 ? `(${trimmed(x, 4)})` : trimmed(x, 4));
-
   function begin(root, data) {
     const station = STATIONS[root.dataset.sheet];
     const start = () => ({
-      head: 0, causal: Boolean(station.causal), at: station.at, changes: {},
+      head: 0,
+      causal: Boolean(station.causal),
+      at: station.at,
+      changes: {},
     });
     const part = Object.fromEntries(
       Array.from(root.querySelectorAll("[data-sheet-part]"), (e) => [e.dataset.sheetPart, e]),
@@ -32,20 +31,9 @@ const matrixSheet = (() => {
     let peek = null;
     let all;
     let playing = null;
+    const words = matrixWords.of(data);
 
-    // Names
-
-    const letter = (id) => {
-      const [base, raised] = MATRICES[id].title;
-      return raised ? [base, make("sup", {}, raised)] : [base];
-    };
-    const plain = (id) => MATRICES[id].title.join("^");
-    const said = (text) =>
-      text.split(/(\^\w)/).map((p) => (p[0] === "^" ? make("sup", {}, p[1]) : p));
-    const rowName = (id, i) => data[MATRICES[id].rows]?.[i] ?? `row ${i + 1}`;
-    const columnName = (id, j) => data[MATRICES[id].columns]?.[j] ?? `column ${j + 1}`;
-    const place = ([id, i, j]) => `${id}.${i}.${j}`;
-
+    const { letter, rowName, columnName } = words;
     // The sheet, laid out once
 
     function matrix(id) {
@@ -75,14 +63,15 @@ const matrixSheet = (() => {
       for (const [name, button] of Object.entries(cells)) {
         const [id, i, j] = name.split(".");
         const value = all[id][i][j];
-        const shown = trimmed(value, 2);
+        const shown = short(value);
         button.textContent = shown;
-        const whole = Number.isFinite(value) && shown !== trimmed(value, 4) ? ` (${fixed(value, 4)})` : "";
+        const whole =
+          Number.isFinite(value) && shown !== trimmed(value, 4) ? ` (${fixed(value, 4)})` : "";
         button.setAttribute(
           "aria-label",
           `${plain(id)}, ${rowName(id, i)}, ${columnName(id, j)}: ${shown}${whole}`,
         );
-        const size = id === "a" ? value : Math.min(1, Math.abs(value) / 4);
+        const size = id === "a" ? value : Math.min(1, Math.abs(value) / 2.5);
         button.style.setProperty("--m", Number.isFinite(value) ? size.toFixed(3) : 0);
         button.classList.toggle("ms-minus", value < 0);
         button.classList.toggle("ms-hidden", value === -Infinity);
@@ -113,43 +102,10 @@ const matrixSheet = (() => {
         button.classList.toggle("ms-right", sides.right.has(name));
         button.classList.toggle("ms-pointed", peek !== null && name === place(peek));
       }
-      tell(part.formula, ...formula(at, made));
+      tell(part.formula, ...words.formula(all, at, made, place(at) in state.changes));
     }
 
     const value = ([id, i, j]) => all[id][i][j];
-    const side = (kind, at) => make("span", { class: `ms-${kind}` }, inSum(value(at)));
-
-    function formula(at, made) {
-      const [id, i, j] = at;
-      const { of, softmaxOf, root: rooted, turned } = MATRICES[id];
-      const name = make("b", {}, ...letter(id));
-      const where = [" of ", make("em", {}, rowName(id, i)), `, ${columnName(id, j)}`];
-      const result = make("output", {}, fixed(value(at), 4));
-      const begins = [name, ...where, " = "];
-      if (place(at) in state.changes) return [...begins, result, ", set by hand."];
-      if (value(at) === -Infinity) return [...begins, result, ", hidden by the causal mask."];
-      if (softmaxOf) {
-        const row = made.filter(({ left }) => value(left) !== -Infinity);
-        if (value(at) === 0) return [...begins, result, ", since its score is hidden."];
-        const power = ({ left }) => ["exp ", side("left", left)];
-        const powers = row.flatMap((source) => [" + ", ...power(source)]).slice(1);
-        return [...begins, ...power({ left: [softmaxOf, i, j] }), " ÷ (", ...powers, ") = ", result];
-      }
-      if (!of) return [...begins, result, ", given: change it and see what follows."];
-      const terms = made.flatMap(({ left, right }) => [
-        " + ", side("left", left), " · ", side("right", right),
-      ]);
-      const sum = rooted ? ["(", ...terms.slice(1), ") ÷ √", `${made.length}`] : terms.slice(1);
-      const sides = [
-        make("span", { class: "ms-left" }, "row ", rowName(of[0], i), " of ", ...letter(of[0])),
-        " · ",
-        make(
-          "span", { class: "ms-right" },
-          turned ? `row ${rowName(of[1], j)} of ` : `${columnName(of[1], j)} of `, ...letter(of[1]),
-        ),
-      ];
-      return [...begins, ...sides, " = ", ...sum, " = ", result];
-    }
 
     function edit() {
       const [id, i, j] = state.at;
@@ -159,7 +115,11 @@ const matrixSheet = (() => {
         part.number.value = Number.isFinite(number) ? Number(number.toFixed(4)) : "";
       }
       part.numberName.replaceChildren(
-        "Change ", ...letter(id), " of ", make("em", {}, rowName(id, i)), `, ${columnName(id, j)}`,
+        "Change ",
+        ...letter(id),
+        " of ",
+        make("em", {}, rowName(id, i)),
+        `, ${columnName(id, j)}`,
       );
       part.back.disabled = !Object.keys(state.changes).length;
     }
@@ -192,7 +152,10 @@ const matrixSheet = (() => {
       const now = places.findIndex((at) => place(at) === place(state.at));
       const next = now < 0 ? 0 : (now + by + places.length) % places.length;
       choose(places[next]);
+      reveal();
     }
+
+    const reveal = () => cells[place(state.at)].scrollIntoView({ block: "nearest" });
 
     function play(on) {
       clearInterval(playing);
@@ -267,7 +230,9 @@ const matrixSheet = (() => {
       const [head, causal, at, ...set] = (text ?? "").split(",");
       const known = (name) => name in cells;
       if (!/^[01]$/.test(head) || !known(at)) return;
-      const pairs = set.map((one) => one.split(":")).filter(([name, n]) => known(name) && isFinite(n));
+      const pairs = set
+        .map((one) => one.split(":"))
+        .filter(([name, n]) => known(name) && isFinite(n));
       const [id, i, j] = at.split(".");
       state = {
         head: Number(head),
@@ -279,14 +244,16 @@ const matrixSheet = (() => {
     }
 
     all = compute(data, state);
-    part.sheet.replaceChildren(...station.shown.map(matrix));
+    part.sheet.prepend(...station.shown.map(matrix));
     listen();
     draw();
     root.hidden = false;
-    return { reset, read, write };
+    return { reset, read, reveal, write };
   }
 
   const data = () => JSON.parse(document.getElementById("sheet-data").textContent);
-  const sheets = Array.from(document.querySelectorAll("[data-sheet]"), (root) => begin(root, data()));
+  const sheets = Array.from(document.querySelectorAll("[data-sheet]"), (root) =>
+    begin(root, data()),
+  );
   return sheets[0];
 })();
