@@ -245,6 +245,7 @@ NOT_COMPARED = frozenset(
         "sample_tokens",
         "score_variance",
         "show",
+        "small_writer",
         "tensor_table",
         "thread_count",
         "to_numpy",

@@ -76,6 +76,7 @@ from companion.language_model import (
     perplexity,
     published_model_path,
     sample_tokens,
+    small_writer,
     state_logits,
 )
 from companion.masks import (
@@ -201,6 +202,7 @@ __all__ = [
     "show",
     "silu",
     "sinusoidal_positions",
+    "small_writer",
     "soft_cap",
     "softmax",
     "softmax_jacobian",

@@ -39,7 +39,10 @@ def test_queries_keys_and_values_are_the_librarys_bytes(data: dict, number: int)
 
 def test_the_gram_matrices_measure_what_a_head_adds(data: dict) -> None:
     heads, width = data["heads"], data["width"]
-    gram = np.frombuffer(base64.b64decode(data["gram"]), "<f4").reshape(heads, width, width)
+    triangles = np.frombuffer(base64.b64decode(data["gram"]), "<f4").reshape(heads, -1)
+    gram = np.zeros((heads, width, width), np.float32)
+    above = np.triu_indices(width)
+    gram[:, *above] = gram.mT[:, *above] = triangles
     layer, x = TRAINED.layer(LAYER), SENTENCES[2].inputs[LAYER]
     mixed = companion.scaled_dot_product_attention(*companion.project_heads(x, layer))
     through = np.sqrt(np.einsum("hnc,hcd,hnd->hn", mixed, gram, mixed))

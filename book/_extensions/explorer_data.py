@@ -55,7 +55,7 @@ def page_data(index: int) -> dict[str, Any]:
     """Collect what a layer's views need: Q, K, V of all heads, and W^O as far as it shows.
 
     A row z of head h becomes z W^O_h in the layer's output. Its length needs only the Gram matrix
-    W^O_h (W^O_h)ᵀ.
+    W^O_h (W^O_h)ᵀ, and of that, which is symmetric, the triangle from the diagonal on.
     """
     trained = trained_heads()
     layer = trained.layer(index)
@@ -64,7 +64,7 @@ def page_data(index: int) -> dict[str, Any]:
         "layer": index,
         "heads": w_o.shape[0],
         "width": w_o.shape[1],
-        "gram": packed(w_o @ w_o.mT),
+        "gram": packed((w_o @ w_o.mT)[:, *np.triu_indices(w_o.shape[1])]),
         "measured": measured(trained, index),
         "sentences": [
             _sentence_data(sentence, index, layer) for sentence in trained.sentences.values()

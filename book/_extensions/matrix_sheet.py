@@ -5,7 +5,7 @@
     ```{matrix-sheet} scores
     ```
 
-Without script, and on paper, the directive is one line that leads to the explorer.
+Without script it is a line that says so, and on paper nothing.
 """
 
 from pathlib import Path
@@ -20,16 +20,16 @@ SHELL = Path(__file__).with_suffix(".html")
 STATIONS = ("projections", "scores", "softmax", "masks", "heads")
 STYLES = ("attention-row.css", "matrix-sheet.css")
 SCRIPTS = ("attention-row.js", "matrix-products.js", "matrix-words.js", "matrix-sheet.js")
-WITHOUT = """\
-<noscript><p>In a browser with script, these matrices stand here: point at an entry, and the row and \
-the column that make it light up; change one, and everything after it moves.</p></noscript>"""
+LEAD = """\
+<p class="ms-lead">Point at an entry, and what makes it lights up; change one, and everything after it \
+moves.<noscript> (In a browser with script the matrices stand here.)</noscript></p>"""
 
 
 def markup(station: str) -> str:
     """Write the sheet's frame and its data."""
     shell = SHELL.read_text(encoding="utf-8").replace("{station}", station)
     data = explorer_data.as_json(explorer_data.sheet_data())
-    return f'{shell}<script type="application/json" id="sheet-data">{data}</script>'
+    return f'{shell}<script type="application/json" class="sheet-data">{data}</script>'
 
 
 class MatrixSheet(Directive):
@@ -45,7 +45,7 @@ class MatrixSheet(Directive):
         environment = self.state.document.settings.env
         for source in (SHELL, Path(__file__), Path(explorer_data.__file__)):
             environment.note_dependency(str(source))
-        return [nodes.raw("", WITHOUT + markup(station), format="html")]
+        return [nodes.raw("", LEAD + markup(station), format="html")]
 
 
 def _load(app: Any, _page: str, _template: str, _context: Any, doctree: Any) -> None:

@@ -77,7 +77,7 @@
         { class: j === keyInView() ? "ex-chosen" : "", style: `--w: ${weights[j].toFixed(4)}` },
         make("th", { scope: "row" }, name(j)),
         make("td", {}, fixed(weights[j])),
-        make("td", {}, bracketed(value[j][entry], 4)),
+        make("td", {}, fixed(value[j][entry])),
         make("td", {}, fixed(weights[j] * value[j][entry])),
       );
     const sum = make(

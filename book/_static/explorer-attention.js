@@ -99,5 +99,25 @@ const attention = (() => {
     return cut(typeof packed === "string" ? new Float32Array(bytes(packed).buffer) : packed, shape);
   }
 
-  return { attend, halves, largestProducts, lengthThrough, minus, softmax, steps, through, unpack };
+  // A symmetric matrix from its triangle: the rows from the diagonal on, one after another.
+  function symmetric(triangle, width) {
+    const start = (i) => i * width - (i * (i - 1)) / 2;
+    const rows = Array.from({ length: width }, (_, i) => i);
+    return rows.map((i) =>
+      Float32Array.from(rows, (j) => triangle[start(Math.min(i, j)) + Math.abs(i - j)]),
+    );
+  }
+
+  return {
+    attend,
+    halves,
+    largestProducts,
+    lengthThrough,
+    minus,
+    softmax,
+    steps,
+    symmetric,
+    through,
+    unpack,
+  };
 })();

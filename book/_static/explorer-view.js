@@ -33,7 +33,9 @@ const explorer = (() => {
         heads: query.map((_, h) => ({ query: query[h], key: key[h], value: value[h] })),
       };
     });
-    return { ...data, sentences, gram: attention.unpack(data.gram, heads, width, width) };
+    const triangles = attention.unpack(data.gram, heads, (width * (width + 1)) / 2);
+    const gram = triangles.map((triangle) => attention.symmetric(triangle, width));
+    return { ...data, sentences, gram };
   }
 
   const sentence = () => data.sentences[state.sentence];

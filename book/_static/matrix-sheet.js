@@ -251,7 +251,7 @@ const matrixSheet = (() => {
     return { reset, read, reveal, write };
   }
 
-  const data = () => JSON.parse(document.getElementById("sheet-data").textContent);
+  const data = () => JSON.parse(document.querySelector(".sheet-data").textContent);
   const sheets = Array.from(document.querySelectorAll("[data-sheet]"), (root) =>
     begin(root, data()),
   );

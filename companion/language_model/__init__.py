@@ -13,6 +13,7 @@ from companion.language_model.parameters import (
 )
 from companion.language_model.pretrained import load_language_model, published_model_path
 from companion.language_model.sampling import Sampling, next_token_probabilities, sample_tokens
+from companion.language_model.small_writer import small_writer
 from companion.language_model.tokenizer import TextStream, TextTokenizer
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "perplexity",
     "published_model_path",
     "sample_tokens",
+    "small_writer",
     "state_logits",
 ]
