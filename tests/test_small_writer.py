@@ -63,7 +63,9 @@ def test_the_model_is_what_the_bytes_say(stored: Path) -> None:
 
 def test_the_library_s_own_is_read_unless_another_is_named() -> None:
     if not FOLDER.exists():
-        with pytest.raises(FileNotFoundError, match=r"small_writer must hold the file config\.json"):
+        with pytest.raises(
+            FileNotFoundError, match=r"small_writer must hold the file config\.json"
+        ):
             companion.small_writer(xp=np)
         return
     model = companion.small_writer(xp=np)
@@ -96,9 +98,7 @@ NORM, MATRIX = "model.norm.weight", "model.embed_tokens.weight"
         ({NORM: np.full(128, np.nan, np.float32)}, f"{NORM} must be finite, got a value"),
     ],
 )
-def test_a_damaged_tensor_is_named(
-    changed: dict[str, Any], message: str, folder: Path
-) -> None:
+def test_a_damaged_tensor_is_named(changed: dict[str, Any], message: str, folder: Path) -> None:
     damaged(folder, **changed)
     with pytest.raises(ValueError, match=re.escape(message)):
         companion.small_writer(folder, xp=np)
@@ -117,7 +117,9 @@ def test_a_damaged_or_missing_file_is_named(folder: Path) -> None:
 def test_tensors_of_another_shape_are_not_stored(tmp_path: Path) -> None:
     tensors = {**stand_in.random_tensors(), NORM: np.ones(5, np.float32)}
     tokenizer = stand_in.byte_pair_tokenizer()
-    with pytest.raises(ValueError, match=r"model.norm.weight must be of shape \(128,\), got \(5,\)"):
+    with pytest.raises(
+        ValueError, match=r"model.norm.weight must be of shape \(128,\), got \(5,\)"
+    ):
         store_small_writer(tmp_path, stand_in.CONFIG, tensors, tokenizer)
     assert list(tmp_path.iterdir()) == []
 

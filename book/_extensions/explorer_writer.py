@@ -123,5 +123,7 @@ def tokenizer_data(folder: Path) -> dict[str, Any]:
     if sum(len(token) == 1 for token in vocabulary) < BYTES:
         raise ValueError(f"{path}: vocab must hold a token for each of {BYTES} bytes, got fewer")
     merges = [m.split(" ") if isinstance(m, str) else m for m in said["model"]["merges"]]
-    pairs = [[vocabulary[left], vocabulary[right], vocabulary[left + right]] for left, right in merges]
+    pairs = [
+        [vocabulary[left], vocabulary[right], vocabulary[left + right]] for left, right in merges
+    ]
     return {"names": names, "special": sorted(special.values()), "merges": pairs}

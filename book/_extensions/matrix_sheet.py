@@ -21,7 +21,7 @@ STATIONS = ("projections", "scores", "softmax", "masks", "heads")
 STYLES = ("attention-row.css", "matrix-sheet.css")
 SCRIPTS = ("attention-row.js", "matrix-products.js", "matrix-words.js", "matrix-sheet.js")
 LEAD = """\
-<p class="ms-lead">Point at an entry, and what makes it lights up; change one, and everything after it \
+<p class="ms-lead">Point at an entry, and what makes it lights up; change one, and all that follows \
 moves.<noscript> (In a browser with script the matrices stand here.)</noscript></p>"""
 
 

@@ -103,9 +103,7 @@ class Expected:
         seen = np.ones((len(self.tokens), len(self.tokens)), dtype=bool)
         seen[:, 0] = self.rest
         options = {"is_causal": self.causal, "scale": scale, **options}
-        return companion.scaled_dot_product_attention(
-            *qkv, seen, return_weights=True, **options
-        )
+        return companion.scaled_dot_product_attention(*qkv, seen, return_weights=True, **options)
 
     @property
     def visible(self) -> np.ndarray:
@@ -527,7 +525,10 @@ OWN = re.compile(r'(?:href|src)="(\.\./_static/[\w.-]+\.(?:css|js))')
 def test_it_is_light(book: Path, open_page: Callable[..., Any]) -> None:
     """At first; the rest comes when it is asked for, each piece of a size that a phone takes."""
     text = (book / PAGE).read_text(encoding="utf-8")
-    own = [book / PAGE, *(book / "book" / name for name in OWN.findall(text) if not SHARED.search(name))]
+    own = [
+        book / PAGE,
+        *(book / "book" / name for name in OWN.findall(text) if not SHARED.search(name)),
+    ]
     assert len(own) == 4
     assert sum(len(gzip.compress(path.read_bytes())) for path in own) < 300_000
     later = [*(book / "_static").glob("explorer-*-?.js")]

@@ -1,7 +1,8 @@
-"""The sheet of matrices shows the library's numbers, whatever is changed, and says how they come."""
+"""The sheet of matrices shows the library's numbers, whatever is changed, and how they come."""
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,7 @@ def test_every_number_of_the_sheet_is_the_librarys(view: str, page: Any) -> None
     compare(page.evaluate(NUMBERS), sheet(*VIEWS[view]))
 
 
-def test_the_two_heads_together_are_the_layer(page: Any) -> None:
+def test_the_two_heads_together_are_the_layer() -> None:
     example = companion.running_example(np)
     sums = sum(sheet(head, False, {})["y"] for head in range(2))
     whole = companion.multi_head_attention(example.x, example.block.attention)
@@ -103,7 +104,7 @@ def test_the_two_heads_together_are_the_layer(page: Any) -> None:
 @pytest.mark.parametrize("view", ["0,0,q.0.0", "1,1,q.0.0"])
 def test_the_stepper_says_how_each_entry_comes(view: str, page: Any) -> None:
     follow(page, view)
-    head, causal, _ = 0 if view[0] == "0" else 1, view[2] == "1", None
+    head, causal = int(view[0]), view[2] == "1"
     matrices = sheet(head, causal, {})
     made = [n for n in matrices if n in "qkvsazy"]
     order = sorted(made, key="qkvsazy".index)
@@ -227,3 +228,58 @@ def test_what_is_chosen_stays_in_sight_on_a_phone(open_page: Callable[..., Any])
         below = page.locator(".ms-reading").bounding_box()
         assert box["y"] > 100
         assert box["y"] + box["height"] <= below["y"]
+
+
+CHAPTERS = {
+    "02_projections": ["x", "wq", "wk", "wv", "q", "k", "v"],
+    "03_scores": ["q", "k", "s"],
+    "04_softmax": ["s", "a", "v", "z"],
+    "05_masks": ["s", "a", "v", "z"],
+    "06_heads": ["a", "v", "z", "wo", "y"],
+}
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_chapter_has_the_matrices_that_it_is_about(
+    name: str, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(f"notebooks/{name}.html", width=390)
+    causal = name == "05_masks"
+    for head in (0, 1):
+        page.locator(f".ms-heads input[value='{head}']").check()
+        expected = sheet(head, causal, {})
+        shown = page.evaluate(NUMBERS)
+        assert list(dict.fromkeys(place.partition(".")[0] for place in shown)) == CHAPTERS[name]
+        compare(shown, {matrix: expected[matrix] for matrix in CHAPTERS[name]})
+    page.locator(".ms-heads input[value='0']").check()
+    first = CHAPTERS[name][0]
+    page.locator(f"[data-at='{first}.2.1']").click()
+    page.get_by_role("button", name="More by one half").click()
+    there = sheet(0, causal, {})[first][2, 1]
+    changed = sheet(0, causal, {first: (2, 1, round(there, 12) + 0.5)})
+    compare(page.evaluate(NUMBERS), {matrix: changed[matrix] for matrix in CHAPTERS[name]})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_without_script_a_chapter_says_what_stands_there(browser: Any, book: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((book / "notebooks/03_scores.html").as_uri())
+    page.locator(".ms-lead").scroll_into_view_if_needed()
+    assert "In a browser with script" in page.locator(".ms-lead").inner_text()
+    assert not page.locator(".matrix-sheet").is_visible()
+    page.emulate_media(media="print")
+    assert not page.locator(".ms-lead").is_visible()
+    context.close()
+
+
+AXE = """() => axe.run({ include: ".matrix-sheet" }, { resultTypes: ["violations"] })
+    .then(({ violations }) => violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`))"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_sheet_is_within_reach(scheme: str, open_page: Callable[..., Any]) -> None:
+    axe = pytest.importorskip("axe_playwright_python.base").AXE_SCRIPT
+    page = open_page(f"{PAGE}#sheet=0,1,a.2.1,x.2.1:2&station=matrices", scheme=scheme)
+    page.evaluate(f"{axe};0")
+    assert page.evaluate(AXE) == []
