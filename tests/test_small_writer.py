@@ -175,5 +175,7 @@ def test_a_tokenizer_that_the_page_does_not_have_is_refused(
 
 
 def test_the_explorer_has_the_station_where_there_is_a_writer(stored: Path, tmp_path: Path) -> None:
-    assert 'data-writer="../_static/explorer-writer.js"' in explorer_writer.station(stored)
+    station = explorer_writer.station(stored)
+    assert 'data-writer="../_static/explorer-writer.js"' in station
+    assert f"{len(explorer_writer.script(stored)) / 1e6:.1f} MB" in station
     assert 'data-writer=""' in explorer_writer.station(tmp_path / "none")

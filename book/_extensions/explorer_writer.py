@@ -45,8 +45,11 @@ def is_there(folder: Path = FOLDER) -> bool:
 
 def station(folder: Path = FOLDER) -> str:
     """Write the station's frame, which names the script where there is one."""
-    name = f"../_static/{NAME}" if is_there(folder) else ""
-    return SHELL.read_text(encoding="utf-8").replace("{writer}", name)
+    shell = SHELL.read_text(encoding="utf-8")
+    if not is_there(folder):
+        return shell.replace("{writer}", "").replace("{size}", "")
+    size = f"{len(script(folder)) / 1e6:.1f} MB"
+    return shell.replace("{writer}", f"../_static/{NAME}").replace("{size}", size)
 
 
 def script(folder: Path = FOLDER) -> str:

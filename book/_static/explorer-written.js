@@ -33,7 +33,8 @@
     for (const name of [part.headName, part.outName]) name.textContent = `head ${headName()}`;
     const written = w.tokens().decode(state.written);
     part.text.replaceChildren(w.tokens().decode(w.known()), make("mark", {}, written));
-    tell(part.writerSaid, w.isFull() ? "The text has reached its end." : "");
+    const last = w.tokens().decode(state.written.slice(-1));
+    tell(part.writerSaid, w.isFull() ? "The text has reached its end." : last);
     showPieces();
     showGrid();
     showNext();

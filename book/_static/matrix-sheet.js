@@ -5,7 +5,7 @@ const matrixSheet = (() => {
   const { MATRICES, compute, sources } = matrixProducts;
   const { fixed, place, plain, said, short, trimmed } = matrixWords;
   const STATIONS = {
-    all: { shown: Object.keys(MATRICES), at: ["q", 2, 0] },
+    all: { shown: Object.keys(MATRICES), at: ["q", 2, 0], causal: false },
     projections: { shown: ["x", "wq", "wk", "wv", "q", "k", "v"], at: ["q", 2, 0] },
     scores: { shown: ["q", "k", "s"], at: ["s", 2, 1] },
     softmax: { shown: ["s", "a", "v", "z"], at: ["a", 2, 1] },
@@ -244,6 +244,7 @@ const matrixSheet = (() => {
     }
 
     all = compute(data, state);
+    part.causal.parentElement.hidden = station.causal === undefined; // not yet met, there
     part.sheet.prepend(...station.shown.map(matrix));
     listen();
     draw();
