@@ -22,8 +22,7 @@ STYLES = ("attention-row.css", "matrix-sheet.css")
 SCRIPTS = ("attention-row.js", "matrix-products.js", "matrix-words.js", "matrix-sheet.js")
 LEAD = """\
 <p class="ms-lead">Point at an entry, and what makes it lights up; change one, and what follows \
-moves. <a href="../book/explorer.html#station=matrices">The explorer</a> has all matrices on one \
-sheet.<noscript> (In a browser with script they stand here.)</noscript></p>"""
+moves.<noscript> (In a browser with script the matrices stand here.)</noscript></p>"""
 
 
 def markup(station: str) -> str:

@@ -31,6 +31,7 @@ const matrixSheet = (() => {
     let peek = null;
     let all;
     let playing = null;
+    let entered = false; // until then the whole sheet is one stop of the tab key
     const words = matrixWords.of(data);
 
     const { letter, rowName, columnName } = words;
@@ -87,8 +88,17 @@ const matrixSheet = (() => {
       edit();
     }
 
-    // One stop of the tab key in each matrix: its chosen entry, or its first.
-    const tabStop = (name) => name.endsWith(".0.0") && !name.startsWith(`${state.at[0]}.`);
+    // Then each matrix is one: its chosen entry, or its first.
+    const tabStop = (name) =>
+      entered && name.endsWith(".0.0") && !name.startsWith(`${state.at[0]}.`);
+
+    function enter(now) {
+      entered = now;
+      for (const control of root.querySelectorAll("input, .ms-rules button, .ms-edit button")) {
+        control.tabIndex = now ? 0 : -1;
+      }
+      draw();
+    }
 
     function light() {
       const at = peek ?? state.at;
@@ -247,7 +257,8 @@ const matrixSheet = (() => {
     part.causal.parentElement.hidden = station.causal === undefined; // not yet met, there
     part.sheet.prepend(...station.shown.map(matrix));
     listen();
-    draw();
+    enter(false);
+    root.addEventListener("focusin", () => entered || enter(true));
     root.hidden = false;
     return { reset, read, reveal, write };
   }

@@ -162,7 +162,7 @@ def test_firefox_searches_and_explores(firefox: Firefox, book: Path) -> None:
     firefox.run("document.querySelector('[data-at=\"x.2.1\"]').click()")
     firefox.run("document.querySelector('[data-sheet-part=more]').click()")
     assert firefox.run("return document.querySelectorAll('.ms-moved').length") > 20
-    firefox.run("document.querySelector('#station-arithmetic').scrollIntoView()")
+    firefox.run("document.querySelector('[data-part=waiting]').scrollIntoView()")
     for _ in range(100):
         if firefox.run("return document.querySelector('[data-part=residual] td') !== null"):
             break

@@ -174,7 +174,11 @@ def test_a_change_moves_what_follows_and_nothing_else(page: Any) -> None:
 
 
 def test_the_keyboard_goes_through_the_sheet(page: Any) -> None:
+    stops = ".matrix-sheet :is(button, input)"
+    tabs = "all => all.filter((e) => e.tabIndex >= 0).map((e) => e.dataset.at)"
+    assert page.locator(stops).evaluate_all(tabs) == ["q.2.0"]  # until one is in it
     page.locator("[data-at='q.2.0']").focus()
+    assert page.locator(stops).evaluate_all(tabs).count(None) == 10  # what is beside the matrices
     for key, place in [
         ("ArrowRight", "q.2.1"),
         ("ArrowDown", "q.3.1"),
