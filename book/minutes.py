@@ -200,7 +200,7 @@ def _fence(token: Any, folder: Path, folded: bool, proof: bool) -> Iterator[Piec
         yield from _code(_included(title, folder) if name == "literalinclude" else content, folded)
     elif name == "math":
         yield Piece("equations", 1, folded)
-    elif name in ("figure", "figure-md", "image"):
+    elif name in ("figure", "figure-md", "image", "matrix-sheet"):
         yield Piece("figures", 1, folded)
     else:
         title = "" if name in NO_TITLE else title

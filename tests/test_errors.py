@@ -278,6 +278,7 @@ def test_every_public_function_of_one_head_is_in_the_table():
         "loss",
         "sampling",
         "pretrained",
+        "small_writer",
     }
     tested_in_their_own_files |= {"adamw", "initial", "loop", "model_folder", "schedule"}
     tested_in_their_own_files |= {"state", "step", "text", "vocabulary"}  # of the training

@@ -139,6 +139,9 @@ def test_many_files_become_two_and_much_data_waits(tmp_path: Path) -> None:
         "f.woff2": "font",
         "a.js": "let a = 1",
         "own.js": "own()",
+        "next.js": "next()",
+        "own.css": ".x { a: b }",
+        "next.css": ".x { c: url(pic.png) }",
         "doctools.js": "unused()",
     }
     for name, text in files.items():
@@ -150,21 +153,29 @@ def test_many_files_become_two_and_much_data_waits(tmp_path: Path) -> None:
         '<script src="../_static/doctools.js"></script><script>var b = 2;</script>'
     )
     data = f'<script type="application/json" id="rows">{"1" * 60_000}</script>'
+    own = "".join(
+        f'<link rel="stylesheet" href="../_static/{name}.css?v=2" />'
+        f'<script defer src="../_static/{name}.js?v=2"></script>'
+        for name in ("own", "next")
+    )
     pages = {
         tmp_path / "x" / f"{i}.html": f'{head}<p class="x y">{extra}'
-        for i, extra in enumerate(("", "", f'<script src="../_static/own.js"></script>{data}'))
+        for i, extra in enumerate(("", "", f"{own}{data}"))
     }
     first, _, last = page_files.bundled(pages, tmp_path).values()
     assert first.count("<script") == 1
     assert '<link rel="stylesheet" href="../_static/book.css" />' in first
-    assert re.findall(r'<script defer src="../_static/([\w.]+)"', last) == [
+    assert re.findall(r'<script defer src="../_static/([\w.-]+)"', last) == [
         "book.js",
         "rows.js",
-        "own.js",
+        "next-all.js",
     ]
+    assert re.findall(r'href="../_static/([\w.-]+\.css)"', last) == ["book.css", "next-all.css"]
     assert '<script type="application/json" id="rows"></script>' in last
     written = {p.name: p.read_text(encoding="utf-8") for p in (tmp_path / "_static").glob("*.*")}
     assert written["rows.js"].startswith('document.getElementById("rows").textContent = "111')
+    assert written["next-all.js"] == "own();\nnext()\n"
+    assert written["next-all.css"] == ".x { a: b }\n.x { c: url(pic.png) }\n"
     assert "let a = 1" in written["book.js"]
     assert "var b = 2" in written["book.js"]
     assert "unused" not in written["book.js"]

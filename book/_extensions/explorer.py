@@ -1,4 +1,4 @@
-"""The attention explorer: its data, computed by `companion`, and the markup that its script fills.
+"""The attention explorer: the frame that its scripts fill, and the links that lead to its views.
 
 ::
 
@@ -9,82 +9,79 @@
     :token: 7
     ```
 
-The options name the view of the static figure, which stands in for the script and on paper. Any
+The options name the view of the static figure, which stands in for the scripts and on paper. Any
 page links to a view with {explorer}`words <sentence=2&head=4&token=7>`; all counts are from zero.
 """
 
-import json
-from base64 import b64encode
 from os.path import relpath
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
 from docutils.statemachine import StringList
 from sphinx.util.docutils import ReferenceRole
 
-import companion
-from companion.figures import Figure, heat_map
+from book._extensions import explorer_data, explorer_writer, matrix_sheet
 
-ROOT = Path(__file__).resolve().parents[2]
-DATA = ROOT / "notebooks" / "data" / "minilm_heads.npz"
 SHELL = Path(__file__).with_suffix(".html")
+EXPERIMENTS = SHELL.with_name("explorer_experiments.html")
 PAGE = "book/explorer"
-SCRIPTS = ("attention-row.js", "explorer-attention.js", "explorer-experiments.js", "explorer.js")
+STYLES = (
+    "attention-row.css",
+    "matrix-sheet.css",
+    "explorer.css",
+    "explorer-look.css",
+    "explorer-stations.css",
+    "explorer-sheet.css",
+    "explorer-write.css",
+)
+SCRIPTS = (  # in reading order: each calls what stands before it
+    "explorer-load.js",
+    "attention-row.js",
+    "explorer-attention.js",
+    "explorer-view.js",
+    "explorer-look.js",
+    "explorer-arithmetic.js",
+    "matrix-products.js",
+    "matrix-words.js",
+    "matrix-sheet.js",
+    "explorer-experiments.js",
+    "explorer-predict.js",
+    "writer-tokens.js",
+    "writer-model.js",
+    "explorer-write.js",
+    "explorer-written.js",
+    "explorer-tour.js",
+    "explorer.js",
+)
+FIRST = 2  # the layer whose data come with the page
 OPTIONS = ("layer", "sentence", "head", "token")
 
 
-def page_data(index: int) -> dict[str, Any]:
-    """Collect what the script computes with: Q, K, V of all heads, and W^O as far as it shows.
-
-    A row z of head h becomes z W^O_h in the layer's output. Its length needs only the Gram matrix
-    W^O_h (W^O_h)ᵀ.
-    """
-    trained = companion.load_trained_heads(DATA, xp=np)
-    layer = trained.layer(index)
-    heads, width = layer.b_v.shape
-    w_o = np.reshape(layer.w_o, (heads, width, -1))
-    return {
-        "layer": index,
-        "heads": heads,
-        "width": width,
-        "gram": _packed(w_o @ w_o.mT),
-        "sentences": [
-            _sentence_data(sentence, index, layer) for sentence in trained.sentences.values()
-        ],
+def frame(index: int) -> str:
+    """Write the stations without what the scripts fill in; the first view is of this layer."""
+    layers = sorted(explorer_data.trained_heads().layers)
+    parts = {
+        "layers": "".join(_layer(i, is_there=i == index) for i in layers),
+        "sheet": matrix_sheet.markup("all"),
+        "experiments": EXPERIMENTS.read_text(encoding="utf-8"),
+        "write": explorer_writer.station(),
     }
+    shell = SHELL.read_text(encoding="utf-8")
+    for name, part in parts.items():
+        shell = shell.replace(f"{{{name}}}", part)
+    return shell
 
 
-def _sentence_data(sentence: Any, index: int, layer: Any) -> dict[str, Any]:
-    x = sentence.inputs[index]
-    projected = dict(zip(("query", "key", "value"), companion.project_heads(x, layer), strict=True))
-    return {
-        "text": sentence.text,
-        "tokens": sentence.tokens,
-        "lengths": _packed(np.linalg.vector_norm(x, axis=-1)),
-        **{role: _packed(rows) for role, rows in projected.items()},
-    }
-
-
-def _packed(array: np.ndarray) -> str:
-    return b64encode(array.astype("<f4").tobytes()).decode("ascii")
-
-
-def static_figure(index: int, sentence: int, head: int, token: int) -> Figure:
-    """Draw the view that a page without script shows."""
-    trained = companion.load_trained_heads(DATA, xp=np)
-    shown, layer = list(trained.sentences.values())[sentence], trained.layer(index)
-    x = shown.inputs[index]
-    query = companion.project(x, layer.w_q[head], layer.b_q[head])
-    key = companion.project(x, layer.w_k[head], layer.b_k[head])
-    weights = companion.softmax(companion.scaled_scores(query, key))
-    return heat_map(weights, shown.tokens, shown.tokens, highlight_row=token)
+def _layer(i: int, *, is_there: bool) -> str:
+    later = "" if is_there else f' data-script="../_static/explorer-layer-{i}.js"'
+    output = f'data-output="../_static/explorer-output-{i}.js"'
+    return f'<option value="{i}" data-layer="{i}"{later} {output}>{i}</option>'
 
 
 class AttentionExplorer(Directive):
-    """The figure without script, then the markup and the data for the script."""
+    """The figure without script, then the markup and the data for the scripts."""
 
     has_content = True  # the caption of the figure
     option_spec = dict.fromkeys(OPTIONS, directives.nonnegative_int)
@@ -92,16 +89,16 @@ class AttentionExplorer(Directive):
     def run(self) -> list[nodes.Node]:
         """Compute everything from the shipped heads."""
         environment = self.state.document.settings.env
-        for source in (DATA, SHELL, Path(__file__)):
+        shells = (SHELL, EXPERIMENTS, matrix_sheet.SHELL, explorer_writer.SHELL)
+        for source in (explorer_data.DATA, *shells, Path(__file__), Path(explorer_data.__file__)):
             environment.note_dependency(str(source))
         index = self.options["layer"]
-        data = json.dumps(page_data(index), ensure_ascii=False, separators=(",", ":"))
-        shell = SHELL.read_text(encoding="utf-8").replace("{layer}", str(index))
+        data = explorer_data.as_json(explorer_data.page_data(index))
         script = f'<script type="application/json" id="explorer-data">{data}</script>'
-        return [self._figure(environment), nodes.raw("", shell + script, format="html")]
+        return [self._figure(environment), nodes.raw("", frame(index) + script, format="html")]
 
     def _figure(self, environment: Any) -> nodes.Node:
-        drawn = static_figure(*(self.options[name] for name in OPTIONS))
+        drawn = explorer_data.static_figure(*(self.options[name] for name in OPTIONS))
         path = Path(environment.app.doctreedir) / "explorer.svg"
         drawn.save(path)
         uri = Path(relpath(path, environment.app.srcdir)).as_posix()
@@ -133,10 +130,21 @@ def _find(app: Any, doctree: nodes.document, docname: str) -> None:
 def _load(app: Any, pagename: str, _template: str, _context: Any, _doctree: Any) -> None:
     """Give the page, and no other, its script and style."""
     if pagename == PAGE:
-        for style in ("attention-row.css", "explorer.css"):
+        for style in STYLES:
             app.add_css_file(style)
         for script in SCRIPTS:
             app.add_js_file(script, loading_method="defer")
+
+
+def _write(app: Any, error: Exception | None) -> None:
+    """Write the scripts that bring more data when a reader asks for it."""
+    if not error and app.builder.format == "html" and PAGE in app.env.found_docs:
+        scripts = explorer_data.scripts(first=FIRST)
+        if explorer_writer.is_there():
+            scripts[explorer_writer.NAME] = explorer_writer.script()
+        for name, text in scripts.items():
+            path = Path(app.outdir, "_static", name)
+            path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def setup(app: Any) -> dict[str, Any]:
@@ -145,4 +153,5 @@ def setup(app: Any) -> dict[str, Any]:
     app.add_role("explorer", View())
     app.connect("doctree-resolved", _find)
     app.connect("html-page-context", _load)
+    app.connect("build-finished", _write)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,9 +1,9 @@
 """One style sheet and one script for all pages, of what some page uses, in place of many of all.
 
 A script is run once the page is there, in the old order; none holds up what is to be seen. What
-only one page loads stays apart. The font of the formulas is in the style sheet: so nothing moves
-when it comes, and it comes from a folder too, where some browsers let no page load a font from the
-folder beside its own.
+only some pages load stays apart, and becomes one of each kind too. The font of the formulas is in
+the style sheet: so nothing moves when it comes, and it comes from a folder too, where some browsers
+let no page load a font from the folder beside its own.
 """
 
 import json
@@ -43,7 +43,8 @@ def bundled(pages: dict[Path, str], site: Path) -> dict[Path, str]:
     used = page_styles.used([*pages.values(), script, *_apart(site)])
     (site / STYLES).write_text(page_styles.kept(sheet, used), encoding="utf-8", newline="\n")
     apart = {path: _data_apart(text, site) for path, text in pages.items()}
-    return {path: _with_both(text, data, styles, found) for path, (text, data) in apart.items()}
+    both = {path: _with_both(text, data, styles, found) for path, (text, data) in apart.items()}
+    return {path: _joined(_joined(text, STYLE, site), SCRIPT, site) for path, text in both.items()}
 
 
 def _shared(pages: dict[Path, str], tag: re.Pattern[str]) -> list[object]:
@@ -126,6 +127,33 @@ def _data_apart(page: str, site: Path) -> tuple[str, list[str]]:
         return f'<script type="application/json" id="{data[1]}"></script>'
 
     return DATA.sub(moved, page), names
+
+
+def _joined(page: str, tag: re.Pattern[str], site: Path) -> str:
+    """Let a page load what is its own alone as one file, named after the last of them."""
+    tags = {m[0]: _source(m) for m in tag.finditer(page) if _is_own(_source(m), page)}
+    if len(tags) < 2:
+        return page
+    names = list(tags.values())
+    *_, last = tags
+    kind = Path(names[-1]).suffix
+    joined = f"_static/{Path(names[-1]).stem}-all{kind}"
+    parts = [_sheet(site / n) if kind == ".css" else _script(n, "", site) for n in names]
+    text = (";\n" if kind == ".js" else "\n").join(parts)
+    (site / joined).write_text(text + "\n", encoding="utf-8", newline="\n")
+    for old in tags:
+        new = re.sub(r"\?v=\w+", "", old).replace(names[-1], joined) if old == last else ""
+        page = page.replace(old, new)
+    return page
+
+
+def _source(match: re.Match[str]) -> str:
+    return _local(match[1]) if match.re is STYLE else _key(match.groups())[0]
+
+
+def _is_own(name: str, page: str) -> bool:
+    """Say whether a page's file is neither all pages' nor data."""
+    return name not in ("", STYLES, SCRIPTS) and f'id="{Path(name).stem}"' not in page
 
 
 def _with_both(page: str, data: list[str], styles: list[object], scripts: list[object]) -> str:

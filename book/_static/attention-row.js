@@ -31,6 +31,7 @@ const attentionRow = (() => {
   function said(tokens, row, i) {
     const order = tokens.map((_, j) => j).sort((a, b) => row[b] - row[a]);
     const told = order.slice(0, 4).filter((j, rank) => rank === 0 || row[j] >= 0.1);
+    if (row[order[0]] === 0) return worded(tokens, [i, " gives nothing: it sees no word."]);
     const rest = 1 - told.reduce((sum, j) => sum + row[j], 0);
     const shares = told.flatMap((j) => [", ", make("b", {}, percent(row[j])), " to ", j]).slice(1);
     const end = rest < 0.005 ? "." : `, ${percent(rest)} to all others together.`;

@@ -10,9 +10,7 @@ const experiments = (() => {
 
   // How far each row of the layer's output moves from one result to another.
   const moves = (gram, before, after) =>
-    before.output.map((z, i) =>
-      attention.lengthThrough(gram, attention.minus(after.output[i], z)),
-    );
+    before.output.map((z, i) => attention.lengthThrough(gram, attention.minus(after.output[i], z)));
 
   function value({ head, gram, settings }, choice) {
     const j = Number(choice.token);
@@ -35,7 +33,11 @@ const experiments = (() => {
       why: [
         `${kept} of ${weights.length} weights keep every bit, since no value enters a score. `,
         `In the output of the layer the change is ${fixed(step, 2)} long, and each row moves by `,
-        "its own weight on ", j, " times that: ", most, ` by ${fixed(weight[most], 4)} · `,
+        "its own weight on ",
+        j,
+        " times that: ",
+        most,
+        ` by ${fixed(weight[most], 4)} · `,
         `${fixed(step, 2)} = ${fixed(moved[most], 2)}.`,
       ],
       columns: [["output row"], ["weight on ", j], ["moves by"]],
@@ -45,16 +47,19 @@ const experiments = (() => {
   }
 
   function knockOut({ head, gram, settings, lengths }, choice) {
-    const moved = attention.attend(head, settings).output.map((z) =>
-      attention.lengthThrough(gram, z),
-    );
+    const moved = attention
+      .attend(head, settings)
+      .output.map((z) => attention.lengthThrough(gram, z));
     const share = moved.map((m, i) => `${fixed((100 * m) / lengths[i], 1)}\u00a0%`);
     const [most, least] = [first(moved), moved.indexOf(Math.min(...moved))];
     return {
       verdicts: [verdict(Number(choice.furthest), most)],
       why: [
-        "The row of ", most, ` loses a part ${fixed(moved[most], 2)} long, ${share[most]} of the `,
-        `length ${fixed(lengths[most], 2)} of the row that it is added to; `, least,
+        "The row of ",
+        most,
+        ` loses a part ${fixed(moved[most], 2)} long, ${share[most]} of the `,
+        `length ${fixed(lengths[most], 2)} of the row that it is added to; `,
+        least,
         ` loses ${share[least]}. What counts is not the weight, but how long the mixture of `,
         "values is in the end.",
       ],
@@ -80,7 +85,9 @@ const experiments = (() => {
     return {
       verdicts: [verdict(choice.rows, masked.earlier === j ? later : "all of them")],
       why: [
-        `With the mask ${masked.earlier} of the ${j} rows before `, j, ` keep every bit of their `,
+        `With the mask ${masked.earlier} of the ${j} rows before `,
+        j,
+        ` keep every bit of their `,
         `${value[j].length} numbers: what they do not see has no part in them. Without it `,
         `${open.earlier} of the ${j} do.`,
       ],

@@ -156,3 +156,15 @@ def test_firefox_searches_and_explores(firefox: Firefox, book: Path) -> None:
     firefox.call("WebDriver:Navigate", url=f"{book.as_uri()}/book/explorer.html")
     firefox.run("document.querySelectorAll('.ex-word')[4].click()")
     assert firefox.run("return location.hash") == "#sentence=2&head=4&token=4"
+    firefox.run("document.querySelector('[data-part=rest]').click()")
+    firefox.run("document.querySelectorAll('.ex-word')[9].click()")
+    assert firefox.run("return document.querySelector('.ex-said').textContent").startswith("it ")
+    firefox.run("document.querySelector('[data-at=\"x.2.1\"]').click()")
+    firefox.run("document.querySelector('[data-sheet-part=more]').click()")
+    assert firefox.run("return document.querySelectorAll('.ms-moved').length") > 20
+    firefox.run("document.querySelector('[data-part=waiting]').scrollIntoView()")
+    for _ in range(100):
+        if firefox.run("return document.querySelector('[data-part=residual] td') !== null"):
+            break
+        firefox.run(wait)
+    assert firefox.run("return document.querySelectorAll('[data-part=residual] td').length") == 9

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import companion
+from book._extensions import explorer_data
 
 ROOT = Path(__file__).parents[2]
 PAGE = "book/explorer.html"
@@ -19,8 +20,12 @@ HALF_DIGIT = 0.5001e-4  # what is shown has four decimals
 SPACE = "\N{NO-BREAK SPACE}"
 SMALL = f"<{SPACE}1{SPACE}%"
 
+# A view, and whatever it has to load.
 FOLLOW = """(view) => new Promise((done) => {
-    addEventListener("hashchange", () => setTimeout(done), { once: true });
+    const figure = document.querySelector(".explorer");
+    const wait = () => setTimeout(() => (figure.ariaBusy ? wait() : done()));
+    if (location.hash === `#${view}`) return wait();
+    addEventListener("hashchange", wait, { once: true });
     location.hash = view;
 })"""
 
@@ -32,7 +37,11 @@ SHOWN = """() => {
         percents: words(".ex-map button"),
         shares: words(".ex-share"),
         said: words(".ex-said")[0],
-        steps: every(".ex-steps tr").map((e) => [...e.children].map((c) => c.innerText.trim())),
+        steps: every("[data-part=steps] tr").map((e) =>
+            [...e.children].map((c) => c.innerText.trim())),
+        mixture: every("[data-part=mixture] tr").map((e) =>
+            [...e.children].map((c) => c.innerText.trim())),
+        does: words(".ex-does")[0],
         pair: every(".ex-pair select").map((e) => Number(e.value)),
     };
 }"""
@@ -53,6 +62,10 @@ VIEWS = [
     "sentence=1&head=8&token=7&key=10&mask=on",
     "sentence=3&head=4&token=10&key=2&mask=on&temperature=0.3",
     "sentence=3&head=10&token=13&root=off&temperature=4",
+    "sentence=2&head=4&token=9&rest=off",
+    "sentence=2&head=2&token=7&key=6&layer=0",
+    "sentence=1&head=6&token=4&key=2&layer=0&mask=on&rest=off&entry=31",
+    "sentence=0&head=1&token=0&key=0&mask=on&rest=off",
 ]
 
 
@@ -69,21 +82,35 @@ class Expected:
         self.sentence = list(trained.sentences.values())[int(given["sentence"])]
         self.tokens = self.sentence.tokens
         self.h, self.i = int(given["head"]), int(given["token"])
-        layer = trained.layer(LAYER)
-        self.x = self.sentence.inputs[LAYER]
-        rows = companion.project_heads(self.x, layer)
-        self.qkv = [matrix[self.h].astype(np.float64) for matrix in rows]
-        self.w_o = np.reshape(layer.w_o, (12, 32, 384))[self.h].astype(np.float64)
+        self.index = int(given.get("layer", LAYER))
+        self.layer = trained.layer(self.index)
+        self.x = self.sentence.inputs[self.index].astype(np.float64)
+        rows = companion.project_heads(self.sentence.inputs[self.index], self.layer)
+        self.all_heads = [matrix.astype(np.float64) for matrix in rows]
+        self.qkv = [matrix[self.h] for matrix in self.all_heads]
+        self.all_w_o = np.reshape(self.layer.w_o, (12, 32, 384)).astype(np.float64)
+        self.w_o = self.all_w_o[self.h]
         self.root = given.get("root") != "off"
         self.causal = given.get("mask") == "on"
+        self.rest = given.get("rest") != "off"
         self.temperature = float(given.get("temperature", 1))
         self.output, self.weights = self.attend(*self.qkv)
         self.j = int(given.get("key", np.argmax(self.weights[self.i])))
+        self.entry, self.column = (int(given.get(name, 0)) for name in ("entry", "column"))
 
     def attend(self, *qkv: np.ndarray, **options: Any) -> tuple[np.ndarray, np.ndarray]:
         scale = 1 / ((32**0.5 if self.root else 1) * self.temperature)
+        seen = np.ones((len(self.tokens), len(self.tokens)), dtype=bool)
+        seen[:, 0] = self.rest
         options = {"is_causal": self.causal, "scale": scale, **options}
-        return companion.scaled_dot_product_attention(*qkv, return_weights=True, **options)
+        return companion.scaled_dot_product_attention(*qkv, seen, return_weights=True, **options)
+
+    @property
+    def visible(self) -> np.ndarray:
+        count = len(self.tokens)
+        seen = np.tri(count, dtype=bool) if self.causal else np.ones((count, count), dtype=bool)
+        seen[:, 0] &= self.rest
+        return seen
 
     def moved(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
         return np.linalg.norm((after - before) @ self.w_o, axis=-1)
@@ -113,13 +140,16 @@ def test_what_is_shown_is_what_the_library_computes(explorer: Any, trained: Any)
 
 def compare(shown: dict[str, Any], view: Expected) -> None:
     count = len(view.tokens)
-    visible = np.tri(count, dtype=bool) if view.causal else np.ones((count, count), dtype=bool)
+    visible = view.visible
     for label, percent, weight, seen in zip(
         shown["labels"], shown["percents"], view.weights.flat, visible.flat, strict=True
     ):
         said = label.rpartition(": ")[2]
-        assert close(number(said), weight) if seen else (said, percent) == ("hidden", "–")
-        assert not seen or abs(int(percent) - 100 * weight) <= 0.5001
+        assert seen or (said, percent) == ("hidden", "–")
+        if seen:
+            assert said.startswith(f"{percent}{SPACE}%, ")
+            assert close(number(said.rpartition(", ")[2]), weight)
+            assert abs(int(percent) - 100 * weight) <= 0.5001
     row = shown["percents"][view.i * count : (view.i + 1) * count]
     for share, percent in zip(shown["shares"], row, strict=True):
         assert share == ("hidden" if percent == "–" else SMALL if percent == "0" else share)
@@ -128,12 +158,14 @@ def compare(shown: dict[str, Any], view: Expected) -> None:
     q, k = view.qkv[0][view.i], view.qkv[1][view.j]
     scores = view.qkv[0][view.i] @ view.qkv[1].T / (32**0.5 if view.root else 1) / view.temperature
     scores = np.where(visible[view.i], scores, -np.inf)
-    powers = np.exp(scores - scores.max())
+    top = scores.max()
+    powers = np.exp(scores - top) if top > -np.inf else np.zeros(count)
     largest = sorted(q * k, key=abs, reverse=True)[:4]
     rooted = q @ k / (32**0.5 if view.root else 1)
     score, power = scores[view.j], powers[view.j]
+    shifted = score - top if score > -np.inf else score
     expected = [*largest, q @ k - sum(largest), q @ k, rooted, rooted / view.temperature, score]
-    expected += [score - scores.max(), power, view.weights[view.i, view.j]]
+    expected += [shifted, power, view.weights[view.i, view.j]]
     assert close([number(value) for _, value in shown["steps"]], expected)
     titles = [title for title, _ in shown["steps"]]
     for title, entry in zip(titles, np.argsort(-np.abs(q * k)), strict=False):
@@ -142,9 +174,103 @@ def compare(shown: dict[str, Any], view: Expected) -> None:
         assert title == f"q{entry + 1} k{entry + 1} = {factors[0]} · {second}"
         if title == titles[3]:
             break
-    assert close(number(titles[-3].rpartition(" ")[2]), scores.max())
+    assert close(number(titles[-3].rpartition(" ")[2]), top)
     assert close(number(titles[-1].rpartition(" ")[2]), powers.sum())
-    assert close(companion.softmax(scores), view.weights[view.i])
+    assert close(powers / max(powers.sum(), 1), view.weights[view.i]) or top > -np.inf
+    value = view.qkv[2][:, view.entry]
+    row = view.weights[view.i]
+    *products, total = shown["mixture"]
+    numbers = [[number(text) for text in cells[1:]] for cells in products]
+    assert close(numbers, np.transpose([row, value, row * value]))
+    assert total[0] == f"z{view.entry + 1}, the sum"
+    assert close(number(total[1]), view.output[view.i, view.entry])
+
+
+RESIDUAL = """() => ({
+    terms: [...document.querySelectorAll("[data-part=residual] tr")].map((e) =>
+        [...e.children].map((c) => c.innerText.trim())),
+    lengths: document.querySelector("[data-part=lengths]").innerText,
+})"""
+
+
+def test_the_arithmetic_goes_on_to_the_row_that_leaves_the_layer(
+    explorer: Any, trained: Any
+) -> None:
+    for view in [
+        "sentence=2&head=4&token=7&key=2&column=0&station=arithmetic",
+        "sentence=1&head=8&token=7&key=10&mask=on&column=383&station=arithmetic",
+        "sentence=2&head=2&token=7&layer=0&column=41&station=arithmetic",
+    ]:
+        explorer.evaluate(FOLLOW, view)
+        explorer.wait_for_selector("[data-part=output]:visible")
+        there = Expected(trained, view)
+        i, c = there.i, there.column
+        outputs, _ = there.attend(*there.all_heads)
+        parts = np.einsum("hd,hdc->hc", outputs[:, i], there.all_w_o)
+        products = outputs[there.h, i] * there.w_o[:, c]
+        largest = sorted(products, key=abs, reverse=True)[:3]
+        bias, x = there.layer.b_o[c], there.x[i]
+        own, others = parts[there.h, c], parts[:, c].sum() - parts[there.h, c]
+        goes_on = x + parts.sum(axis=0) + there.layer.b_o
+        shown = explorer.evaluate(RESIDUAL)
+        expected = [*largest, products.sum() - sum(largest), own, others, bias, x[c], goes_on[c]]
+        assert close([number(value) for _, value in shown["terms"]], expected)
+        assert shown["terms"][4][0] == f"what head {there.index}.{there.h} adds"
+        lengths = [float(text) for text in re.findall(r"\d+\.\d\d", shown["lengths"])]
+        norms = np.linalg.norm([x, parts[there.h], goes_on], axis=-1)
+        assert np.abs(lengths - norms).max() <= 0.5001e-2
+        if not there.causal:
+            whole = x + companion.multi_head_attention(there.x.astype(np.float32), there.layer)[i]
+            assert close(goes_on[c], whole[c])
+        explorer.get_by_role("button", name="Where this head adds the most").click()
+        assert explorer.locator("[data-part=column]").input_value() == str(
+            np.argmax(np.abs(parts[there.h]))
+        )
+
+
+def test_a_head_is_named_by_what_was_measured(explorer: Any) -> None:
+    for index in (2, 0):
+        explorer.evaluate(FOLLOW, f"sentence=2&head=0&token=7&layer={index}")
+        told = explorer_data.measured(explorer_data.trained_heads(), index)
+        names = explorer.locator(".ex-heads small").all_inner_texts()
+        assert [name.strip() for name in names] == [head["name"] for head in told]
+        for h in (0, 4, 2):
+            explorer.evaluate(FOLLOW, f"sentence=2&head={h}&token=7&layer={index}")
+            does = explorer.evaluate(SHOWN)["does"].replace(SPACE, " ")
+            assert does.startswith(f"Head {index}.{h}, which is head {h} of layer {index}")
+            percents = [int(text) for text in re.findall(r"(\d+) %", does)]
+            shares = [told[h]["share"]] * bool(told[h]["name"] and told[h]["long"])
+            assert percents == [round(100 * share) for share in (*shares, told[h]["rest"])]
+            assert told[h]["long"] in does
+            assert told[h]["rows"] in does
+
+
+def test_it_looks_at_ring_once_one_thing_is_changed(explorer: Any) -> None:
+    explorer.evaluate(FOLLOW, "sentence=2&head=4&token=9")
+    assert explorer.locator(".ex-said").inner_text().endswith("others together.")
+    assert re.match(r"it gives \d+.% to \[CLS\]", explorer.locator(".ex-said").inner_text())
+    explorer.locator("[data-part=rest]").check()
+    assert re.match(r"it gives \d+.% to ring", explorer.locator(".ex-said").inner_text())
+    assert explorer.evaluate("location.hash").endswith("rest=off")
+
+
+def test_a_row_that_is_pointed_at_is_not_the_one_that_is_chosen(explorer: Any) -> None:
+    rows = explorer.locator(".ex-map tbody tr")
+    rows.nth(4).hover()
+    style = "e => { const s = getComputedStyle(e); return [s.outlineStyle, s.outlineColor]; }"
+    pointed, chosen = rows.nth(4).evaluate(style), rows.nth(7).evaluate(style)
+    assert (pointed[0], chosen[0]) == ("dashed", "solid")
+    assert pointed[1] != chosen[1]
+    assert explorer.evaluate(SHOWN)["pair"] == [7, 2]  # the arithmetic stays
+    explorer.locator("h1").hover()
+    assert explorer.locator(".ex-pointed").count() == 0
+
+
+def test_a_shorter_sentence_does_not_land_on_a_sign(explorer: Any) -> None:
+    explorer.evaluate(FOLLOW, "sentence=3&head=4&token=12")
+    explorer.locator("#ex-sentence").select_option("0")
+    assert explorer.evaluate("location.hash") == "#sentence=0&head=4&token=5"
+    assert explorer.locator(".ex-said").inner_text().startswith("quickly gives")
 
 
 def test_the_row_is_said_in_words(explorer: Any) -> None:
@@ -158,7 +284,7 @@ def test_the_row_is_said_in_words(explorer: Any) -> None:
     explorer.locator(".ex-word").nth(4).hover()
     assert said.inner_text().startswith("her gives 56")
     assert places == [box.bounding_box() for box in explorer.locator(".ex-token").all()]
-    explorer.locator("#ex-experiments").hover()
+    explorer.locator("h1").hover()
     assert said.inner_text().startswith("she gives 65")
     explorer.evaluate(FOLLOW, "sentence=1&head=9&token=7")
     assert re.match(r"dog \(2nd\) gives \d+.% to dog \(1st\)", said.inner_text())
@@ -251,28 +377,41 @@ def test_an_experiment_asks_before_it_shows(explorer: Any) -> None:
     assert form.locator(":checked").count() == 0
 
 
+def follow_keys(page: Any, way: list[tuple[str, str]]) -> None:
+    for keys, view in way:
+        for key in keys.split():
+            page.keyboard.press(key)
+        assert page.evaluate("location.hash.slice(1)") == view
+
+
 def test_the_keyboard_alone_drives_everything(explorer: Any) -> None:
     explorer.locator("#ex-sentence").focus()
     explorer.evaluate("addEventListener('keydown', (e) => (window.taken = e.defaultPrevented))")
     way = [
         ("ArrowDown", "sentence=3&head=4&token=7"),
-        ("Tab ArrowRight", "sentence=3&head=5&token=7"),
-        ("Tab ArrowLeft ArrowLeft", "sentence=3&head=5&token=5"),
+        ("Tab Tab ArrowLeft ArrowLeft", "sentence=3&head=4&token=5"),
+        ("Tab ArrowRight", "sentence=3&head=5&token=5"),
         ("Tab Space", "sentence=3&head=5&token=5&root=off"),
         ("Tab Space", "sentence=3&head=5&token=5&root=off&mask=on"),
-        ("Tab ArrowRight", "sentence=3&head=5&token=5&root=off&mask=on&temperature=1.1"),
-        ("Tab Enter", ""),
-        ("Tab ArrowDown ArrowRight", "sentence=2&head=4&token=8&key=3"),
-        ("Tab ArrowUp", "sentence=2&head=4&token=7&key=3"),
-        ("Tab ArrowDown", "sentence=2&head=4&token=7&key=4"),
+        ("Tab Space", "sentence=3&head=5&token=5&root=off&mask=on&rest=off"),
+        ("Tab ArrowRight", "sentence=3&head=5&token=5&root=off&mask=on&rest=off&temperature=1.1"),
     ]
-    for keys, view in way:
-        for key in keys.split():
-            explorer.keyboard.press(key)
-        assert explorer.evaluate("location.hash.slice(1)") == view
+    follow_keys(explorer, way)
+    explorer.locator("[data-part=reset]").press("Enter")
+    explorer.locator("[data-part=temperature]").focus()
+    way = [
+        ("Tab", ""),
+        ("ArrowDown ArrowRight", "sentence=2&head=4&token=8&key=3"),
+        ("Tab Tab Tab Tab Tab ArrowUp", "sentence=2&head=4&token=7&key=3"),
+        ("Tab ArrowDown", "sentence=2&head=4&token=7&key=4"),
+        ("Tab ArrowRight", "sentence=2&head=4&token=7&key=4&entry=1"),
+    ]
+    follow_keys(explorer, way)
+    explorer.wait_for_selector("[data-part=output]:visible")
+    follow_keys(explorer, [("Tab ArrowRight", f"{way[-1][1]}&column=1")])
     explorer.locator(".ex-map [aria-pressed=true]").press("ArrowUp")
     assert explorer.evaluate("taken")  # or the page would scroll
-    explorer.locator("[data-part=key]").focus()
+    explorer.locator("#ex-predict button").focus()
     for keys in ("Tab Tab Tab Space Tab Space Tab Enter", "Tab Space Tab Enter"):
         for key in keys.split():
             explorer.keyboard.press(key)
@@ -325,7 +464,9 @@ def test_without_script_and_on_paper(browser: Any, book: Path) -> None:
 
 
 TARGETS = """() => [...document.querySelectorAll(
-    ".explorer :is(select, label:has(input), button:not(.ex-map button))")]
+    ".explorer :is(select, label:has(input), .ex-stations a," +
+        " button:not(.ex-map button, .ms-matrix button))")]
+    .filter((e) => e.checkVisibility())
     .map((e) => [e.getBoundingClientRect(), e.textContent])
     .filter(([box]) => box.width < 40 || box.height < 40)
     .map(([box, text]) => `${text}: ${box.width} x ${box.height}`)"""
@@ -377,8 +518,89 @@ def test_nothing_is_out_of_reach(open_page: Callable[..., Any]) -> None:
             assert (light + 0.05) / (dark + 0.05) > 4.5
 
 
-def test_it_is_light(book: Path) -> None:
-    static = book / "_static"
-    own = [book / PAGE, *static.glob("explorer*"), *static.glob("attention-row*")]
-    assert len(own) == 8
+SHARED = re.compile(r"/(?:book|print)\.")
+OWN = re.compile(r'(?:href|src)="(\.\./_static/[\w.-]+\.(?:css|js))')
+
+
+def test_it_is_light(book: Path, open_page: Callable[..., Any]) -> None:
+    """At first; the rest comes when it is asked for, each piece of a size that a phone takes."""
+    text = (book / PAGE).read_text(encoding="utf-8")
+    own = [
+        book / PAGE,
+        *(book / "book" / name for name in OWN.findall(text) if not SHARED.search(name)),
+    ]
+    assert len(own) == 4
     assert sum(len(gzip.compress(path.read_bytes())) for path in own) < 300_000
+    later = [*(book / "_static").glob("explorer-*-?.js")]
+    assert len(later) == 3
+    assert max(path.stat().st_size for path in later) < 500_000
+    page = open_page(PAGE)
+    asked = "performance.getEntriesByType('resource').map((e) => e.name)"
+    names = {path.name for path in later}
+    assert not [url for url in page.evaluate(asked) if url.rpartition("/")[2] in names]
+    page.locator("#station-arithmetic").scroll_into_view_if_needed()
+    page.wait_for_selector("[data-part=output]:visible")
+    loaded = {url.rpartition("/")[2] for url in page.evaluate(asked)} & names
+    assert loaded == {"explorer-output-2.js"}
+
+
+def test_a_station_s_link_restores_its_view(open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{PAGE}#{VIEWS[2]}&entry=3&column=17")
+    for station in ("look", "arithmetic", "predict"):
+        shown = page.evaluate(SHOWN)
+        page.locator(f"#station-{station} .ex-link").click()
+        address = page.url
+        assert f"station={station}" in address
+        other = open_page(address)
+        assert other.evaluate(SHOWN) == shown
+        top = f"document.querySelector('#station-{station}').getBoundingClientRect().top"
+        assert 0 <= other.evaluate(top) < 200
+
+
+def test_the_stations_are_in_reach(explorer: Any) -> None:
+    links = explorer.locator(".ex-stations a:visible")
+    assert links.all_inner_texts()[:4] == ["Look", "Arithmetic", "Matrices", "Predict"]
+    view = explorer.evaluate("location.hash")
+    for link in links.all():
+        link.click()
+        explorer.wait_for_timeout(100)
+        name = link.inner_text()
+        assert explorer.locator(".ex-stations [aria-current]").all_inner_texts() == [name]
+        assert explorer.evaluate("document.activeElement.innerText").split("\n")[0] in "12345"
+    assert explorer.evaluate("location.hash") == view
+
+
+def test_the_tour_leads_through_the_stations_and_ends(explorer: Any) -> None:
+    card = explorer.locator(".ex-tour")
+    assert not card.is_visible()
+    explorer.get_by_role("button", name="One-minute tour").click()
+    seen = []
+    stations = explorer.locator(".ex-stations a:visible").count()
+    words = 0
+    for stop in range(stations):
+        said = card.locator("p").inner_text()
+        assert said.startswith(f"{stop + 1}/{stations} ")
+        words += len(said.split())
+        explorer.wait_for_timeout(100)
+        seen.append(explorer.locator(".ex-stations [aria-current]").inner_text())
+        card.get_by_role("button", name="Next" if stop < stations - 1 else "Done").click()
+    assert seen == explorer.locator(".ex-stations a:visible").all_inner_texts()
+    assert words <= 200  # what is read in a minute
+    assert not card.is_visible()
+    explorer.get_by_role("button", name="One-minute tour").press("Enter")
+    assert card.is_visible()
+    explorer.keyboard.press("Escape")
+    assert not card.is_visible()
+
+
+def test_each_station_suggests_two_things_to_try(explorer: Any) -> None:
+    for station in explorer.locator("[data-station]").all():
+        assert station.locator(".ex-tries a").count() == 2
+    for place in range(explorer.locator("[data-station]:visible .ex-tries a").count()):
+        link = explorer.locator("[data-station]:visible .ex-tries a").nth(place)
+        before = explorer.evaluate(SHOWN), explorer.locator(".ms-formula").inner_text()
+        link.click()
+        explorer.wait_for_function("!document.querySelector('.explorer').ariaBusy")
+        after = explorer.evaluate(SHOWN), explorer.locator(".ms-formula").inner_text()
+        assert "=" in explorer.evaluate("location.hash")
+        assert after != before or "experiment=" in link.get_attribute("href")
