@@ -26,7 +26,7 @@ LAYERS = [
     ("arrays", ["array_types", "libraries"]),
     ("parameters", ["libraries", "arrays"]),
     *[(step, GROUND) for step in STEPS],
-    ("kernels", [*GROUND, *STEPS]),
+    ("kernels", [*GROUND, *STEPS, "extras"]),
     ("attention", [*GROUND, *STEPS, "kernels"]),
     ("heads", [*GROUND, *STEPS, "attention"]),
     ("feed_forward", [*GROUND, *STEPS]),
