@@ -221,7 +221,8 @@ def unchecked_scaled_dot_product_attention(
 ) -> Array | tuple[Array, Array]:
     """Do what :func:`scaled_dot_product_attention` does, without its checks."""
     if array_api_compat.is_dask_namespace(xp):
-        return dask_attention(query, key, value, call)
+        lazy: Array = dask_attention(query, key, value, call)
+        return lazy
     shape, mask, reach, scale, softcap, return_weights, _, threads = call
     if is_tiled(xp, call):
         return tiled_attention(xp, query, key, value, mask, reach, scale, softcap, threads)

@@ -35,18 +35,19 @@ LAYERS = [
     ("language_model", [*MODEL, "extras", "files"]),
     ("gradients", [*MODEL, "language_model"]),
     ("cost", MODEL),
+    ("distributed", [*MODEL, "extras", "files", "encoder", "language_model", "gradients", "cost"]),
     ("examples", [*MODEL, "encoder"]),
     ("loops", MODEL),
     ("pitfalls", [*MODEL, *USES]),
     ("exercises", [*MODEL, *USES, "pitfalls"]),
     ("figures.kit", ["arrays", "extras"]),
     ("figures", [*MODEL, *USES, "figures.kit"]),
-    ("", [*MODEL, *USES, "gradients", "pitfalls"]),  # what `import companion` offers
+    ("", [*MODEL, *USES, "gradients", "distributed", "pitfalls"]),  # what `import companion` offers
     ("generate_command", ["language_model"]),
     ("__main__", ["", *MODEL, *USES, "generate_command"]),
 ]
 OUTSIDE = {"book", "tests", "benchmarks", "notebooks"}
-HEAVY = "matplotlib cupy tokenizers safetensors jax torch dask scipy tqdm gguf jinja2 ml_dtypes"
+HEAVY = "matplotlib cupy tokenizers safetensors jax torch dask scipy tqdm gguf jinja2 ml_dtypes distributed"
 
 
 def imports(path: Path, module: str, known: set[str]) -> Iterator[str]:

@@ -162,7 +162,8 @@ def _open(output: Path, wanted: dict[str, Any]) -> None:
 
 def _here(encode: Callable[..., None], missing: dict[int, Any]) -> Iterator[None]:
     for number, part in missing.items():
-        yield encode(number, part.compute() if hasattr(part, "compute") else part)
+        encode(number, part.compute() if hasattr(part, "compute") else part)
+        yield
 
 
 def _on_workers(

@@ -10,6 +10,7 @@ from companion.kernels.merge_tree import homes
 
 __all__ = ["compute", "place"]
 
+PURPOSE = "work on several machines"
 LOST = (
     "the scheduler at {address} is lost, and with it what it was asked for: "
     "start it again, connect a new client, and ask again"
@@ -47,7 +48,7 @@ def place(array: Any, workers: Sequence[str]) -> Any:
     _check_array(array)
     if isinstance(workers, str) or len(workers) == 0:
         raise ValueError(f"workers must hold at least one address, got {workers!r}")
-    graphs = import_extra("dask.highlevelgraph", "distributed", "work on several machines")
+    graphs = import_extra("dask.highlevelgraph", "distributed", PURPOSE)
     graph = array.__dask_graph__().cull(set(_keys(array)))
     home, _ = homes(graph.get_all_dependencies(), len(workers))
     address = {key: [workers[number]] for key, number in home.items()}
@@ -82,13 +83,33 @@ def compute(array: Any, client: Any) -> Any:
         for want of memory perhaps. The rest is then given up, as after an interrupt.
     """
     _check_array(array)
-    client_module = import_extra("distributed", "distributed", "work on several machines")
+    distributed = import_extra("distributed", "distributed", PURPOSE)
+    let_places_be_forgotten(client)
     placed = client.persist(place(array, worker_addresses(client)), optimize_graph=False)
-    futures = {future.key: future for future in client_module.futures_of(placed)}
-    parts = gathered(client, futures)
-    import_extra("dask.array", "distributed", "work on several machines")
-    nested = _nest(placed.__dask_keys__(), parts)
-    return _concatenate(nested, array.ndim)
+    futures = {future.key: future for future in distributed.futures_of(placed)}
+    return _joined(placed.__dask_keys__(), gathered(client, futures), array.ndim)
+
+
+def let_places_be_forgotten(client: Any) -> None:
+    """Teach a scheduler that a task is free to run anywhere once the worker it belonged to is lost.
+
+    By itself Dask sees to that only while another worker is there: where all are lost at once, it
+    would wait for ever for the old addresses, and not take those that come in their stead.
+    """
+    plugin: Any = import_extra("distributed", "distributed", PURPOSE).SchedulerPlugin
+
+    class FreeTasks(plugin):  # type: ignore[misc]
+        """Forgets what the tasks of a lost worker were bound to."""
+
+        name = "companion-free-tasks"
+        idempotent = True
+
+        def remove_worker(self, scheduler: Any, worker: str, **_: Any) -> None:
+            for task in scheduler.tasks.values():
+                if task.worker_restrictions and worker in task.worker_restrictions:
+                    task.worker_restrictions = set()
+
+    client.register_plugin(FreeTasks())
 
 
 def worker_addresses(client: Any) -> list[str]:
@@ -101,7 +122,7 @@ def worker_addresses(client: Any) -> list[str]:
 
 def gathered(client: Any, futures: dict[Any, Any]) -> dict[Any, Any]:
     """Fetch results by their keys, or give up all of them where one fails or one is interrupted."""
-    distributed = import_extra("distributed", "distributed", "work on several machines")
+    distributed = import_extra("distributed", "distributed", PURPOSE)
     address = client.scheduler.address
     try:
         return dict(client.gather(futures))
@@ -118,18 +139,14 @@ def _check_array(array: object) -> None:
 
 
 def _keys(array: Any) -> list[Any]:
-    flatten = import_extra("dask.core", "distributed", "work on several machines").flatten
+    flatten = import_extra("dask.core", "distributed", PURPOSE).flatten
     return list(flatten(array.__dask_keys__()))
 
 
-def _nest(keys: Any, parts: dict[Any, Any]) -> Any:
-    return [_nest(key, parts) for key in keys] if isinstance(keys, list) else parts[keys]
-
-
-def _concatenate(nested: Any, axes: int) -> Any:
-    """Join the blocks of an array, which are nested as its axes are."""
-    if axes == 0 or not isinstance(nested, list):
-        return nested
-    parts = [_concatenate(part, axes - 1) for part in nested]
-    xp = array_api_compat.array_namespace(parts[0])
-    return xp.concat(parts, axis=-axes) if len(parts) > 1 else parts[0]
+def _joined(keys: Any, parts: dict[Any, Any], axes: int) -> Any:
+    """Join the blocks of an array, whose keys are nested as its axes are."""
+    if not isinstance(keys, list):
+        return parts[keys]
+    blocks = [_joined(key, parts, axes - 1) for key in keys]
+    xp = array_api_compat.array_namespace(blocks[0])
+    return xp.concat(blocks, axis=-axes) if len(blocks) > 1 else blocks[0]

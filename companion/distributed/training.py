@@ -2,10 +2,10 @@
 
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 from companion.arrays import Array, array_namespace
-from companion.distributed.placement import gathered, worker_addresses
+from companion.distributed.placement import gathered, let_places_be_forgotten, worker_addresses
 from companion.extras import import_extra
 from companion.gradients.language_model import unchecked_loss_and_gradients
 from companion.kernels.merge_tree import LEAF, homes, tree
@@ -73,10 +73,10 @@ def sharded_loss_and_gradients(
     return total / count, gradients
 
 
-Sums = tuple[Array, LanguageModelParameters]
+Sums: TypeAlias = tuple[Array, LanguageModelParameters]
 
 
-def _summed(parts: list[Sums | Any], parameters: Any, share: Array, client: Any) -> Sums:
+def _summed(parts: list[tuple[Array, Array]], parameters: Any, share: Array, client: Any) -> Sums:
     """Add up what the shards give, on the workers of a client or here."""
     token = import_extra("dask.base", "distributed", "work on several shards").tokenize
     name = f"gradients-{token(parts, parameters, share)}"
@@ -84,7 +84,8 @@ def _summed(parts: list[Sums | Any], parameters: Any, share: Array, client: Any)
     tasks: dict[Any, Any] = {weights: (partial(_given, parameters),)}
     leaves = {i: (LEAF + name, i) for i in range(len(parts))}
     for i, leaf in leaves.items():
-        tasks[leaf] = (partial(_shard, *parts[i], share), weights)
+        token_ids, targets = parts[i]
+        tasks[leaf] = (partial(_shard, token_ids, targets, share), weights)
     steps, root = tree(f"sum-{name}", (), len(parts), leaves, _add)
     tasks |= steps
     if client is None:
@@ -98,6 +99,7 @@ def _summed(parts: list[Sums | Any], parameters: Any, share: Array, client: Any)
 def _on_workers(tasks: dict[Any, Any], root: Any, client: Any) -> Sums:
     dask = import_extra("dask", "distributed", "work on several machines")
     graphs = import_extra("dask.highlevelgraph", "distributed", "work on several machines")
+    let_places_be_forgotten(client)
     workers = worker_addresses(client)
     bare = graphs.HighLevelGraph({"step": graphs.MaterializedLayer(tasks)}, {"step": set()})
     home, _ = homes(bare.get_all_dependencies(), len(workers))
@@ -106,7 +108,8 @@ def _on_workers(tasks: dict[Any, Any], root: Any, client: Any) -> Sums:
         placed = graphs.MaterializedLayer(tasks)
     graph = graphs.HighLevelGraph({"step": placed}, {"step": set()})
     future = client.get(graph, [root], sync=False)[0]
-    return gathered(client, {root: future})[root]
+    result: Sums = gathered(client, {root: future})[root]
+    return result
 
 
 def _given(parameters: Any) -> Any:

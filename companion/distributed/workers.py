@@ -57,7 +57,7 @@ def local_workers(
     distributed = import_extra("distributed", "distributed", "work on several machines")
     with (
         tempfile.TemporaryDirectory(prefix="companion-") as folder,
-        dask.config.set(SETTINGS),
+        dask.config.set(SETTINGS | {"temporary-directory": folder}),
         distributed.LocalCluster(
             n_workers=count,
             threads_per_worker=1,
@@ -66,7 +66,6 @@ def local_workers(
             dashboard_address="127.0.0.1:0",
             memory_limit=memory_limit,
             security=security,
-            local_directory=folder,
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import accumulate, product
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import array_api_compat
 import numpy as np
@@ -22,9 +22,6 @@ from companion.kernels.shards import (
     packed_state,
 )
 
-if TYPE_CHECKING:
-    from companion.attention import Call
-
 Block = tuple[int, ...]
 Chunks = tuple[tuple[int, ...], ...]
 
@@ -39,7 +36,7 @@ def check_known_sizes(**arrays: Array | None) -> None:
             )
 
 
-def check_dask_call(call: "Call") -> None:
+def check_dask_call(call: Any) -> None:
     """Raise where an option asks for what chunks on several workers do not have."""
     if call.return_weights:
         raise ValueError("return_weights must be False for Dask arrays, got True")
@@ -49,8 +46,10 @@ def check_dask_call(call: "Call") -> None:
         raise ValueError(f"threads must be None for Dask arrays, got {call.threads}")
 
 
-def dask_attention(query: Any, key: Any, value: Any, call: "Call") -> Any:
+def dask_attention(query: Any, key: Any, value: Any, call: Any) -> Any:
     """Do what :func:`companion.scaled_dot_product_attention` does, lazily, on Dask arrays.
+
+    `call` is what `companion.attention.check_attention` made of its options.
 
     Each chunk of keys leaves a packed state, and a tree merges them whose form follows from the
     number of chunks alone. What causality, a window or a mask in memory hides from a chunk of
@@ -131,7 +130,7 @@ def _at(array: Any, block: Block) -> Any:
 
 
 def _block_tasks(
-    name: str, block: Block, grid: Chunks, arrays: tuple[Any, Any, Any], call: "Call"
+    name: str, block: Block, grid: Chunks, arrays: tuple[Any, Any, Any], call: Any
 ) -> dict[Any, Any]:
     """Make the tasks of one block of the output, and of the states that it is merged from."""
     query, key, value = arrays

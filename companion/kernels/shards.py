@@ -126,9 +126,8 @@ def empty_packed(like: Array, shape: tuple[int, ...]) -> Array:
     """Return the packed state of no keys, of the library and device of another array."""
     xp, device = array_namespace(like=like), array_api_compat.device(like)
     dtype = computing_dtype(xp, like.dtype)
-    lowest = xp.full((*shape[:-1], 1), -xp.inf, dtype=dtype, device=device)
-    rest = xp.zeros((*shape[:-1], shape[-1] - 1), dtype=dtype, device=device)
-    return xp.concat([lowest, rest], axis=-1)
+    zeros = xp.zeros(shape, dtype=dtype, device=device)
+    return xp.concat([zeros[..., :1] - xp.inf, zeros[..., 1:]], axis=-1)
 
 
 def packed_output(state: Array, dtype: Any) -> Array:
