@@ -47,7 +47,10 @@ LAYERS = [
     ("__main__", ["", *MODEL, *USES, "generate_command"]),
 ]
 OUTSIDE = {"book", "tests", "benchmarks", "notebooks"}
-HEAVY = "matplotlib cupy tokenizers safetensors jax torch dask scipy tqdm gguf jinja2 ml_dtypes distributed"
+HEAVY = (
+    "matplotlib cupy tokenizers safetensors jax torch dask distributed scipy tqdm gguf jinja2 "
+    "ml_dtypes"
+)
 
 
 def imports(path: Path, module: str, known: set[str]) -> Iterator[str]:

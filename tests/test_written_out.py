@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import companion
+from companion.kernels import shards
 from tests.support.same import assert_same
 
 ROOT = Path(__file__).parent.parent
@@ -92,6 +93,12 @@ def encoder_of(width: int) -> list[companion.BlockParameters]:
 def state_of(queries: int, keys: int, d_v: int, level: float = 0) -> companion.SoftmaxState:
     """Return the state of some keys, with scores around a level."""
     return companion.softmax_state(level + normal(queries, keys), normal(keys, d_v))
+
+
+def packed_of(queries: int, keys: int, d_v: int, level: float = 0) -> np.ndarray:
+    """Return the same as one array, as it travels."""
+    m, t, u = state_of(queries, keys, d_v, level)
+    return np.concatenate([m, t, u / t], axis=-1)
 
 
 # By notebook and function.
@@ -309,6 +316,15 @@ TABLE: dict[str, dict[str, Written]] = {
             ],
         ),
     },
+}
+TABLE["15_distributed"] = {
+    "merge_packed": Written(
+        shards.merge_packed,
+        [
+            call(packed_of(4, 7, 3), packed_of(4, 2, 3)),
+            call(packed_of(3, 1, 2, level=2000), packed_of(3, 5, 2, level=-2000)),
+        ],
+    ),
 }
 CHAPTERS = sorted(set(TABLE) - {"tour"})
 BORROWERS = CHAPTERS[3:]  # the fourth and all after it may use what earlier chapters wrote out

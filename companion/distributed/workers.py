@@ -1,5 +1,6 @@
 """Workers of Dask, each a process: started here, or found at an address."""
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +57,7 @@ def local_workers(
     dask = import_extra("dask", "distributed", "work on several machines")
     distributed = import_extra("distributed", "distributed", "work on several machines")
     with (
+        _quiet(),
         tempfile.TemporaryDirectory(prefix="companion-") as folder,
         dask.config.set(SETTINGS | {"temporary-directory": folder}),
         distributed.LocalCluster(
@@ -66,10 +68,23 @@ def local_workers(
             dashboard_address="127.0.0.1:0",
             memory_limit=memory_limit,
             security=security,
+            silence_logs=logging.CRITICAL,
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let Dask say nothing of a worker that ends or is started again: what matters is raised."""
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def connect(address: str, *, security: Any = None, timeout: float = 10.0) -> Any:
