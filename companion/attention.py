@@ -133,6 +133,15 @@ def scaled_dot_product_attention(
     ValueError
         If shapes do not match or an option is out of range.
 
+    Notes
+    -----
+    Of Dask arrays it returns one, lazily, and a NumPy mask may stand beside them. Every chunk of
+    keys is summed up where it is, in float32 for 16 bits, and a tree that their number fixes merges
+    what they say (:eq:`eq-packed-merge`): the same chunks give the same bits on any number of
+    workers. Chunks that causality, a window or a mask in memory hides are never computed, and a
+    value there that is not finite reaches nobody. Weights, the textbook form and `threads` are
+    refused there.
+
     References
     ----------
     Vaswani et al., *Attention is all you need*, 2017, equation 1. Grouped heads: Ainslie et al.,

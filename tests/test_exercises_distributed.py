@@ -94,7 +94,7 @@ ATTEMPTS = {
             (None, "Not attempted yet: write decode_step"),
             (decode, "Right"),
             (lambda *_: None, "returns nothing"),
-            (lambda q, s: s[0][1], "should be (1, 5)"),
+            (lambda _, s: s[0][1], "should be (1, 5)"),
             (lambda *_: 1 / 0, "stops for shards of (6,) keys with"),
         ],
     ),

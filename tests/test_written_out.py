@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 
 import companion
-from companion.kernels import shards
 from tests.support.same import assert_same
 
 ROOT = Path(__file__).parent.parent
@@ -319,7 +318,7 @@ TABLE: dict[str, dict[str, Written]] = {
 }
 TABLE["15_distributed"] = {
     "merge_packed": Written(
-        shards.merge_packed,
+        companion.distributed.merge_packed,
         [
             call(packed_of(4, 7, 3), packed_of(4, 2, 3)),
             call(packed_of(3, 1, 2, level=2000), packed_of(3, 5, 2, level=-2000)),

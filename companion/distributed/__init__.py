@@ -13,6 +13,7 @@ from companion.distributed.accounts import (
 )
 from companion.distributed.corpus import EncodedCorpus, encode_corpus
 from companion.distributed.placement import compute, place
+from companion.distributed.states import merge_packed
 from companion.distributed.training import sharded_loss_and_gradients
 from companion.distributed.workers import SETTINGS, connect, local_workers
 
@@ -26,6 +27,7 @@ __all__ = [
     "encode_corpus",
     "hidden_length",
     "local_workers",
+    "merge_packed",
     "place",
     "ring_account",
     "sharded_loss_and_gradients",

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from companion.distributed.placement import LOST
+from companion.distributed.placement import one_error
 from companion.encoder import SentenceEncoder
 from companion.extras import import_extra
 from companion.files import read_json
@@ -171,19 +171,15 @@ def _on_workers(
 ) -> Iterator[None]:
     distributed = import_extra("distributed", "distributed", PURPOSE)
     dask = import_extra("dask", "distributed", PURPOSE)
-    address = client.scheduler.address
     tasks = [dask.delayed(encode)(number, part) for number, part in missing.items()]
-    futures = client.compute(tasks)
-    try:
-        for future in distributed.as_completed(futures, loop=client.loop):
-            yield future.result()
-    except (distributed.CancelledError, distributed.client.FutureCancelledError, OSError) as error:
-        if not (isinstance(error, OSError) and client.status == "running"):
-            raise ConnectionError(LOST.format(address=address)) from error
-        raise
-    finally:
-        for future in futures:
-            future.release()
+    with one_error(client):
+        futures = client.compute(tasks)
+        try:
+            for future in distributed.as_completed(futures, loop=client.loop):
+                yield future.result()
+        finally:
+            for future in futures:
+                future.release()
 
 
 @functools.lru_cache(maxsize=1)

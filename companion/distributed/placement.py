@@ -1,6 +1,7 @@
 """Where tasks run: contiguous runs of shards on one worker, and merges beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import array_api_compat
@@ -84,8 +85,9 @@ def compute(array: Any, client: Any) -> Any:
     """
     _check_array(array)
     distributed = import_extra("distributed", "distributed", PURPOSE)
-    let_places_be_forgotten(client)
-    placed = client.persist(place(array, worker_addresses(client)), optimize_graph=False)
+    with one_error(client):
+        let_places_be_forgotten(client)
+        placed = client.persist(place(array, worker_addresses(client)), optimize_graph=False)
     futures = {future.key: future for future in distributed.futures_of(placed)}
     return _joined(placed.__dask_keys__(), gathered(client, futures), array.ndim)
 
@@ -122,15 +124,27 @@ def worker_addresses(client: Any) -> list[str]:
 
 def gathered(client: Any, futures: dict[Any, Any]) -> dict[Any, Any]:
     """Fetch results by their keys, or give up all of them where one fails or one is interrupted."""
+    with one_error(client):
+        try:
+            return dict(client.gather(futures))
+        finally:
+            for future in futures.values():
+                future.release()
+
+
+@contextmanager
+def one_error(client: Any) -> Iterator[None]:
+    """Make one error of the many by which Dask says that a scheduler is lost."""
     distributed = import_extra("distributed", "distributed", PURPOSE)
     address = client.scheduler.address
     try:
-        return dict(client.gather(futures))
-    except (distributed.CancelledError, distributed.client.FutureCancelledError, OSError) as error:
+        yield
+    except (
+        distributed.CancelledError,
+        distributed.client.FutureCancelledError,
+        distributed.comm.CommClosedError,
+    ) as error:
         raise ConnectionError(LOST.format(address=address)) from error
-    finally:
-        for future in futures.values():
-            future.release()
 
 
 def _check_array(array: object) -> None:

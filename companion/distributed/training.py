@@ -5,7 +5,12 @@ from itertools import pairwise
 from typing import Any, TypeAlias
 
 from companion.arrays import Array, array_namespace
-from companion.distributed.placement import gathered, let_places_be_forgotten, worker_addresses
+from companion.distributed.placement import (
+    gathered,
+    let_places_be_forgotten,
+    one_error,
+    worker_addresses,
+)
 from companion.extras import import_extra
 from companion.gradients.language_model import unchecked_loss_and_gradients
 from companion.kernels.merge_tree import LEAF, homes, tree
@@ -99,8 +104,9 @@ def _summed(parts: list[tuple[Array, Array]], parameters: Any, share: Array, cli
 def _on_workers(tasks: dict[Any, Any], root: Any, client: Any) -> Sums:
     dask = import_extra("dask", "distributed", "work on several machines")
     graphs = import_extra("dask.highlevelgraph", "distributed", "work on several machines")
-    let_places_be_forgotten(client)
-    workers = worker_addresses(client)
+    with one_error(client):
+        let_places_be_forgotten(client)
+        workers = worker_addresses(client)
     bare = graphs.HighLevelGraph({"step": graphs.MaterializedLayer(tasks)}, {"step": set()})
     home, _ = homes(bare.get_all_dependencies(), len(workers))
     address = {key: [workers[number]] for key, number in home.items()}

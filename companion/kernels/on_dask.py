@@ -16,7 +16,7 @@ from companion.kernels.merge_tree import LEAF, Key, tree
 from companion.kernels.shards import (
     Shard,
     empty_packed,
-    merge_packed,
+    merged,
     overlap,
     packed_output,
     packed_state,
@@ -156,7 +156,7 @@ def _block_tasks(
         parts = (_at(query, (*block, 0)), *(_at(a, (*before, number, 0)) for a in (key, value)))
         leaf = leaves[number] = (LEAF + name, *block, number)
         tasks[leaf] = (partial(packed_state, shard), *parts, mask, offset)
-    steps, root = tree("merge-" + name, block, len(spans), leaves, merge_packed)
+    steps, root = tree("merge-" + name, block, len(spans), leaves, merged)
     if root is None:
         root = ("empty-" + name, *block)
         shape = (*sizes, value.shape[-1] + 2)

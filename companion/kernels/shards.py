@@ -76,7 +76,7 @@ def _packed_state(
             masks.insert(0, mask_part(attn_mask, range(len(shard.rows)), here))
         scores = capped_and_masked(xp, _spread(xp, scores, shard.batch), masks, shard.softcap)
         part = _state(xp, scores, value[..., as_slice(here), :])
-        state = part if state is None else merge_packed(state, part)
+        state = part if state is None else merged(state, part)
     if state is None:
         shape = (*shard.batch, *heads, value.shape[-1] + 2)
         return empty_packed(query, shape)
@@ -104,7 +104,7 @@ def _state(xp: Namespace, scores: Array, value: Array) -> Array:
     return xp.concat([xp.where(blind, xp.full_like(top, -xp.inf), top), total, mean], axis=-1)
 
 
-def merge_packed(first: Array, second: Array) -> Array:
+def merged(first: Array, second: Array) -> Array:
     """Join what two workers know of the same queries (:eq:`eq-packed-merge`)."""
     xp = array_namespace(first=first, second=second)
     (m, t, o), (m_2, t_2, o_2) = unpack(first), unpack(second)
