@@ -724,6 +724,7 @@ with distributed.connect(address, security=security, timeout=20) as client:
 """
 
 
+@pytest.mark.usefixtures("client")  # skipped where no process may be started
 def test_workers_that_were_started_by_hand_and_a_scheduler_that_is_lost(by_hand, tmp_path):
     file, started = by_hand
     wait_for(file.exists)
