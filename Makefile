@@ -85,10 +85,10 @@ COMPILE = uv pip compile pyproject.toml --group build $(addprefix --upgrade-pack
     --generate-hashes --no-emit-index-url --custom-compile-command "make lock" --quiet
 
 lock: ## choose versions anew where pyproject.toml asks for it, or one: UPGRADE=numpy (needs uv)
-	$(COMPILE) --extra figures --extra encoder --extra language-model --extra book --extra test --output-file requirements.lock
+	$(COMPILE) --extra figures --extra encoder --extra language-model --extra distributed --extra book --extra test --output-file requirements.lock
 	@# The other two keep to its versions, so that one environment can hold all three.
 	$(COMPILE) --extra figures --extra book --constraint requirements.lock --output-file requirements-book.lock
-	$(COMPILE) --extra figures --extra encoder --extra language-model --extra lab --constraint requirements.lock --output-file requirements-lab.lock
+	$(COMPILE) --extra figures --extra encoder --extra language-model --extra distributed --extra lab --constraint requirements.lock --output-file requirements-lab.lock
 
 clean: ## go back to a bare checkout
 	rm -rf $(VENV) _build .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

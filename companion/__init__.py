@@ -4,7 +4,7 @@ Every module of the library belongs to a chapter of the book; the functions belo
 modules offer.
 """
 
-from companion import cost, gradients, loops, pitfalls, training
+from companion import cost, distributed, gradients, loops, pitfalls, training
 from companion.arrays import array_module, array_namespace, random_normal, show, to_numpy
 from companion.attention import scaled_dot_product_attention
 from companion.block import BlockParameters, transformer_block, transformer_stack
@@ -216,6 +216,7 @@ __all__ = [
     "cross_entropy_backward",
     "decoder_states",
     "devices",
+    "distributed",
     "embed",
     "embed_backward",
     "embed_tokens",

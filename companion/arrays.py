@@ -140,7 +140,7 @@ def _refuse(named: dict[str, Array | None]) -> NoReturn:
     raise AssertionError("these arrays go together")
 
 
-def require_library(xp: Namespace, first: str, **arrays: Array | None) -> None:
+def require_library(xp: Namespace, first: str, /, **arrays: Array | None) -> None:
     """Raise TypeError unless all are arrays of `xp`, the library of `first` (None passes)."""
     for name, array in arrays.items():
         if array is None:

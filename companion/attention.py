@@ -14,6 +14,7 @@ from companion.arrays import (
     require_same_dtype,
 )
 from companion.kernels.decoding import FEW
+from companion.kernels.on_dask import check_dask_call, check_known_sizes, dask_attention
 from companion.kernels.reach import Reach
 from companion.kernels.textbook import textbook_attention
 from companion.kernels.threads import thread_count
@@ -132,6 +133,15 @@ def scaled_dot_product_attention(
     ValueError
         If shapes do not match or an option is out of range.
 
+    Notes
+    -----
+    Of Dask arrays it returns one, lazily, and a NumPy mask may stand beside them. Every chunk of
+    keys is summed up where it is, in float32 for 16 bits, and a tree that their number fixes merges
+    what they say (:eq:`eq-packed-merge`): the same chunks give the same bits on any number of
+    workers. Chunks that causality, a window or a mask in memory hides are never computed, and a
+    value there that is not finite reaches nobody. Weights, the textbook form and `threads` are
+    refused there.
+
     References
     ----------
     Vaswani et al., *Attention is all you need*, 2017, equation 1. Grouped heads: Ainslie et al.,
@@ -167,13 +177,21 @@ def check_attention(
 ) -> tuple[Namespace, Call]:
     """Be the door of :func:`scaled_dot_product_attention`: the namespace and the checked call."""
     offsets = query_offset if is_offset_array(query_offset) else None
-    xp = array_namespace(
-        query=query, key=key, value=value, attn_mask=attn_mask, query_offset=offsets
-    )
+    held = array_api_compat.is_dask_array(query) and array_api_compat.is_numpy_array(attn_mask)
+    beside = None if held else attn_mask  # the one mixture that is allowed
+    xp = array_namespace(query=query, key=key, value=value, attn_mask=beside, query_offset=offsets)
     require_floating(xp, query=query, key=key, value=value)
     require_same_dtype(query=query, key=key, value=value)
+    lazy = array_api_compat.is_dask_namespace(xp)
+    if lazy:
+        check_known_sizes(
+            query=query, key=key, value=value, attn_mask=attn_mask, query_offset=offsets
+        )
     shapes = (query.shape, key.shape, value.shape)
-    return xp, check_call(xp, shapes, attn_mask, is_causal, query_offset, *others, **options)
+    call = check_call(xp, shapes, attn_mask, is_causal, query_offset, *others, **options)
+    if lazy:
+        check_dask_call(call)
+    return xp, call
 
 
 def check_call(
@@ -211,6 +229,9 @@ def unchecked_scaled_dot_product_attention(
     xp: Namespace, query: Array, key: Array, value: Array, call: Call
 ) -> Array | tuple[Array, Array]:
     """Do what :func:`scaled_dot_product_attention` does, without its checks."""
+    if array_api_compat.is_dask_namespace(xp):
+        lazy: Array = dask_attention(query, key, value, call)
+        return lazy
     shape, mask, reach, scale, softcap, return_weights, _, threads = call
     if is_tiled(xp, call):
         return tiled_attention(xp, query, key, value, mask, reach, scale, softcap, threads)

@@ -72,6 +72,7 @@ def test_every_library_that_is_imported_late_is_in_the_extra_that_is_named():
         line.replace("'", '"') for line in importlib.metadata.requires("attention-companion")
     ]
     named = {
+        "distributed": "cryptography dask distributed",
         "figures": "matplotlib",
         "encoder": "safetensors tokenizers tqdm",
         "language-model": "gguf jinja2 ml-dtypes safetensors tokenizers tqdm",

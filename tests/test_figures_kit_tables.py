@@ -39,6 +39,7 @@ WITHOUT = {
     ],
     *["fig-encoder-steps", "fig-norm-placements", "fig-heads-split-merge", "fig-two-clocks"],
     *["fig-packing-batch", "fig-number-formats", "fig-tile-sweep", "fig-causal-tiles"],
+    "fig-merge-flow",
     *["fig-core-schedule", "fig-activations", "fig-gelu-difference"],
     # Their alt text says all their numbers.
     *["fig-three-roles", "fig-scores-geometry", "fig-softmax-hull", "fig-feed-forward-row"],

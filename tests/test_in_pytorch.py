@@ -189,6 +189,12 @@ TABLE: dict[str, dict[str, Snippet]] = {
             lambda logits, ids: companion.cross_entropy(logits[:-1, :], ids[1:]),
         ),
     },
+    "distributed": {
+        "shards": Snippet(
+            {"query": normal(2, 3, 5, 4), "key": normal(2, 3, 8, 4), "value": normal(2, 3, 8, 7)},
+            lambda **given: companion.scaled_dot_product_attention(**given),
+        ),
+    },
     "kernels": {
         "merge": Snippet(
             {"query": normal(2, 3, 5, 4), "key": normal(2, 3, 6, 4), "value": normal(2, 3, 6, 7)},

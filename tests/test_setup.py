@@ -27,9 +27,16 @@ DISTRIBUTIONS = {
 PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 #: What each lock is made of, as in the Makefile.
 EXTRAS = {
-    "requirements.lock": ("figures", "encoder", "language-model", "book", "test"),
+    "requirements.lock": (
+        "figures",
+        "encoder",
+        "language-model",
+        "distributed",
+        "book",
+        "test",
+    ),
     "requirements-book.lock": ("figures", "book"),
-    "requirements-lab.lock": ("figures", "encoder", "language-model", "lab"),
+    "requirements-lab.lock": ("figures", "encoder", "language-model", "distributed", "lab"),
 }
 
 

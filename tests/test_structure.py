@@ -26,7 +26,7 @@ LAYERS = [
     ("arrays", ["array_types", "libraries"]),
     ("parameters", ["libraries", "arrays"]),
     *[(step, GROUND) for step in STEPS],
-    ("kernels", [*GROUND, *STEPS]),
+    ("kernels", [*GROUND, *STEPS, "extras"]),
     ("attention", [*GROUND, *STEPS, "kernels"]),
     ("heads", [*GROUND, *STEPS, "attention"]),
     ("feed_forward", [*GROUND, *STEPS]),
@@ -36,19 +36,26 @@ LAYERS = [
     ("gradients", [*MODEL, "language_model"]),
     ("training", [*MODEL, "extras", "files", "language_model", "gradients"]),
     ("cost", MODEL),
+    ("distributed", [*MODEL, "extras", "files", "encoder", "language_model", "gradients", "cost"]),
     ("examples", [*MODEL, "encoder", "language_model", "extras"]),
     ("loops", MODEL),
     ("pitfalls", [*MODEL, *USES]),
     ("exercises", [*MODEL, *USES, "pitfalls"]),
     ("figures.kit", ["arrays", "extras"]),
     ("figures", [*MODEL, *USES, "figures.kit"]),
-    ("", [*MODEL, *USES, "gradients", "training", "pitfalls"]),  # what `import companion` offers
+    (
+        "",
+        [*MODEL, *USES, "gradients", "training", "distributed", "pitfalls"],
+    ),  # what `import companion` offers
     ("generate_command", ["language_model"]),
     ("train_command", ["files", "language_model", "training"]),
     ("__main__", ["", *MODEL, *USES, "generate_command", "train_command"]),
 ]
 OUTSIDE = {"book", "tests", "benchmarks", "notebooks"}
-HEAVY = "matplotlib cupy tokenizers safetensors jax torch dask scipy tqdm gguf jinja2 ml_dtypes"
+HEAVY = (
+    "matplotlib cupy tokenizers safetensors jax torch dask distributed scipy tqdm gguf jinja2 "
+    "ml_dtypes"
+)
 
 
 def imports(path: Path, module: str, known: set[str]) -> Iterator[str]:

@@ -101,6 +101,12 @@ def state_of(queries: int, keys: int, d_v: int, level: float = 0) -> companion.S
     return companion.softmax_state(level + normal(queries, keys), normal(keys, d_v))
 
 
+def packed_of(queries: int, keys: int, d_v: int, level: float = 0) -> np.ndarray:
+    """Return the same as one array, as it travels."""
+    m, t, u = state_of(queries, keys, d_v, level)
+    return np.concatenate([m, t, u / t], axis=-1)
+
+
 # By notebook and function.
 TABLE: dict[str, dict[str, Written]] = {
     "tour": {},
@@ -398,6 +404,15 @@ TABLE: dict[str, dict[str, Written]] = {
             ],
         ),
     },
+}
+TABLE["15_distributed"] = {
+    "merge_packed": Written(
+        companion.distributed.merge_packed,
+        [
+            call(packed_of(4, 7, 3), packed_of(4, 2, 3)),
+            call(packed_of(3, 1, 2, level=2000), packed_of(3, 5, 2, level=-2000)),
+        ],
+    ),
 }
 CHAPTERS = sorted(set(TABLE) - {"tour"})
 BORROWERS = CHAPTERS[3:]  # the fourth and all after it may use what earlier chapters wrote out
