@@ -288,7 +288,7 @@ def from_the_left(logits, temperature, top_p, u):
     return int(np.searchsorted(np.cumsum(weights), u * weights.sum()))
 
 
-TABLES = {
+ATTEMPTS = {
     exercises.check_cache_bytes: Attempts(
         wrong=[
             (23_040_000, "the keys alone"),
@@ -424,4 +424,4 @@ TABLES = {
     ),
 }
 
-test_an_attempt_is_told_what_is_right_or_wrong_with_it = tried_on(TABLES)
+test_attempts = tried_on(ATTEMPTS)

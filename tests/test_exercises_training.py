@@ -127,7 +127,7 @@ def adam(weight, gradient, mean, square, step):
     return moved + 0.001 * weight, mean, square
 
 
-TABLES = {
+ATTEMPTS = {
     exercises.check_still_rows: Attempts(
         wrong=[
             ({3, 4, 5}, "may look at itself"),
@@ -187,4 +187,4 @@ TABLES = {
         other=[(None, "Not attempted yet"), (lambda *given: given[0], "The shape should be")],
     ),
 }
-test_attempts = tried_on(TABLES)
+test_attempts = tried_on(ATTEMPTS)

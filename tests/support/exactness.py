@@ -27,7 +27,7 @@ def assert_as_exact_as_textbook(arrays, output, **options):
     assert np.max(np.abs(error), initial=0) <= 4 * largest + slack
 
 
-def _textbook(query, key, value, *, scale=None, **options):
+def _textbook(query, key, value, attn_mask=None, *, scale=None, **options):
     """Yield the textbook's output: products added up in either order, scaled before or after.
 
     Huge scores round by much, and a single way of rounding them may be right by luck.
@@ -39,6 +39,7 @@ def _textbook(query, key, value, *, scale=None, **options):
                 query[..., order] * query.dtype.type(before),
                 np.ascontiguousarray(key[..., order]),
                 value,
+                attn_mask,
                 scale=after,
                 implementation="textbook",
                 **options,

@@ -13,10 +13,7 @@ RATE, DECAY, BETAS, EPS = 0.01, 0.1, (0.9, 0.95), 1e-8
 
 
 def check_adamw(attempt: Any) -> None:
-    """Check a function (weight, gradient, mean, square, step) → (weight, mean, square).
-
-    The step is counted from 1, the rate is 0.01, the decay 0.1, the betas 0.9 and 0.95.
-    """
+    """Check a function (weight, gradient, mean, square, step ≥ 1) → (weight, mean, square)."""
     say(_adamw, attempt)
 
 
