@@ -17,7 +17,8 @@ def layer_norm_backward(
     By :prf:ref:`prop-norm-backward`.
 
     With the normed row :math:`n`, :math:`g = w \odot dy`, m the mean over a row and r the root that
-    the row was divided by, :math:`r\,dx = g - m(g) - n\,m(g \odot n)`. What a norm takes out of a row, its gradient does not put back: it is orthogonal to the ones, and, but for ε, to the
+    the row was divided by, :math:`r\,dx = g - m(g) - n\,m(g \odot n)`. What a norm takes out
+    of a row, its gradient does not put back: it is orthogonal to the ones, and, but for ε, to the
     row.
 
     Parameters
