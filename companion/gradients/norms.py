@@ -16,8 +16,8 @@ def layer_norm_backward(
 
     By :prf:ref:`prop-norm-backward`.
 
-    With the normed row :math:`n`, :math:`g = w \odot dy` and m the mean over a row:
-    :math:`dx = (g - m(g) - n\,m(g \odot n)) / \sqrt{\sigma^2 + \varepsilon}`. What a norm takes out
+    With the normed row :math:`n`, :math:`g = w \odot dy`, m the mean over a row and r the root that
+    the row was divided by, :math:`r\,dx = g - m(g) - n\,m(g \odot n)`. What a norm takes out
     of a row, its gradient does not put back: it is orthogonal to the ones, and, but for ε, to the
     row.
 
@@ -75,7 +75,7 @@ def rms_norm_backward(
     By :prf:ref:`prop-norm-backward`.
 
     As :func:`layer_norm_backward`, but that no mean is taken away:
-    :math:`dx = (g - n\,m(g \odot n)) / \sqrt{m(x^2) + \varepsilon}`.
+    :math:`r\,dx = g - n\,m(g \odot n)`, with r the root of the mean square.
 
     Parameters
     ----------
