@@ -31,7 +31,7 @@ def sharded_loss_and_gradients(
     shards: int,
     client: Any = None,
 ) -> tuple[Array, LanguageModelParameters]:
-    """Compute :func:`companion.gradients.loss_and_gradients` of a batch that is cut into shards.
+    """Compute :func:`companion.loss_and_gradients` of a batch that is cut into shards.
 
     Each shard gives the sum of its surprises, and its gradients divided by the targets of the whole
     batch; both add up (:eq:`eq-sharded-gradient`). The sums are grouped by the order of the shards
@@ -50,7 +50,7 @@ def sharded_loss_and_gradients(
     Returns
     -------
     loss, gradients
-        As of :func:`companion.gradients.loss_and_gradients`.
+        As of :func:`companion.loss_and_gradients`.
 
     Raises
     ------
