@@ -145,8 +145,9 @@ def _tensors(tree: Any) -> tuple[Any, ...]:
 
 
 def _way_back(found: tuple[Any, ...]) -> tuple[Any, ...]:
-    """List the gradient of the rows, and those of all weights."""
-    return found[0], *_tensors(found[1])
+    """List the gradients of rows and weights; that of the keys' bias is 0, and rounding."""
+    named = companion.named_parameters(found[1])
+    return found[0], *(slope for name, slope in named.items() if not name.endswith("b_k"))
 
 
 def _text(i: SimpleNamespace) -> Any:
@@ -292,7 +293,9 @@ CASES: Mapping[str, Case] = {
     "softmax_state": Case(lambda i: _half(i, 0), SOFTMAX + N),
     "state_logits": Case(lambda i: c.state_logits(i.x, i.language_model), LOGITS),
     "state_logits_backward": Case(
-        lambda i: c.state_logits_backward(i.shares @ i.wide, i.x, i.language_model),
+        lambda i: c.state_logits_backward(
+            c.state_logits(i.x, i.language_model), i.x, i.language_model
+        ),
         BACK * LOGITS + N + D_FF,
     ),
     "state_output": Case(lambda i: c.state_output(_half(i, 0)), SOFTMAX + N + 1),

@@ -33,7 +33,7 @@
   const worthCopying = ".cell_input pre, div:is(.highlight-bash, .highlight-console, .highlight-shell) pre";
   every(worthCopying, (pre) => {
     const text = pre.textContent.replace(/^\$ /gm, "").trimEnd();
-    if (pre.closest(".cell_input") && text.split("\n").length < 10) return;
+    if (pre.closest(".cell_input") && text.split("\n").length < 14) return;
     const button = Object.assign(document.createElement("button"), { type: "button", className: "copy" });
     const say = (words) => {
       button.textContent = words;

@@ -228,6 +228,7 @@ def test_nothing_in_it_names_a_folder_of_this_machine(
 def test_the_wheel_holds_the_library_and_nothing_else(wheel: Path) -> None:
     about = f"attention_companion-{companion.__version__}.dist-info"
     sources = [*(ROOT / "companion").rglob("*.py"), ROOT / "companion" / "py.typed"]
+    sources += (ROOT / "companion" / "examples" / "small_writer").iterdir()
     with zipfile.ZipFile(wheel) as files:
         metadata = email.message_from_bytes(files.read(f"{about}/METADATA"))
         assert set(files.namelist()) == {

@@ -27,7 +27,7 @@ FIRST = {
     "install": "book/run",
     "keys and values": "notebooks/02_projections",
     "layer norm": "notebooks/08_block",
-    "logit": "book/glossary",
+    "logit": "notebooks/13_language_model",
     "mask": "notebooks/05_masks",
     "minus infinity": "notebooks/05_masks",
     "multi-head attention": "notebooks/06_heads",
@@ -42,7 +42,7 @@ FIRST = {
     "scaled_dot_product_attention": "book/api/one_head",
     "softmax": "notebooks/04_softmax",
     "sqrt": "notebooks/03_scores",
-    "temperature": "notebooks/04_softmax",
+    "temperature": "notebooks/13_language_model",
     "tiles": "notebooks/12_tiled",
     "variance": "notebooks/03_scores",
 }
@@ -223,15 +223,15 @@ def test_a_word_that_is_nowhere_is_left_out_and_named(open_page: Any) -> None:
 def test_the_keyboard_searches(open_page: Any) -> None:
     page = open_page("book/run.html")
     page.keyboard.press("Control+k")
-    page.keyboard.type("logit")
+    page.keyboard.type("pitfall")
     page.keyboard.press("Enter")
-    page.wait_for_url("**/search.html?q=logit*")
+    page.wait_for_url("**/search.html?q=pitfall*")
     first = page.locator("ul.search > li").first
     first.wait_for()
-    assert first.locator("a").first.inner_text() == "Glossary › logit"
+    assert first.locator("a").first.inner_text() == "Glossary › pitfall"
     first.locator("a").first.focus()
     page.keyboard.press("Enter")
-    page.wait_for_url("**/book/glossary.html#term-logit", wait_until="commit")
+    page.wait_for_url("**/book/glossary.html#term-pitfall", wait_until="commit")
 
 
 def test_what_is_typed_is_completed(open_page: Any) -> None:

@@ -45,7 +45,9 @@ DATA = [
     "packed",
     "batch",
 ]
-FEED_FORWARD = importlib.import_module("companion.feed_forward")  # not the function
+FEED_FORWARD = [  # not the function
+    importlib.import_module(f"companion.{name}feed_forward") for name in ("", "gradients.")
+]
 
 
 def complaint(name, cell):
@@ -64,7 +66,10 @@ def complaint(name, cell):
         except Exception as found:
             return f"{type(found).__name__}: {found}"
         return f"no {error[0].__name__}"
-    with np.errstate(all="ignore"), mock.patch.object(FEED_FORWARD, "complementary_error", erfc):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(np.errstate(all="ignore"))
+        for module in FEED_FORWARD:
+            stack.enter_context(mock.patch.object(module, "complementary_error", erfc))
         right = arrays(case.call(long))
         limit = float(ml_dtypes.finfo(DTYPES[dtype]).max)
         finite = all((np.abs(part) <= limit).all() for part in right if part.dtype.kind == "f")

@@ -63,6 +63,12 @@ LONG = [
     "embed_tokens",
     "score_variance_terms",
 ]
+# The way back, and what trains with it, promise nothing but numbers of ordinary size in 32 and 64
+# bits: slopes are products of several numbers, and 16 bits hold few.
+DERIVED = {
+    *(set(companion.gradients.__all__) - {"attention_backward"}),
+    *companion.training.__all__,
+}
 STATES = ["softmax_state", "merge_states", "empty_state", "state_output"]
 EXTRA = {
     "map_parameters": agreement.Case(
@@ -99,20 +105,26 @@ ANY_DTYPE = [
     "unpack_batch",
 ]
 NO_DATA = [
+    "accumulated_gradients",
+    "adamw",
     "additive_mask",
     "alibi_slopes",
     "causal_mask",
+    "clip_gradients",
     "combine_masks",
     "decoder_states",
     "embed_tokens",
+    "loss_and_gradients",
     "padding_mask",
     "sinusoidal_positions",
+    "text_loss",
     "token_states",
     "window_mask",
 ]
 NO_MATRIX = [  # but arrays of one axis, or of three
     "alibi_mask",
     "attention_backward",
+    "attention_record",
     "map_parameters",
     "mean_pool (all)",
     "merge_heads",
@@ -121,9 +133,22 @@ NO_MATRIX = [  # but arrays of one axis, or of three
     "scaled_dot_product_attention (tiled)",
     "scaled_scores",
 ]
-NO_ARGUMENT = ["alibi_slopes", "causal_mask", "sinusoidal_positions", "window_mask"]
+NO_ARGUMENT = [
+    "accumulated_gradients",
+    "adamw",
+    "alibi_slopes",
+    "clip_gradients",
+    "causal_mask",
+    "sinusoidal_positions",
+    "window_mask",
+]
 # The calls of these cut more rows out than an empty array has, which array-api-strict refuses.
 CUT = ["embed", "empty_state", "merge_states", "pack_batch", "softmax_state", "state_output"]
+CUT_BY_NUMBER = {  # their arrays, so that kinds of another shape are left out
+    "accumulated_gradients": ("empty", "matrix"),
+    "embed_backward": ("empty",),
+    "pack_rows": ("empty",),
+}
 NO_ARRAY = (TypeError, "must be an array of an array library")
 NOT_FLOATING = (TypeError, "must have a real floating dtype")
 NO_ERFC = (TypeError, "must be a NumPy, CuPy, PyTorch or JAX array")
@@ -135,6 +160,10 @@ ERRORS = {
             for name in [
                 "gelu",
                 "feed_forward",
+                "feed_forward_backward",
+                "gelu_backward",
+                "transformer_block_backward",
+                "transformer_stack_backward",
                 "token_states",
                 "transformer_block",
                 "transformer_stack",
@@ -150,7 +179,12 @@ ERRORS = {
             ("online_attention", "key must be (..., S, d_k) with S of at least 1"),
             ("score_variance_terms", "query must have at least one row"),
             ("decoder_states", "token_ids must be (..., N) with N at least 1"),
-            ("cross_entropy perplexity", "targets must hold one of at least 0"),
+            ("loss_and_gradients", "token_ids must be (..., N) with N at least 1"),
+            ("text_loss", "text must have at least 2 tokens"),
+            (
+                "cross_entropy cross_entropy_backward perplexity",
+                "targets must hold one of at least 0",
+            ),
         )
         for name in names.split()
     },
@@ -173,15 +207,23 @@ def expected_error(name, kind):
 def cells(name):
     """Yield (dtype, size, kind, library): all pairs of a dtype with a size, the others in turn."""
     turn = sorted(CASES).index(name)
+    derived = name in DERIVED
     for n, (dtype, size) in enumerate((d, s) for d in DTYPES for s in SIZES):
+        if derived:
+            break
         yield dtype, size, LAYOUTS[(turn + n + n // len(SIZES)) % len(LAYOUTS)], "numpy"
         if dtype.startswith("float") and dtype != "float16" and (turn + n) % 2:
             yield dtype, size, "native", "strict"
         if (n - 5 * turn) % (len(DTYPES) * len(SIZES)) == 0:
             yield dtype, size, "native", "jax"
+    for n, layout in enumerate(LAYOUTS if derived else ()):
+        yield ("float32", "float64")[(turn + n) % 2], "ordinary", layout, "numpy"
+    if derived:
+        yield from (("float32", "ordinary", "native", library) for library in ("strict", "jax"))
     for n, kind in enumerate((*KINDS, "ids")):
-        if name == "pack_rows" and kind == "empty":
-            continue  # its rows are taken by number
-        yield list(DTYPES)[(turn + n) % len(DTYPES)], "ordinary", kind, "numpy"
+        if kind in CUT_BY_NUMBER.get(name, ()):
+            continue
+        dtypes = ["float32", "float64"] if derived else list(DTYPES)
+        yield dtypes[(turn + n) % len(dtypes)], "ordinary", kind, "numpy"
         if kind in ("integer", "boolean", "ids") or (kind == "empty" and name not in CUT):
             yield ("float32", "float64")[turn % 2], "ordinary", kind, "strict"
