@@ -73,6 +73,8 @@ def make_pdf(folder: Path, target: Path) -> None:
         if wrong := page.evaluate(WRONG) + refused:
             sys.exit("\n".join(["the book cannot be printed as it is:", *wrong]))
         page.pdf(path=target, prefer_css_page_size=True)
+        page.goto(HOST)  # one print may move the page breaks of the next
+        page.evaluate(WRONG)  # waits for fonts and figures
         page.evaluate(FILL_IN, page_numbers(target))
         page.pdf(
             path=target,
