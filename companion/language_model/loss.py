@@ -43,10 +43,14 @@ def cross_entropy(logits: Array, targets: Array) -> Array:
     """
     xp = array_namespace(logits=logits, targets=targets)
     check_loss(xp, logits, targets)
+    return xp.asarray(cast(xp, _mean_surprise(xp, logits, targets), logits.dtype))
+
+
+def _mean_surprise(xp: Namespace, logits: Array, targets: Array) -> Array:
+    """Return the cross-entropy in wide floats."""
     kept = surprises(xp, logits, targets)
     # Divided first: the sum of what is finite could overflow.
-    mean = xp.sum(kept / xp.sum(xp.astype(targets >= 0, kept.dtype)))
-    return xp.asarray(cast(xp, mean, logits.dtype))
+    return xp.sum(kept / xp.sum(xp.astype(targets >= 0, kept.dtype)))
 
 
 def surprises(xp: Namespace, logits: Array, targets: Array) -> Array:
@@ -99,13 +103,14 @@ def perplexity(logits: Array, targets: Array) -> Array:
     Returns
     -------
     array, shape ()
-        exp of the cross-entropy; V for logits that are all equal.
+        exp of the cross-entropy, rounded once to the dtype of the logits; V for logits that are all
+        equal.
 
     Raises
     ------
     TypeError, ValueError
         As :func:`cross_entropy` does.
     """
-    loss = cross_entropy(logits, targets)
-    xp = array_namespace(loss=loss)
-    return xp.asarray(cast(xp, xp.exp(widen(xp, loss)), loss.dtype))
+    xp = array_namespace(logits=logits, targets=targets)
+    check_loss(xp, logits, targets)
+    return xp.asarray(cast(xp, xp.exp(_mean_surprise(xp, logits, targets)), logits.dtype))

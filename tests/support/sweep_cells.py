@@ -8,6 +8,7 @@ import numpy as np
 
 import companion
 from benchmarks import agreement
+from companion import gradients
 
 DTYPES = {
     "float16": np.dtype(np.float16),
@@ -51,6 +52,10 @@ COMPOSED = [
     "multi_head_attention",
     "transformer_block",
     "transformer_stack",
+    "transformer_block_backward",
+    "transformer_stack_backward",
+    "accumulated_gradients",
+    "loss_and_gradients",
 ]
 # The smallest numbers become ordinary ones in their norms. Where those numbers are subnormal on the
 # way, JAX makes them 0, and another row comes out.
@@ -63,7 +68,19 @@ LONG = [
     "embed_tokens",
     "score_variance_terms",
 ]
-STATES = ["softmax_state", "merge_states", "empty_state", "state_output"]
+STATES = ["softmax_state", "merge_states", "empty_state", "state_output", "attention_record"]
+# A way back, and a step of training, is right where numbers are of ordinary size. At the ends of
+# the range and beyond it promises no more than ordinary arithmetic gives: a slope is a product of
+# what went in and what came out, and leaves the range long before either does. Those cells are left
+# out, but for the ways back that are right there all the same, so that they stay so.
+EXTREME = ("largest", "smallest", "subnormal", "infinite", "nan")
+DERIVATIVES = {
+    *gradients.__all__,
+    *("accumulated_gradients", "adamw", "clip_gradients", "text_loss"),
+} - {"attention_backward", "rotate_backward", "silu_backward", "softmax_backward"}
+# Whole models, whose hundreds of small products JAX would compile one by one, for ten seconds each.
+# Each of their parts meets it here, and they themselves where devices are compared.
+WHOLE_MODELS = ["accumulated_gradients", "loss_and_gradients", "text_loss"]
 EXTRA = {
     "map_parameters": agreement.Case(
         lambda i: companion.map_parameters(lambda a: 2 * a, companion.NormParameters(i.bias)).weight
@@ -99,20 +116,26 @@ ANY_DTYPE = [
     "unpack_batch",
 ]
 NO_DATA = [
+    "accumulated_gradients",
+    "adamw",
     "additive_mask",
     "alibi_slopes",
     "causal_mask",
+    "clip_gradients",
     "combine_masks",
     "decoder_states",
     "embed_tokens",
+    "loss_and_gradients",
     "padding_mask",
     "sinusoidal_positions",
+    "text_loss",
     "token_states",
     "window_mask",
 ]
 NO_MATRIX = [  # but arrays of one axis, or of three
     "alibi_mask",
     "attention_backward",
+    "attention_record",
     "map_parameters",
     "mean_pool (all)",
     "merge_heads",
@@ -121,9 +144,25 @@ NO_MATRIX = [  # but arrays of one axis, or of three
     "scaled_dot_product_attention (tiled)",
     "scaled_scores",
 ]
-NO_ARGUMENT = ["alibi_slopes", "causal_mask", "sinusoidal_positions", "window_mask"]
+NO_ARGUMENT = [  # or parameters alone, whose own classes refuse what is no floating array
+    "adamw",
+    "alibi_slopes",
+    "causal_mask",
+    "clip_gradients",
+    "sinusoidal_positions",
+    "window_mask",
+]
 # The calls of these cut more rows out than an empty array has, which array-api-strict refuses.
-CUT = ["embed", "empty_state", "merge_states", "pack_batch", "softmax_state", "state_output"]
+CUT = [
+    "accumulated_gradients",
+    "embed",
+    "embed_backward",
+    "empty_state",
+    "merge_states",
+    "pack_batch",
+    "softmax_state",
+    "state_output",
+]
 NO_ARRAY = (TypeError, "must be an array of an array library")
 NOT_FLOATING = (TypeError, "must have a real floating dtype")
 NO_ERFC = (TypeError, "must be a NumPy, CuPy, PyTorch or JAX array")
@@ -134,10 +173,14 @@ ERRORS = {
             (name, "strict")
             for name in [
                 "gelu",
+                "gelu_backward",
                 "feed_forward",
+                "feed_forward_backward",
                 "token_states",
                 "transformer_block",
+                "transformer_block_backward",
                 "transformer_stack",
+                "transformer_stack_backward",
             ]
         ],
         NO_ERFC,
@@ -149,8 +192,15 @@ ERRORS = {
             ("empty_state merge_states softmax_state state_output", "S of at least 1"),
             ("online_attention", "key must be (..., S, d_k) with S of at least 1"),
             ("score_variance_terms", "query must have at least one row"),
-            ("decoder_states", "token_ids must be (..., N) with N at least 1"),
-            ("cross_entropy perplexity", "targets must hold one of at least 0"),
+            (
+                "accumulated_gradients decoder_states loss_and_gradients",
+                "token_ids must be (..., N) with N at least 1",
+            ),
+            (
+                "cross_entropy cross_entropy_backward perplexity",
+                "targets must hold one of at least 0",
+            ),
+            ("text_loss", "text must have at least 2 tokens"),
         )
         for name in names.split()
     },
@@ -173,11 +223,12 @@ def expected_error(name, kind):
 def cells(name):
     """Yield (dtype, size, kind, library): all pairs of a dtype with a size, the others in turn."""
     turn = sorted(CASES).index(name)
-    for n, (dtype, size) in enumerate((d, s) for d in DTYPES for s in SIZES):
-        yield dtype, size, LAYOUTS[(turn + n + n // len(SIZES)) % len(LAYOUTS)], "numpy"
+    sizes = [s for s in SIZES if s not in EXTREME] if name in DERIVATIVES else SIZES
+    for n, (dtype, size) in enumerate((d, s) for d in DTYPES for s in sizes):
+        yield dtype, size, LAYOUTS[(turn + n + n // len(sizes)) % len(LAYOUTS)], "numpy"
         if dtype.startswith("float") and dtype != "float16" and (turn + n) % 2:
             yield dtype, size, "native", "strict"
-        if (n - 5 * turn) % (len(DTYPES) * len(SIZES)) == 0:
+        if (n - 5 * turn) % (len(DTYPES) * len(sizes)) == 0 and name not in WHOLE_MODELS:
             yield dtype, size, "native", "jax"
     for n, kind in enumerate((*KINDS, "ids")):
         if name == "pack_rows" and kind == "empty":
