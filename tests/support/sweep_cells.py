@@ -72,15 +72,25 @@ STATES = ["softmax_state", "merge_states", "empty_state", "state_output", "atten
 # A way back, and a step of training, is right where numbers are of ordinary size. At the ends of
 # the range and beyond it promises no more than ordinary arithmetic gives: a slope is a product of
 # what went in and what came out, and leaves the range long before either does. Those cells are left
-# out, but for the ways back that are right there all the same, so that they stay so.
+# out, but for the ways back that are right there all the same, so that they stay so. (Parameters
+# are of ordinary size in every cell: what takes them alone would meet the same numbers again.)
 EXTREME = ("largest", "smallest", "subnormal", "infinite", "nan")
 DERIVATIVES = {
     *gradients.__all__,
     *("accumulated_gradients", "adamw", "clip_gradients", "text_loss"),
 } - {"attention_backward", "rotate_backward", "silu_backward", "softmax_backward"}
-# Whole models, whose hundreds of small products JAX would compile one by one, for ten seconds each.
-# Each of their parts meets it here, and they themselves where devices are compared.
-WHOLE_MODELS = ["accumulated_gradients", "loss_and_gradients", "text_loss"]
+# Made of other ways back, each of which meets JAX here. Of these it would compile hundreds of small
+# products one by one, for seconds each.
+MADE_OF_PARTS = {
+    "accumulated_gradients",
+    "feed_forward_backward",
+    "gated_feed_forward_backward",
+    "loss_and_gradients",
+    "multi_head_attention_backward",
+    "text_loss",
+    "transformer_block_backward",
+    "transformer_stack_backward",
+}
 EXTRA = {
     "map_parameters": agreement.Case(
         lambda i: companion.map_parameters(lambda a: 2 * a, companion.NormParameters(i.bias)).weight
@@ -228,7 +238,7 @@ def cells(name):
         yield dtype, size, LAYOUTS[(turn + n + n // len(sizes)) % len(LAYOUTS)], "numpy"
         if dtype.startswith("float") and dtype != "float16" and (turn + n) % 2:
             yield dtype, size, "native", "strict"
-        if (n - 5 * turn) % (len(DTYPES) * len(sizes)) == 0 and name not in WHOLE_MODELS:
+        if (n - 5 * turn) % (len(DTYPES) * len(sizes)) == 0 and name not in MADE_OF_PARTS:
             yield dtype, size, "native", "jax"
     for n, kind in enumerate((*KINDS, "ids")):
         if name == "pack_rows" and kind == "empty":
