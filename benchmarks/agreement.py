@@ -145,15 +145,29 @@ def _tensors(tree: Any) -> tuple[Any, ...]:
 
 
 def _way_back(found: tuple[Any, ...]) -> tuple[Any, ...]:
-    """List the gradients of rows and weights; that of the keys' bias is 0, and rounding."""
-    named = companion.named_parameters(found[1])
-    return found[0], *(slope for name, slope in named.items() if not name.endswith("b_k"))
+    """List the gradient of the rows, and those of all weights, each bias's below its weight's.
+
+    A bias is the weight of a row of ones, and one product makes both gradients: their roundings go
+    by the size of the whole. That of the keys is 0 but for roundings, for no softmax sees it.
+    """
+    d_x, named = found[0], companion.named_parameters(found[1])
+    xp = api.array_namespace(d_x)
+    made = [d_x]
+    for name, gradient in named.items():
+        *above, last = name.split(".")
+        bias = named.get(".".join([*above, last.replace("w_", "b_")]))
+        if last.startswith("w_") and bias is not None:
+            made.append(xp.concat([gradient, bias[..., None, :]], axis=-2))
+        elif not last.startswith("b_"):
+            made.append(gradient)
+    return tuple(made)
 
 
 def _text(i: SimpleNamespace) -> Any:
     """Make a batch of two short texts, of which one token is left out."""
-    ids = i.xp.reshape(i.ids[:32], (2, 16))
-    targets = i.xp.where(i.xp.arange(16, device=api.device(ids)) == 7, -i.xp.ones_like(ids), ids)
+    ids = i.xp.reshape(i.ids[..., :32], (2, -1))
+    numbers = i.xp.arange(ids.shape[-1], device=api.device(ids))
+    targets = i.xp.where(numbers == 7, -i.xp.ones_like(ids), ids)
     return companion.TextBatch(ids, targets, None)
 
 
@@ -293,9 +307,7 @@ CASES: Mapping[str, Case] = {
     "softmax_state": Case(lambda i: _half(i, 0), SOFTMAX + N),
     "state_logits": Case(lambda i: c.state_logits(i.x, i.language_model), LOGITS),
     "state_logits_backward": Case(
-        lambda i: c.state_logits_backward(
-            c.state_logits(i.x, i.language_model), i.x, i.language_model
-        ),
+        lambda i: c.state_logits_backward(i.wide, i.x, i.language_model),
         BACK * LOGITS + N + D_FF,
     ),
     "state_output": Case(lambda i: c.state_output(_half(i, 0)), SOFTMAX + N + 1),

@@ -6,6 +6,7 @@ from dataclasses import fields, is_dataclass
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -526,6 +527,13 @@ def test_a_decoders_gradients_are_what_jax_pulls_back(tied, mask):
     assert loss == pytest.approx(float(expected), rel=1e-13)
     for part, other in zip(arrays_of(found), pulled, strict=True):
         np.testing.assert_allclose(part, other, rtol=1e-9, atol=1e-13)
+
+
+def test_a_mean_counts_more_targets_than_16_bits_can():
+    parameters = companion.move_parameters(decoder(), np, dtype=ml_dtypes.bfloat16)
+    ids = np.tile(TEXT[:1], (200, 1))  # texts that cost alike
+    one, many = (gradients.loss_and_gradients(x, x, parameters)[0] for x in (ids[:1], ids))
+    np.testing.assert_allclose(many, one, rtol=ids.size * np.finfo(np.float32).eps)
 
 
 def test_a_long_text_goes_back_through_tiles(monkeypatch):

@@ -3,6 +3,10 @@
 A backward function is called as its forward with ``_backward`` behind the name. It takes the
 gradient with respect to what the forward returned, then exactly what the forward took, and returns
 the gradients with respect to that, each with the shape and the dtype of what it belongs to.
+
+They are right for numbers of ordinary size, in every dtype, layout and library that the forward
+takes; near the ends of a dtype's range, and for what is not finite, they promise no more than
+ordinary arithmetic gives.
 """
 
 from companion.gradients.attention import AttentionRecord, attention_backward, attention_record

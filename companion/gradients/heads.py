@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from companion.arrays import Array, Namespace, array_namespace, require_same_dtype, widen
+from companion.arrays import Array, Namespace, array_namespace, cast, require_same_dtype, widen
 from companion.attention import Call
 from companion.gradients.attention import (
     AttentionRecord,
@@ -135,5 +135,6 @@ def unchecked_multi_head_attention_backward(
         d_weights |= {f"w_{name}": found[1], f"b_{name}": found[2]}
     d_parameters = AttentionParameters(**d_weights)
     if context is None:
-        return d_rows[0] + d_rows[1] + d_rows[2], d_parameters, None
-    return d_rows[0], d_parameters, d_rows[1] + d_rows[2]
+        return cast(xp, d_rows[0] + d_rows[1] + d_rows[2], x.dtype), d_parameters, None
+    d_context = cast(xp, d_rows[1] + d_rows[2], context.dtype)
+    return cast(xp, d_rows[0], x.dtype), d_parameters, d_context

@@ -10,6 +10,7 @@ from companion.arrays import (
     Namespace,
     array_namespace,
     cast,
+    computing_dtype,
     require_same_dtype,
     widen,
 )
@@ -168,10 +169,10 @@ def unchecked_state_logits_backward(
     flat = xp.reshape(states, (math.prod(states.shape[:-1]), states.shape[-1]))
     d_flat = xp.reshape(d_logits, (flat.shape[0], d_logits.shape[-1]))
     rows = unchecked_rms_norm(xp, flat, p.norm, p.config.eps)
-    d_unembedding = d_flat.mT @ rows
-    d_rows, d_norm = unchecked_rms_norm_backward(
-        xp, d_flat @ p.unembedding, flat, p.norm, p.config.eps
-    )
+    d_wide = widen(xp, d_flat)
+    d_unembedding = cast(xp, d_wide.mT @ widen(xp, rows), p.unembedding.dtype)
+    d_normed = cast(xp, d_wide @ widen(xp, p.unembedding), flat.dtype)
+    d_rows, d_norm = unchecked_rms_norm_backward(xp, d_normed, flat, p.norm, p.config.eps)
     return xp.reshape(d_rows, states.shape), d_norm, d_unembedding
 
 
@@ -234,7 +235,8 @@ def loss_and_gradients(
     )
     check_decoder(xp, token_ids, p, None, None, attn_mask)
     check_targets(xp, targets, token_ids.shape, p.config.vocabulary_size)
-    count = xp.sum(xp.astype(targets >= 0, p.embedding.dtype))
+    # 16 bits would not count far: the next whole number after 256 is 258 in bfloat16.
+    count = xp.sum(xp.astype(targets >= 0, computing_dtype(xp, p.embedding.dtype)))
     total, gradients = unchecked_loss_and_gradients(xp, token_ids, targets, p, attn_mask, 1 / count)
     return total / count, gradients
 

@@ -47,6 +47,7 @@ def cross_entropy(logits: Array, targets: Array) -> Array:
 
 
 def _mean_surprise(xp: Namespace, logits: Array, targets: Array) -> Array:
+    """Return the cross-entropy in wide floats."""
     kept = surprises(xp, logits, targets)
     # Divided first: the sum of what is finite could overflow.
     return xp.sum(kept / xp.sum(xp.astype(targets >= 0, kept.dtype)))
@@ -102,7 +103,8 @@ def perplexity(logits: Array, targets: Array) -> Array:
     Returns
     -------
     array, shape ()
-        exp of the cross-entropy; V for logits that are all equal.
+        exp of the cross-entropy, rounded once to the dtype of the logits; V for logits that are all
+        equal.
 
     Raises
     ------

@@ -60,6 +60,8 @@ def accumulated_gradients(
     if not batches:
         raise ValueError("batches must be at least one, got none")
     xp = array_namespace(embedding=parameters.embedding)
+    for batch in batches:  # before they are placed: a mask of NumPy's would be lost on the way
+        array_namespace(**batch._asdict())
     placed = [_placed(xp, batch, parameters) for batch in batches]
     for batch in placed:
         check_decoder(xp, batch.token_ids, parameters, None, None, batch.attn_mask)

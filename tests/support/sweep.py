@@ -32,6 +32,7 @@ from tests.support.sweep_cells import (
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 DATA = [
     "x",
+    "wide",
     "weight",
     "other",
     "bias",
@@ -45,8 +46,9 @@ DATA = [
     "packed",
     "batch",
 ]
-FEED_FORWARD = [  # not the function
-    importlib.import_module(f"companion.{name}feed_forward") for name in ("", "gradients.")
+ERFC = [  # the modules, not the functions
+    importlib.import_module(name)
+    for name in ("companion.feed_forward", "companion.gradients.feed_forward")
 ]
 
 
@@ -66,10 +68,9 @@ def complaint(name, cell):
         except Exception as found:
             return f"{type(found).__name__}: {found}"
         return f"no {error[0].__name__}"
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(np.errstate(all="ignore"))
-        for module in FEED_FORWARD:
-            stack.enter_context(mock.patch.object(module, "complementary_error", erfc))
+    with np.errstate(all="ignore"), contextlib.ExitStack() as patches:
+        for module in ERFC:
+            patches.enter_context(mock.patch.object(module, "complementary_error", erfc))
         right = arrays(case.call(long))
         limit = float(ml_dtypes.finfo(DTYPES[dtype]).max)
         finite = all((np.abs(part) <= limit).all() for part in right if part.dtype.kind == "f")
