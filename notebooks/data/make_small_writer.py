@@ -40,7 +40,7 @@ NOVELS = {
 }
 VOCABULARY = 1024
 PLAN = companion.TrainingPlan(
-    steps=2000,
+    steps=6000,
     context=256,
     batch_size=8,
     learning_rate=3e-3,
