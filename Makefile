@@ -15,7 +15,7 @@ DRAWINGS := --nbval-sanitize-with=/dev/null
 endif
 
 # The notebooks run without coverage: a kernel that opens the data file of the process that measures
-# can wait for its lock for ever.
+# can wait for its lock for ever. Two run at a time, so a thread of BLAS for each is enough.
 PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
 
 # A checkout may lie under any path. Before 3.13 Python reads the one in the editable install in the
@@ -56,7 +56,7 @@ lab: $(READY_LAB) ## open the chapters in JupyterLab, with OPTIONS if there are 
 
 test: $(READY) ## run the tests, every notebook, and the book in a browser where there is one
 	$(RUN) -m pytest tests --ignore=tests/site --cov $(PARALLEL)
-	$(RUN) -m pytest notebooks $(PARALLEL) $(DRAWINGS)
+	OPENBLAS_NUM_THREADS=1 $(RUN) -m pytest notebooks $(PARALLEL) $(DRAWINGS)
 	$(RUN) -m pytest tests/site -rs $(PARALLEL)
 
 notebooks: $(READY) ## execute the notebooks in place, or one: NOTEBOOK=notebooks/01_packing.ipynb

@@ -13,38 +13,56 @@ CHAPTERS = [page["file"] for part in TOC["parts"] for page in part["chapters"]]
 CHAPTERS = [file for file in CHAPTERS if file.startswith("notebooks/")]
 
 FIRST, NEXT = 500_000, 250_000  # bytes over the wire, with all figures
+OTHER = "book/notation"
 
 
-def transferred(context: Any, address: str, name: str) -> int:
-    """Open a page with all its figures, and count what it transfers."""
+def transferred(context: Any, address: str, name: str) -> dict[str, int]:
+    """Open a page with all its figures, and count what is transferred from each address."""
     page = context.new_page()
     network = context.new_cdp_session(page)
     network.send("Network.enable")
-    sizes = []
-    network.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    asked, sizes = {}, {}
+
+    def request(event: dict[str, Any]) -> None:
+        if not event["request"]["url"].startswith("data:"):  # a part of what names it
+            asked[event["requestId"]] = event["request"]["url"]
+
+    def finished(event: dict[str, Any]) -> None:
+        if url := asked.get(event["requestId"]):
+            sizes[url] = int(event["encodedDataLength"])
+
+    network.on("Network.requestWillBeSent", request)
+    network.on("Network.loadingFinished", finished)
     page.goto(f"{address}{name}.html")
     page.evaluate("() => document.querySelectorAll('img').forEach((e) => (e.loading = 'eager'))")
-    page.wait_for_load_state("networkidle")
-    assert page.evaluate("[...document.images].every((e) => e.complete && e.naturalWidth)")
+    page.wait_for_function("[...document.images].every((e) => e.complete && e.naturalWidth)")
+    while sizes.keys() != set(asked.values()):
+        page.wait_for_timeout(20)
     page.close()
-    return int(sum(sizes))
+    return sizes
 
 
 def test_a_chapter_is_light(browser: Any, address: str) -> None:
     """A first visit to any chapter, and one that comes after another page."""
-    weights = {}
+    with browser.new_context() as context:
+        known = transferred(context, address, OTHER)
     for name in CHAPTERS:
-        context = browser.new_context()
-        first = transferred(context, address, name)
-        context.close()
-        context = browser.new_context()
-        transferred(context, address, "book/notation")
-        weights[name] = first, transferred(context, address, name)
-        context.close()
-    for name, (first, following) in weights.items():
+        with browser.new_context() as context:
+            sizes = transferred(context, address, name)
+        first = sum(sizes.values())
+        following = sum(size for url, size in sizes.items() if url not in known)
         print(f"{name:24} {first / 1000:5.0f} kB, {following / 1000:5.0f} kB after another page")
-    assert max(first for first, _ in weights.values()) <= FIRST
-    assert max(following for _, following in weights.values()) <= NEXT
+        assert first <= FIRST, name
+        assert following <= NEXT, name
+
+
+def test_what_two_pages_share_is_transferred_once(browser: Any, address: str) -> None:
+    with browser.new_context() as context:
+        known = transferred(context, address, OTHER)
+        again = transferred(context, address, CHAPTERS[2])
+    shared = known.keys() & again.keys()
+    assert len(shared) >= 2
+    assert [url for url in shared if again[url] > 0] == []
 
 
 def test_static_files_are_named_by_something(book: Path) -> None:
