@@ -17,7 +17,7 @@ times = st.integers(0, 50)
 rates = st.floats(1e9, 1e14)
 
 
-@pytest.mark.claim("eq-queue", "prop-two-clocks")
+@pytest.mark.claim("eq-queue", "prop-two-clocks", "prop-unequal-commands")
 @given(times, st.lists(times, min_size=1, max_size=12))
 def test_two_clocks(launch, durations):
     queue, k = CommandQueue(launch), len(durations)

@@ -415,7 +415,7 @@ ATTEMPTS = {
             (stepped, "Right"),
         ],
     ),
-    exercises.check_tile: Attempts(
+    exercises.check_in_tiles: Attempts(
         wrong=[
             (averaged, "You average the blocks' outputs"),
             (lambda *a: sum(s @ v for s, v in weighed(*a)), "You add up the blocks' outputs"),
@@ -472,7 +472,7 @@ ATTEMPTS = {
             lambda *a: tile(*(x + 0 for x in a)),
         ],
         other=[
-            (None, "Not attempted yet: write tile"),
+            (None, "Not attempted yet: write in_tiles"),
             (lambda *_: ..., "Not attempted yet: your function returns nothing"),
             (lambda *a: (tile(*a), None), "returns several things"),
             (lambda *a: a[0] @ a[1][: a[3]].T, "The shape should be (4, 2), a row for each query"),

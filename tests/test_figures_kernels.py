@@ -86,10 +86,10 @@ def test_memory():
 def test_a_tile_sweep_says_who_meets_whom():
     tokens = companion.running_example(np).tokens
     drawn = tile_sweep(tokens, rows=2, keys=2, row=2, block=1)
-    assert "queries 3 to 4, with row 3 (cat) in it, meets keys 3 to 4" in drawn.alt
+    assert "Queries 3 to 4, row 3 (cat) among them, meet keys 3 to 4" in drawn.alt
     assert "3 by 3 tiles" in drawn.alt
     drawn = tile_sweep(tokens, rows=2, keys=2, row=4, block=2)
-    assert "queries 5 to 5, with row 5 (quickly) in it, meets keys 5 to 5" in drawn.alt
+    assert "Queries 5 to 5, row 5 (quickly) among them, meet keys 5 to 5" in drawn.alt
 
 
 @pytest.mark.parametrize(("count", "rows", "keys"), [(12, 2, 4), (7, 3, 2), (5, 1, 1)])

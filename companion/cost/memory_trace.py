@@ -131,8 +131,8 @@ def trace_tiled(
 ) -> tuple[Array, int]:
     """Compute :eq:`eq-attention` with all scores made, used and forgotten in the fast memory.
 
-    For a tile of queries, as many as fit, all blocks of keys and values are read in turn and
-    merged into the tile's states (:eq:`eq-softmax-merge`).
+    For as many queries as fit, all blocks of keys and values are read in turn and merged into
+    the queries' states (:eq:`eq-softmax-merge`).
 
     Parameters
     ----------

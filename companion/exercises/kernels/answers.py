@@ -113,7 +113,7 @@ def _causal_tiles(attempt: Any) -> str:
     right = sum(math.ceil((start + 128) / 1024) for start in range(0, 8192, 128))
     if tiles != right:
         side = "few" if tiles < right else "many"
-        raise Feedback(f"Too {side}. How many blocks does a tile need that ends at row r?")
+        raise Feedback(f"Too {side}. How many tiles do the 128 queries need that end at row r?")
     return "Right: a little more than half of all, because a tile on the diagonal counts whole."
 
 

@@ -1,7 +1,7 @@
-"""A checker for a tile of attention that the reader writes: it knows how blocks are joined wrong.
+"""A checker for attention in tiles that the reader writes: it knows how blocks are joined wrong.
 
-Each mistake is a tile of its own here. A reader's tile is run on the same numbers, and the mistake
-that gives what it gives is named.
+Each mistake is a function of its own here. A reader's function is run on the same numbers, and the
+mistake that gives what it gives is named.
 """
 
 import functools
@@ -25,7 +25,7 @@ from companion.exercises.kernels.watched import most_at_once
 from companion.exercises.mistakes import check_named, check_nearly, one_array
 from companion.softmax import softmax
 
-__all__ = ["check_tile"]
+__all__ = ["check_in_tiles"]
 
 BLOCK = 32
 MANY = BLOCK**2  # keys, in as many blocks as a block has keys: states are no more than scores
@@ -41,13 +41,13 @@ class Tile(NamedTuple):
     block_size: int
 
 
-def check_tile(attempt: Any) -> None:
+def check_in_tiles(attempt: Any) -> None:
     """Check a function (query, key, value, block_size) → attention (T, d_v), block by block."""
     say(_tile, attempt)
 
 
 def _tile(attempt: Any) -> str:
-    attend = function(attempt, "write tile(query, key, value, block_size)")
+    attend = function(attempt, "write in_tiles(query, key, value, block_size)")
     rng = np.random.default_rng(29)
     run = functools.partial(_run, attend)
     sizes = (4, 7, 3, 2, 3), (3, 8, 5, 4, 2), (1, 5, 2, 3, 4)

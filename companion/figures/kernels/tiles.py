@@ -25,7 +25,7 @@ def tile_sweep(
     block: int,
     is_causal: bool = False,
 ) -> Figure:
-    """Draw the scores as tiles, at the moment when one tile of queries meets one block of keys.
+    """Draw the scores as tiles, at the moment when a few queries meet one block of keys.
 
     Parameters
     ----------
@@ -169,8 +169,8 @@ def _sweep_alt(sweep: _Sweep, row: int, token: str, is_causal: bool) -> str:
         )
     return (
         f"A square of scores, {sweep.count} queries by {sweep.count} keys, cut into "
-        f"{len(sweep.bands)} by {len(sweep.blocks)} tiles. The tile of queries {band[0] + 1} to "
-        f"{band[1]}, with row {row + 1} ({token}) in it, meets keys {span[0] + 1} to {span[1]}: "
+        f"{len(sweep.bands)} by {len(sweep.blocks)} tiles. Queries {band[0] + 1} to {band[1]}, "
+        f"row {row + 1} ({token}) among them, meet keys {span[0] + 1} to {span[1]}: "
         f"only this tile is filled, with its part of Q, {filled}.{skipped}"
     )
 
