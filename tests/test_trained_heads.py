@@ -452,6 +452,20 @@ def test_head_2_4_looks_back_at_what_is_meant(weights):
     assert later < 0.02
 
 
+def test_what_heads_2_4_and_2_7_bring_to_girl_is_told_by_weights_and_values(trained, weights):
+    layer, x = trained.layer(2), trained.sentence(RING).inputs[2]
+    _, _, value = project_heads(x, layer)
+    brought = value @ np.reshape(layer.w_o, (12, 32, 384))  # (12, 13, 384)
+    for head, of_cls, times in ((4, 0.95, 25), (7, 0.89, 50)):
+        assert abs(weights[2, RING][head, 2, 0] - of_cls) < 0.005
+        for rows in (value[head], brought[head]):
+            lengths = np.linalg.norm(rows, axis=-1)
+            assert np.min(lengths[1:]) > times * lengths[0]
+    added = weights[2, RING][7, 2] @ brought[7]
+    from_cls = weights[2, RING][7, 2, 0] * brought[7, 0]
+    assert np.linalg.norm(from_cls) < 0.15 * np.linalg.norm(added)
+
+
 def test_head_2_9_finds_the_same_word_in_both_directions(weights):
     dog, keys = weights[2, DOG][9], weights[2, KEYS][9]
     for matrix, first, second in [(dog, 3, 7), (keys, 5, 11)]:  # dog, keys
