@@ -6,7 +6,7 @@ nowhere else, reads what comes out::
 
     apt-get download r-cran-janeaustenr=1.0.0-1
     dpkg-deb -x r-cran-janeaustenr_1.0.0-1_all.deb unpacked
-    python -m pip install rdata
+    python -m pip install rdata  # 1.1.0 was used
     python read_austen.py unpacked/usr/lib/R/site-library/janeaustenr/data texts
 """
 
@@ -23,7 +23,7 @@ FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
 
 
 def read(content: bytes) -> Any:
-    return rdata.conversion.convert(rdata.parser.parse_data(content))
+    return rdata.conversion.convert(rdata.parser.parse_data(content, extension=".rds"))
 
 
 def unpacked(piece: bytes) -> bytes:
