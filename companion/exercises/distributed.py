@@ -66,7 +66,7 @@ def _decode_step(attempt: Any) -> str:
         key, value = (np.concatenate(parts) for parts in zip(*shards, strict=True))
         if not agrees(found, scaled_dot_product_attention(query, key, value)):
             raise Feedback(said or _what_is_wrong(found, query, shards))
-    return "Right: three numbers and a row for each machine, wherever the keys lie."
+    return "Right: two numbers and a row from each machine, wherever the keys lie."
 
 
 def _drawn(
