@@ -22,7 +22,6 @@ def _cache_bytes(attempt: Any) -> str:
         (right // 2, "those are the keys alone, or the values alone."),
         (3 * right, "that is a key for each query head. How many key heads are there?"),
         (right // 4, "those are numbers. A float32 has four bytes."),
-        (right // 2, "a float32 has four bytes."),
         (right // 30, "that is one layer."),
         (right // 1000, "that is one token."),
     ):
