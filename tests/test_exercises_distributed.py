@@ -118,7 +118,7 @@ ATTEMPTS = {
         wrong=[
             (lambda q, s: states(q, s)[2].mean(axis=0), "You average the machines' outputs"),
             (lambda q, s: states(q, s)[2].sum(axis=0), "You add up the machines' outputs"),
-            (unscaled, "You merge without rescaling"),
+            (unscaled, "by totals that were taken below different maxima"),
             (lambda q, s: states(q, s)[2][0], "what the first machine alone"),
             (lambda q, s: states(q, s)[2][-1], "what the last machine alone"),
             (lambda q, s: decode(q, s[:2]), "Two shards come out right, three do not"),
@@ -131,7 +131,7 @@ ATTEMPTS = {
             ),
             (first_maximum, "which maximum is subtracted"),
             (maxima_from_zero, "where do your maxima begin"),
-            (lambda q, s: in_turn(q, s, dtype=np.float32), "Right to six digits"),
+            (lambda q, s: in_turn(q, s, dtype=np.float32), "Nearly: off by more than rounding"),
             (lambda q, s: decode(2 * q, s), "Not even one shard comes out right"),
             (lambda q, s: decode(q, s) + (len(s) == 2), "how are their states merged"),
             (

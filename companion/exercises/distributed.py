@@ -17,6 +17,7 @@ from companion.exercises.feedback import (
     say,
     whole_number,
 )
+from companion.exercises.mistakes import check_nearly
 
 __all__ = ["check_bytes_moved", "check_decode_step"]
 
@@ -65,7 +66,7 @@ def _decode_step(attempt: Any) -> str:
         query, shards = _drawn(rng, lengths, spread)
         for held in (shards, shards[::-1]):
             _check_step(decode, query, held, said)
-    return "Right: two numbers and a row from each machine, wherever the keys lie."
+    return "Right: two numbers and a row say all that a machine knows, wherever its keys lie."
 
 
 def _check_step(decode: Callable[..., Any], query: np.ndarray, shards: Shards, said: str) -> None:
@@ -78,8 +79,7 @@ def _check_step(decode: Callable[..., Any], query: np.ndarray, shards: Shards, s
     right = scaled_dot_product_attention(query, key, value)
     if agrees(found, right):
         return
-    if agrees(found.astype(np.float32), right):
-        raise Feedback("Right to six digits or so: does float32 or a constant cost you the rest?")
+    check_nearly(found, np.asarray(right))
     raise Feedback(said or _what_is_wrong(found, query, shards))
 
 
@@ -104,7 +104,7 @@ def _what_is_wrong(found: np.ndarray, query: np.ndarray, shards: Shards) -> str:
     for mistake, said in (
         (sum(alone) / 2, "You average the machines' outputs: how well do their keys fit?"),
         (sum(alone), "You add up the machines' outputs, each of which is divided already."),
-        (unscaled, "You merge without rescaling: the totals were taken below different maxima."),
+        (unscaled, "You mix the outputs by totals that were taken below different maxima."),
         (alone[0], "That is what the first machine alone would say."),
         (alone[1], "That is what the last machine alone would say."),
     ):
