@@ -59,6 +59,47 @@ def with_empty(query, shards):
     return decode(query, shards)
 
 
+def in_turn(query, shards, *, top=-np.inf, new=max, dtype=np.float64):
+    """Merge one shard after the other."""
+    total, mixed = 0.0, np.zeros((1, 5))
+    for key, value in shards:
+        if len(key):
+            scores = (query.astype(dtype) @ key.T.astype(dtype)).astype(dtype) / np.sqrt(dtype(3))
+            before, top = top, new(top, scores.max())
+            powers = np.exp(scores - top)
+            total = total * np.exp(before - top) + powers.sum()
+            mixed = mixed * np.exp(before - top) + powers @ value
+    return mixed / total
+
+
+def single(query, shards):
+    return in_turn(query, shards, dtype=np.float32).astype(np.float32)
+
+
+def first_maximum(query, shards):
+    with np.errstate(all="ignore"):
+        return in_turn(query, shards, new=lambda top, new: new if top == -np.inf else top)
+
+
+def maxima_from_zero(query, shards):
+    with np.errstate(all="ignore"):
+        return in_turn(query, shards, top=0.0)
+
+
+def from_the_first(query, shards):
+    """Begin with the first shard, which may be empty."""
+    if len(shards[0][0]) == 0:
+        return np.zeros((1, 5))
+    return decode(query, shards)
+
+
+def to_the_last(query, shards):
+    """Stop before a last shard that is empty, and forget the one before it."""
+    if len(shards[-1][0]) == 0:
+        return decode(query, shards[:-2])
+    return decode(query, shards)
+
+
 ATTEMPTS = {
     exercises.check_bytes_moved: Attempts(
         wrong=[
@@ -77,11 +118,20 @@ ATTEMPTS = {
         wrong=[
             (lambda q, s: states(q, s)[2].mean(axis=0), "You average the machines' outputs"),
             (lambda q, s: states(q, s)[2].sum(axis=0), "You add up the machines' outputs"),
-            (unscaled, "You merge without rescaling"),
+            (unscaled, "by totals that were taken below different maxima"),
             (lambda q, s: states(q, s)[2][0], "what the first machine alone"),
             (lambda q, s: states(q, s)[2][-1], "what the last machine alone"),
             (lambda q, s: decode(q, s[:2]), "Two shards come out right, three do not"),
-            (with_empty, "A machine without a key"),
+            (with_empty, "A machine without a key has nothing to say"),
+            (from_the_first, "where it is the first or last"),
+            (to_the_last, "where it is the first or last"),
+            (
+                lambda q, s: in_turn(q, s, top=(q @ s[0][0].T).max() / np.sqrt(3)),
+                "stops for shards of (0, 3, 2) keys",
+            ),
+            (first_maximum, "which maximum is subtracted"),
+            (maxima_from_zero, "where do your maxima begin"),
+            (lambda q, s: in_turn(q, s, dtype=np.float32), "Nearly: off by more than rounding"),
             (lambda q, s: decode(2 * q, s), "Not even one shard comes out right"),
             (lambda q, s: decode(q, s) + (len(s) == 2), "how are their states merged"),
             (
@@ -89,7 +139,7 @@ ATTEMPTS = {
                 "Scores around 2000 do not come out right",
             ),
         ],
-        odd=[in_place, by_logarithms, lambda q, s: decode(q, s[::-1]).astype(np.float32)],
+        odd=[in_place, by_logarithms, in_turn, single, lambda q, s: decode(q, s[::-1])],
         other=[
             (None, "Not attempted yet: write decode_step"),
             (decode, "Right"),

@@ -181,6 +181,11 @@ def without_a_past(query, key, value, past_key, past_value):
     return stepped(query, key, value, past_key, past_value)
 
 
+def with_several_key_heads(query, key, value, past_key, past_value):
+    output, keys, values = stepped(query, key, value, past_key, past_value)
+    return output * (len(key) > 1), keys, values
+
+
 def softmax(logits):
     powers = np.exp(logits - np.max(logits))
     return powers / powers.sum()
@@ -240,6 +245,27 @@ def cold(logits, temperature, top_p, u):
     return choose(logits, 1.0, top_p, u)
 
 
+def off_the_end(logits, temperature, top_p, u):
+    weights = softmax(logits / temperature)
+    weights = np.where(nucleus(weights, top_p), weights, 0)
+    return np.searchsorted(np.cumsum(weights / weights.sum()), u, side="right")
+
+
+def rounded_up(logits, temperature, top_p, u):
+    return min(off_the_end(logits, temperature, top_p, float(np.float32(u))), len(logits) - 1)
+
+
+def one_too_many(logits, temperature, top_p, u):
+    """Keep a token more where top_p is reached exactly."""
+    return choose(logits, temperature, top_p * (1 + 1e-9), u)
+
+
+def all_that_tie(logits, temperature, top_p, u):
+    weights = softmax(logits / temperature)
+    least = weights[nucleus(weights, top_p)].min()
+    return pick(np.where(weights >= least, weights, 0), u)
+
+
 def uncut(logits, temperature, top_p, u):
     return choose(logits, temperature, 1.0, u)
 
@@ -291,11 +317,12 @@ def from_the_left(logits, temperature, top_p, u):
 ATTEMPTS = {
     exercises.check_cache_bytes: Attempts(
         wrong=[
-            (23_040_000, "the keys alone"),
+            (23_040_000, "half: keys alone"),
             (138_240_000, "a key for each query head"),
             (11_520_000, "has four bytes"),
             (1_536_000, "one layer"),
             (46_080, "one token"),
+            (46e6, "to the byte"),
             (46.08, "megabytes"),
             (43.9, "megabytes"),
             (5, "A token leaves a key and a value"),
@@ -346,7 +373,8 @@ ATTEMPTS = {
             (lambda x, p, b: turned(x, angles(x, p, b, 4)), "too large by a factor of 2"),
             (lambda x, p, b: turned(x, angles(x, p, b, -2)), "pair 0 is the fastest"),
             (lambda x, p, b: turn_rows(x, p + 1, b), "begin at 1"),
-            (rows_counted, "You count the rows yourself"),
+            (rows_counted, "as if it stood at 0"),
+            (lambda x, p, b: turn_rows(x, p - p[0], b), "as if it stood at 0"),
             (lambda x, p, b: turned(x, p[:, None]), "All pairs turn alike"),
             (lambda x, p, b: x, "Nothing has turned"),
             (overwritten, "keep a copy"),
@@ -356,6 +384,9 @@ ATTEMPTS = {
             (run_of_positions, "do not rise by one"),
             (lambda x, p, b: turn_rows(x, np.floor(p), b), "between whole numbers"),
             (lambda x, p, b: turn_rows(x, p % 100, b), "far away"),
+            (lambda x, p, b: turn_rows(x, np.round(2 * p) / 2, b), "between whole numbers"),
+            (lambda x, p, b: turn_rows(x, np.abs(p), b), "below 0"),
+            (lambda x, p, b: turn_rows(x, p, b) * (x.shape[-1] > 2), "a single pair"),
         ],
         odd=[by_complex_numbers, by_matrices, in_place],
         other=[
@@ -368,7 +399,8 @@ ATTEMPTS = {
     ),
     exercises.check_cached_step: Attempts(
         wrong=[
-            (altered(place=lambda past: 0), "starts again at 0"),
+            (altered(place=lambda past: 0), "stands at 0, or is not turned"),
+            (altered(turn_query=False, turn_key=False), "stands at 0, or is not turned"),
             (altered(place=lambda past: past + 1), "one place too far back"),
             (altered(place=lambda past: max(past - 1, 0)), "where the last one does"),
             (altered(turn_query=False), "The query is not turned"),
@@ -387,6 +419,7 @@ ATTEMPTS = {
             (keys_in_front, "The keys that you keep"),
             (half_as_much, "the output is not"),
             (without_a_past, "With nothing in the cache"),
+            (with_several_key_heads, "the output is not"),
         ],
         odd=[by_the_library, head_by_head],
         other=[
@@ -409,7 +442,11 @@ ATTEMPTS = {
             (by_numbers, "in the order of their numbers"),
             (by_a_threshold, "at least a certain probability"),
             (unsafe, "There are tokens 0 to 5, and you return 6"),
-            (from_the_left, "whose logit is −∞"),
+            (from_the_left, "For the smallest u it takes a token whose logit is −∞"),
+            (rounded_up, "For the largest u it takes a token whose logit is −∞"),
+            (off_the_end, "runs off the end"),
+            (one_too_many, "any two reach top_p"),
+            (all_that_tie, "any two reach top_p"),
             (lambda logits, t, p, u: choose(logits, t, p, u**2), "not as often as they should"),
             (lambda logits, t, p, u: choose(logits, t, p, u / 2), "some token never comes"),
         ],

@@ -411,6 +411,7 @@ TABLE["15_distributed"] = {
         [
             call(packed_of(4, 7, 3), packed_of(4, 2, 3)),
             call(packed_of(3, 1, 2, level=2000), packed_of(3, 5, 2, level=-2000)),
+            call(*(np.asarray([[0, 5e4, 1e34]], dtype=np.float32) for _ in range(2))),
         ],
     ),
 }

@@ -1,6 +1,7 @@
 """Checkers for the exercises of the chapter on several machines."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from companion.exercises.feedback import (
     say,
     whole_number,
 )
+from companion.exercises.mistakes import check_nearly
 
 __all__ = ["check_bytes_moved", "check_decode_step"]
 
@@ -57,23 +59,38 @@ def _decode_step(attempt: Any) -> str:
         ((3, 4), 1.0, ""),
         ((2, 5, 1), 1.0, "Two shards come out right, three do not."),
         ((3, 4), 2000.0, "Scores around 2000 do not come out right: which maximum is subtracted?"),
+        ((3, 4), -2000.0, "Scores below −2000 do not come out right: where do your maxima begin?"),
         ((3, 0, 2), 1.0, "A machine without a key has nothing to say, and must not disturb."),
+        ((0, 3, 2), 1.0, "A machine without a key must not disturb where it is the first or last."),
     ):
         query, shards = _drawn(rng, lengths, spread)
-        held = [(own(key), own(value)) for key, value in shards]
-        case = f" for shards of {lengths} keys"
-        found = floats(result(decode, query, held, case=case), (1, 5), "the one query's output")
-        key, value = (np.concatenate(parts) for parts in zip(*shards, strict=True))
-        if not agrees(found, scaled_dot_product_attention(query, key, value)):
-            raise Feedback(said or _what_is_wrong(found, query, shards))
-    return "Right: three numbers and a row for each machine, wherever the keys lie."
+        for held in (shards, shards[::-1]):
+            _check_step(decode, query, held, said)
+    return "Right: two numbers and a row say all that a machine knows, wherever its keys lie."
+
+
+def _check_step(decode: Callable[..., Any], query: np.ndarray, shards: Shards, said: str) -> None:
+    """Try one query, and say what is wrong: `said`, or what two shards tell of the mistake."""
+    lengths = tuple(len(key) for key, _ in shards)
+    held = [(own(key), own(value)) for key, value in shards]
+    case = f" for shards of {lengths} keys"
+    found = floats(result(decode, query, held, case=case), (1, 5), "the one query's output")
+    key, value = (np.concatenate(parts) for parts in zip(*shards, strict=True))
+    right = scaled_dot_product_attention(query, key, value)
+    if agrees(found, right):
+        return
+    check_nearly(found, np.asarray(right))
+    raise Feedback(said or _what_is_wrong(found, query, shards))
 
 
 def _drawn(
     rng: np.random.Generator, lengths: tuple[int, ...], spread: float
 ) -> tuple[np.ndarray, Shards]:
+    """Draw a query and shards; with a negative spread all scores are negative, and far from 0."""
     query = spread * rng.standard_normal((1, 3))
     drawn = [(rng.standard_normal((n, 3)), rng.standard_normal((n, 5))) for n in lengths]
+    if spread < 0:
+        return -abs(query) + spread, [(1 + abs(key), value) for key, value in drawn]
     return query, drawn
 
 
@@ -87,7 +104,7 @@ def _what_is_wrong(found: np.ndarray, query: np.ndarray, shards: Shards) -> str:
     for mistake, said in (
         (sum(alone) / 2, "You average the machines' outputs: how well do their keys fit?"),
         (sum(alone), "You add up the machines' outputs, each of which is divided already."),
-        (unscaled, "You merge without rescaling: the totals were taken below different maxima."),
+        (unscaled, "You mix the outputs by totals that were taken below different maxima."),
         (alone[0], "That is what the first machine alone would say."),
         (alone[1], "That is what the last machine alone would say."),
     ):

@@ -41,7 +41,7 @@ def rotate(
         Sets the longest wavelength, of nearly 2π·base positions.
     pairing : {"half", "interleaved"}
         Which numbers are a pair: ``"half"`` m and m + d_k/2 (Hugging Face), ``"interleaved"`` 2m
-        and 2m + 1 (the paper, and the weights in GGUF files).
+        and 2m + 1 (the paper, and Llama's GGUF files).
 
     Returns
     -------

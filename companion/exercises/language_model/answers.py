@@ -19,10 +19,9 @@ def _cache_bytes(attempt: Any) -> str:
     found = number(attempt, "give a number of bytes")
     right = 2 * 30 * 3 * 64 * 1000 * 4
     for wrong, why in (
-        (right // 2, "those are the keys alone, or the values alone."),
+        (right // 2, "that is half: keys alone, values alone, or two bytes a number."),
         (3 * right, "that is a key for each query head. How many key heads are there?"),
         (right // 4, "those are numbers. A float32 has four bytes."),
-        (right // 2, "a float32 has four bytes."),
         (right // 30, "that is one layer."),
         (right // 1000, "that is one token."),
     ):
@@ -32,6 +31,8 @@ def _cache_bytes(attempt: Any) -> str:
         found * 2**20, right, rel_tol=0.01
     ):
         raise Feedback("Close: bytes are asked for, and yours seem to be megabytes.")
+    if found != right and math.isclose(found, right, rel_tol=0.005):
+        raise Feedback("Close: to the byte, please.")
     if found != right:
         raise Feedback("Not yet. A token leaves a key and a value in each head of each layer.")
     return "Right: 46 megabytes, and a third of what nine key heads would take."
@@ -79,7 +80,7 @@ def _still_pairs(attempt: Any) -> str:
         raise Feedback("Close: that is for the base 10,000. This model's is 100,000.")
     if found != right:
         raise Feedback("Not yet. Pair m needs 2π · base^(2m / d_k) tokens for a full turn.")
-    return "Right: more than a third of the pairs meet no angle twice within the context."
+    return "Right: more than a third of the pairs make no full turn within the context."
 
 
 def check_stretched(attempt: Any) -> None:

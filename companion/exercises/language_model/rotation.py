@@ -63,12 +63,16 @@ def _check_edges(turn: Callable[..., Any], rng: np.random.Generator) -> None:
     for places, said in (
         (np.asarray([7, 0, 3]), "Where positions do not rise by one it goes wrong: read them all."),
         (np.asarray([5000]), "One token far away goes wrong."),
-        (np.asarray([0.5, 1.5]), "Positions between whole numbers go wrong."),
+        (np.asarray([0.25, 1.5]), "Positions between whole numbers go wrong."),
+        (np.asarray([-2, -1]), "Positions below 0 go wrong."),
     ):
         rows = Rows(rng.standard_normal((2, len(places), 4)), places, 1000.0)
         # An angle is as exact as it is large.
-        if not agrees(_run(turn, rows), _turned(rows), roundings=64 * (1 + places.max())):
+        if not agrees(_run(turn, rows), _turned(rows), roundings=64 * (1 + abs(places).max())):
             raise Feedback(said)
+    rows = Rows(rng.standard_normal((2, 3, 2)), np.arange(3), 1000.0)
+    if not agrees(_run(turn, rows), _turned(rows)):
+        raise Feedback("With d_k = 2, a single pair, it goes wrong.")
 
 
 def _run(turn: Callable[..., Any], rows: Rows) -> np.ndarray:
@@ -147,7 +151,7 @@ def _mistakes(rows: Rows) -> Iterator[tuple[str, np.ndarray]]:
         _turned(rows, _angles(rows._replace(positions=rows.positions + 1))),
     )
     yield (
-        "You count the rows yourself from 0. `positions` says where they stand.",
+        "The first row is turned as if it stood at 0. `positions` says where they stand.",
         _turned(rows, _angles(rows._replace(positions=np.arange(len(rows.positions))))),
     )
     yield (

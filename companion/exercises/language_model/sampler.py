@@ -24,6 +24,9 @@ __all__ = ["check_sampler"]
 GRID = 500  # numbers that are tried; a share is exact to within 2 of it
 
 
+_END = {0.0: "smallest", 1 - 2**-53: "largest"}  # of the numbers u
+
+
 class Choice(NamedTuple):
     """What a reader's function is handed beside the number."""
 
@@ -52,15 +55,31 @@ def _sampler(attempt: Any) -> str:
             continue
         raise Feedback(_what_is_wrong(found, choice))
     _check_ends(choose)
+    _check_ties(choose)
     return "Right: one number, one token, and each as often as it should be."
 
 
 def _check_ends(choose: Callable[..., Any]) -> None:
     """Try the ends of the numbers, where a token that cannot come stands first and last."""
     logits = np.asarray([-np.inf, 0.3, 0.1, -np.inf])
-    for u in (0.0, 1 - 2**-53):
+    for u in _END:
         if _run(choose, Choice(logits, 1.0, 1.0), u) not in (1, 2):
-            raise Feedback(f"For u = {u:.3g} it takes a token whose logit is −∞.")
+            raise Feedback(f"For the {_END[u]} u it takes a token whose logit is −∞.")
+    for drawn in np.random.default_rng(41).standard_normal((40, 6)):  # some sum up to less than 1
+        try:
+            _run(choose, Choice(drawn, 1.0, 1.0), max(_END))
+        except Feedback:
+            raise Feedback(
+                "For the largest u below 1 it runs off the end: rounding may leave the sum of the "
+                "probabilities no larger than u."
+            ) from None
+
+
+def _check_ties(choose: Callable[..., Any]) -> None:
+    """Try tokens that are equally likely, of which some reach top_p exactly."""
+    found = np.sort(_shares(choose, Choice(np.zeros(4), 1.0, 0.5)))
+    if not _same(found, np.asarray([0, 0, 0.5, 0.5])):
+        raise Feedback("Of four equally likely tokens any two reach top_p = 0.5, and no more stay.")
 
 
 def _shares(choose: Callable[..., Any], choice: Choice) -> np.ndarray:

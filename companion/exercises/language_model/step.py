@@ -49,7 +49,12 @@ def _cached_step(attempt: Any) -> str:
     rng = np.random.default_rng(37)
     draws = [
         _drawn(rng, sizes, past)
-        for sizes, past in (((4, 2, 6, 5), 7), ((6, 2, 4, 3), 12), ((3, 3, 8, 2), 2))
+        for sizes, past in (
+            ((4, 2, 6, 5), 7),
+            ((6, 2, 4, 3), 12),
+            ((3, 3, 8, 2), 2),
+            ((4, 1, 6, 5), 3),
+        )
     ]
     for given in draws:
         found = _run(step, given)
@@ -144,7 +149,7 @@ def _wrong_steps(given: Step) -> Iterator[tuple[str, Kept]]:
     output, keys, values = _stepped(given)
     query = _turn(given.query, past)
     yield (
-        "The new token's position starts again at 0. How many tokens stand before it?",
+        "The new token stands at 0, or is not turned at all. How many tokens stand before it?",
         _stepped(given, at=0),
     )
     yield (
