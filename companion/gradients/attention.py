@@ -121,7 +121,7 @@ def attention_backward(
     :math:`dP = dO\,V^{\mathsf T}`, :math:`dS = P \odot (dP - D)` where D is the product of each row
     of O with its row of dO, :math:`dQ = c\,dS\,K` and :math:`dK = c\,dS^{\mathsf T} Q`:
     :eq:`eq-attention-backward`, with D by :prf:ref:`thm-tiled-backward`. What a mask hides gets
-    gradient 0, and masks get none: :prf:ref:`prop-mask-backward`.
+    gradient 0 (:prf:ref:`prop-mask-backward`), and none is made for masks.
 
     Parameters
     ----------

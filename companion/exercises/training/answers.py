@@ -27,6 +27,8 @@ def _still_rows(attempt: Any) -> str:
         raise Feedback(
             "A mask gives some keys the weight 0 in the row of cat. What moves with them?"
         )
+    if named < {4, 5}:
+        raise Feedback("That row is one of them. Which other does cat fail to see?")
     raise Feedback("Rows 1 to 3 are seen by cat; a row that it sees has a weight, and a say.")
 
 
@@ -45,4 +47,4 @@ def _first_loss(attempt: Any) -> str:
         raise Feedback("That is the logarithm to base ten; the loss uses the natural one.")
     if abs(found - math.log(1024)) < 0.05:
         raise Feedback("That is the loss for the 1,024 tokens of the small writer.")
-    raise Feedback("Every token has the weight 1/V. What is −log of that, for V = 50,257?")
+    raise Feedback("Every token has the probability 1/V. What is −log of that, for V = 50,257?")

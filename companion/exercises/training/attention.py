@@ -15,12 +15,14 @@ from companion.exercises.feedback import (
     result,
     say,
 )
+from companion.exercises.mistakes import check_nearly
 from companion.exercises.training.rows import back_through_softmax
 from companion.softmax import softmax
 
 __all__ = ["check_attention_backward"]
 
 NAMES = ("d_query", "d_key", "d_value")
+UNSCALED = "the weights are those of unscaled scores"
 
 
 def check_attention_backward(attempt: Any) -> None:
@@ -60,18 +62,30 @@ def _right(
 
 
 def _what_it_is(name: str, found: np.ndarray, given: list[np.ndarray], case: str) -> str:
+    right = dict(zip(NAMES, _right(*given), strict=True))
     tried = _other_values(given) if name == "d_value" else _other_rows(name, given)
+    tried += [(-right[name], "the sign is the other one")]
+    tried += [(right[other], f"that is {other}") for other in NAMES if other != name]
     for wrong, words in tried:
         if wrong.shape == found.shape and np.allclose(found, wrong):
             return f"{name} is not right{case}: {words}."
+    check_nearly(
+        found, right[name], why="Differences of a loss, or float32, come near and no nearer."
+    )
     return f"{name} has the right shape, but is not what small changes do{case}."
 
 
 def _other_values(given: list[np.ndarray]) -> list[tuple[np.ndarray, str]]:
     """List what is written in place of the values' gradient."""
     d_output, query, key, _ = given
-    scores = query @ key.mT / math.sqrt(query.shape[-1])
-    tried = [(scores.mT @ d_output, "it is mixed with the scores, and not with the weights")]
+    products = query @ key.mT
+    scores = products / math.sqrt(query.shape[-1])
+    mixed = "it is mixed with the scores, and not with the weights"
+    tried = [
+        (scores.mT @ d_output, mixed),
+        (products.mT @ d_output, mixed),
+        (to_numpy(softmax(products)).mT @ d_output, UNSCALED),
+    ]
     if scores.shape[-1] == scores.shape[-2]:
         wrong = to_numpy(softmax(scores)) @ d_output
         tried.append((wrong, "it takes a row of the weights where a column of them meets a value"))
@@ -84,18 +98,19 @@ def _other_rows(name: str, given: list[np.ndarray]) -> list[tuple[np.ndarray, st
     scale = 1 / math.sqrt(query.shape[-1])
     scores, d_weights = scale * query @ key.mT, d_output @ value.mT
     d_scores = back_through_softmax(d_weights, scores)
+    unscaled = back_through_softmax(d_weights, scores / scale)
+    weights = to_numpy(softmax(scores))
     tried = [
         (d_scores, "√d_k divided the scores on the way there"),
         (d_scores * scale**2, "√d_k divides twice"),
         (d_weights * scale, "nothing went back through the softmax"),
+        (weights * d_weights * scale, "in the softmax the row's own sum is missing"),
         (
-            to_numpy(softmax(scores)) * d_weights * scale,
-            "in the softmax the row's own sum is missing",
+            weights * (1 - weights) * d_weights * scale,
+            "in the softmax a score moves the other weights of its row too",
         ),
-        (
-            back_through_softmax(d_weights, scores / scale),
-            "the weights are those of unscaled scores",
-        ),
+        (unscaled * scale, UNSCALED),
+        (unscaled, "√d_k is missing, there and back"),
     ]
     if name == "d_query":
         return [(wrong @ key, words) for wrong, words in tried]
