@@ -82,6 +82,6 @@ class TrainingPlan:
         if self.warmup > self.steps:
             raise ValueError(f"warmup must be at most steps={self.steps}, got {self.warmup}")
         for field in fields(self):  # NumPy's numbers become Python's, which a checkpoint holds
-            value = getattr(self, field.name)
-            made = tuple(map(float, value)) if field.name == "betas" else field.type(value)
+            value, kind = getattr(self, field.name), int if field.type is int else float
+            made = tuple(map(kind, value)) if field.name == "betas" else kind(value)
             object.__setattr__(self, field.name, made)

@@ -114,7 +114,7 @@ def advance(state: TrainingState, text: TrainingText, threads: int | None) -> Tr
     plan, step = state.plan, state.step
     starts = drawn_starts(len(text), plan.context, plan.batch_size, step, plan.seed)
     batch = text_batch(text, starts, plan.context)
-    if np.all(batch.targets < 0):
+    if np.max(np.asarray(batch.targets)) < 0:
         raise ValueError(
             f"text must hold two tokens of one document in each batch, got none in that of step "
             f"{step + 1}: take a larger batch_size"
