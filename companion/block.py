@@ -291,8 +291,8 @@ def transformer_stack(
     Raises
     ------
     TypeError, ValueError
-        If `final_norm` is missing in pre-norm or given in post-norm, if there are more or fewer
-        states than blocks, and as the blocks say.
+        If `norm` is neither, if `final_norm` is missing in pre-norm or given in post-norm, if there
+        are more or fewer states than blocks, and as the blocks say.
     """
     check_final_norm(norm, final_norm)
     if states is not None and len(states) != len(blocks):
@@ -310,6 +310,8 @@ def transformer_stack(
 
 def check_final_norm(norm: Norm, final_norm: NormParameters | None) -> None:
     """Raise unless a pre-norm stack has a last norm, and a post-norm stack has none."""
+    if norm not in get_args(Norm):
+        raise ValueError(f"norm must be 'post' or 'pre', got {norm!r}")
     if (final_norm is None) == (norm == "pre"):
         raise ValueError(
             f"final_norm must be {'given' if norm == 'pre' else 'left out'} for norm={norm!r}, "

@@ -200,6 +200,8 @@ def test_what_does_not_fit_is_refused():
     block, final = draw_block(), NormParameters.neutral(12)
     with pytest.raises(ValueError, match="norm must be 'post' or 'pre', got 'none'"):
         companion.transformer_block(X, block, norm="none")
+    with pytest.raises(ValueError, match="norm must be 'post' or 'pre', got 'none'"):
+        companion.transformer_stack(X, [], norm="none")
     with pytest.raises(ValueError, match="final_norm must be given for norm='pre', got NoneType"):
         companion.transformer_stack(X, [block], norm="pre")
     with pytest.raises(ValueError, match="final_norm must be left out for norm='post'"):

@@ -623,6 +623,11 @@ BAD_CALLS = [
         lambda: gradients.transformer_stack_backward(X, X, [PLAIN], return_all=True),
         "return_all must be left out",
     ),
+    (
+        lambda: gradients.transformer_stack_backward(X[0], X, []),
+        r"d_output must have the shape .*\(3, 5, 6\), got \(5, 6\)",
+    ),
+    (lambda: gradients.transformer_stack_backward(X, X, [], norm="last"), "'post' or 'pre'"),
     (lambda: gradients.gelu_backward(X, X, approximate="erf"), "must be 'none' or 'tanh'"),
     (lambda: gradients.transformer_block_backward(X, X, PLAIN, norm="last"), "'post' or 'pre'"),
 ]
@@ -640,4 +645,11 @@ def test_a_record_that_is_none_and_another_dtype_are_refused():
         gradients.attention_backward(d_output, *QKV, saved="all")
     with pytest.raises(TypeError, match="d_output must have the dtype of query"):
         gradients.attention_backward(d_output.astype(np.float32), *QKV)
+    with pytest.raises(TypeError, match="d_output must have the dtype of x"):
+        gradients.transformer_stack_backward(X.astype(np.float32), X, [])
+    record = gradients.attention_record(*QKV)
+    for name, array in record._asdict().items():
+        saved = record._replace(**{name: array.astype(np.int64)})
+        with pytest.raises(TypeError, match=f"{name} of saved must be float64, got int64"):
+            gradients.attention_backward(d_output, *QKV, saved=saved)
     assert math.isfinite(gradients.attention_record(*QKV).total.max())

@@ -11,7 +11,14 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import companion
-from companion import CurvePoint, TrainingPlan, TrainingText, map_parameters, named_parameters
+from companion import (
+    AdamWState,
+    CurvePoint,
+    TrainingPlan,
+    TrainingText,
+    map_parameters,
+    named_parameters,
+)
 from companion.language_model.llama_folder import open_tensors
 from companion.training import checkpoint, loop
 from companion.training import state as states
@@ -178,6 +185,18 @@ def test_clipping_says_what_is_not_finite_and_takes_zeros():
         gradients = replace(nothing, norm=np.full(8, wrong, np.float32))
         with np.errstate(invalid="ignore"):
             assert not math.isfinite(companion.clip_gradients(gradients, 1.0)[1])
+
+
+def test_clipping_takes_a_length_and_a_limit_that_their_dtype_does_not_hold():
+    gradients = companion.NormParameters(np.asarray([3e38, -3e38, 1e38, 0], np.float32))
+    for limit in (1e-3, 1.0, 1e38):
+        with np.errstate(over="ignore"):
+            clipped, found = companion.clip_gradients(gradients, limit)
+        assert math.isinf(found)
+        expected = limit * np.asarray([3, -3, 1, 0]) / math.sqrt(19)
+        np.testing.assert_allclose(clipped.weight, expected, rtol=1e-6)
+    short = companion.NormParameters(np.ones(4, np.float32))
+    assert (companion.clip_gradients(short, 1e39)[0].weight == 1).all()
 
 
 # The text
@@ -375,6 +394,23 @@ def test_an_interrupt_in_the_middle_of_a_step_loses_that_step_alone(where, tmp_p
     assert_same_bits(companion.train(kept, WORDS, folder=tmp_path), whole)
 
 
+def test_an_interrupt_keeps_the_model_of_the_step_that_is_kept(tmp_path, monkeypatch):
+    real = states.advance
+
+    def interrupted(state, *args):
+        if state.step == 2:
+            raise KeyboardInterrupt
+        return real(state, *args)
+
+    monkeypatch.setattr(loop, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        companion.train(begun(), WORDS, folder=tmp_path)
+    kept = companion.load_training(tmp_path, xp=np)
+    tensors = open_tensors(tmp_path, kept.parameters.config)
+    assert kept.step == 2
+    assert np.array_equal(tensors.read("model.embed_tokens.weight"), kept.parameters.embedding)
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
 def test_a_file_is_written_whole_or_not_at_all(error, tmp_path, monkeypatch):
     state = begun()
@@ -479,10 +515,26 @@ def test_a_training_that_diverges_is_stopped(tmp_path):
 
 
 BEGUN = begun()
+NORM, ONE = (companion.NormParameters(np.ones(n)) for n in (8, 1))
+LONE = companion.pack_documents([*([[1]] * 60), [*range(20)]])
 BAD_CALLS = [
     (lambda: begun(replace(PLAN, context=13)), r"at most the model's of 12 tokens, got 13"),
     (lambda: companion.text_loss(model(), HELD, context=13), "of 12 tokens, got 13"),
     (lambda: companion.text_loss(model(), TrainingText(IDS[:1]), context=3), "at least 2 tokens"),
+    (lambda: companion.text_loss(model(), HELD, context=0), "context must be at least 1, got 0"),
+    (lambda: companion.text_loss(model(), HELD, context=-1), "context must be at least 1, got -1"),
+    (
+        lambda: companion.text_loss(model(), HELD, context=3, batch_size=0),
+        "batch_size must be at least 1, got 0",
+    ),
+    (
+        lambda: companion.text_loss(model(), HELD, context=3, batch_size=-1),
+        "batch_size must be at least 1, got -1",
+    ),
+    (
+        lambda: companion.train(begun(replace(PLAN, batch_size=1)), LONE),
+        "text must hold two tokens of one document in each batch, got none in that of step",
+    ),
     (lambda: companion.train(BEGUN, TrainingText(IDS[:0])), "at least 7 tokens, got 0"),
     (lambda: companion.train(BEGUN, TrainingText(IDS[:6])), "at least 7 tokens, got 6"),
     (lambda: companion.train(BEGUN, TrainingText(IDS + 20)), "vocabulary, below 23, got"),
@@ -513,6 +565,10 @@ BAD_CALLS = [
     (lambda: companion.split_text(WORDS, 90), "at must be in 1 … 89"),
     (lambda: companion.pack_documents([]), "at least one, got none"),
     (lambda: companion.pack_documents([[1], []]), r"documents\[1\] must hold at least one token"),
+    (lambda: companion.pack_documents([1, 2]), r"documents\[0\] must be a sequence of ids, got"),
+    (lambda: companion.pack_documents([[[1, 2]], [3]]), r"sequence of ids, got shape \(1, 2\)"),
+    (lambda: TrainingText(np.array(3)), r"token_ids must be \(n,\), got shape \(\)"),
+    (lambda: TrainingText(IDS[:4].reshape(2, 2)), r"token_ids must be \(n,\), got shape \(2, 2\)"),
     (lambda: TrainingText(IDS, IDS[:3]), r"documents must be \(n=90,\), got shape \(3,\)"),
     (lambda: TrainingText(IDS - 20), "must not be negative, got -20"),
     (lambda: replace(PLAN, steps=0), "steps must be at least 1, got 0"),
@@ -537,6 +593,14 @@ BAD_CALLS = [
         lambda: companion.adamw(model(), model(hidden_width=9), learning_rate=1.0),
         r"the gradient of layers.0.w_gate_up must be \(8, 20\) like it, got \(8, 18\)",
     ),
+    (
+        lambda: companion.adamw(NORM, NORM, AdamWState(1, ONE, NORM), learning_rate=1.0),
+        r"the mean of weight must be \(8,\) like it, got \(1,\)",
+    ),
+    (
+        lambda: companion.adamw(NORM, NORM, AdamWState(1, NORM, ONE), learning_rate=1.0),
+        r"the mean square of weight must be \(8,\) like it, got \(1,\)",
+    ),
     (lambda: companion.train_tokenizer(["a"], 256), "at least 257, got 256"),
 ]
 IDS = WORDS.token_ids
@@ -556,6 +620,14 @@ def test_another_kind_is_refused():
         TrainingText(IDS[:2], [1, 2])
     with pytest.raises(TypeError, match=r"steps must be an integer, got 2\.0"):
         replace(PLAN, steps=2.0)
+    with pytest.raises(TypeError, match=r"documents\[0\] must hold integers, got float64"):
+        companion.pack_documents([[1.5, 2]])
+    with pytest.raises(TypeError, match="starts must be integers, got float64"):
+        companion.text_batch(WORDS, [1.5], 3)
+    with pytest.raises(TypeError, match="gradients must be of the kind of the parameters, Norm"):
+        companion.adamw(NORM, map_parameters(np.copy, model()), learning_rate=1.0)
+    with pytest.raises(TypeError, match=r"state\.mean must be of the kind of the parameters, Norm"):
+        companion.adamw(NORM, NORM, BEGUN.optimiser, learning_rate=1.0)
     with pytest.raises(TypeError, match=r"rng must be a numpy\.random\.Generator, got int"):
         companion.initial_language_model(model().config, 0)
     with pytest.raises(TypeError, match=r"texts\[0\] must be a string, got int"):
@@ -566,6 +638,39 @@ def test_a_training_begins_in_no_folder_that_holds_one(tmp_path):
     companion.save_training(tmp_path, BEGUN)
     with pytest.raises(FileExistsError, match="holds a training already"):
         companion.train(BEGUN, WORDS, folder=tmp_path)
+
+
+def test_a_training_goes_on_in_no_folder_that_holds_another(tmp_path):
+    one, other, whole = (tmp_path / name for name in ("one", "other", "whole"))
+    state = companion.train(begun(), WORDS, folder=one)
+    companion.train(begun(replace(PLAN, learning_rate=0.01)), WORDS, folder=other)
+    before = (other / checkpoint.FILE).read_bytes()
+    for kept in (state, companion.load_training(one, xp=np)):
+        with pytest.raises(FileExistsError, match="holds a training already"):
+            companion.train(kept, WORDS, folder=other)
+    assert (other / checkpoint.FILE).read_bytes() == before
+    longer = replace(state, plan=replace(PLAN, steps=11))
+    assert companion.train(longer, WORDS, folder=one).step == 11
+    assert companion.train(state, WORDS, folder=whole).step == 9
+
+
+def test_weights_that_could_not_be_read_again_are_not_kept(tmp_path):
+    half = begun(dtype=np.float16)
+    for keep in (
+        lambda: companion.save_training(tmp_path, half),
+        lambda: companion.train(half, WORDS, folder=tmp_path),
+    ):
+        with pytest.raises(TypeError, match="must be float32 or float64 to be kept, got float16"):
+            keep()
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_plan_of_numpys_numbers_is_one_of_pythons(tmp_path):
+    plan = replace(PLAN, steps=np.int64(9), learning_rate=np.float32(0.5), clip=2, betas=[0.5, 0])
+    assert plan == replace(PLAN, steps=9, learning_rate=0.5, clip=2.0, betas=(0.5, 0.0))
+    assert hash(plan) == hash(replace(plan))
+    companion.save_training(tmp_path, begun(plan))
+    assert companion.load_training(tmp_path, xp=np).plan == plan
 
 
 def rewritten(path, change_tensors=lambda t: t, change_words=lambda w: w):

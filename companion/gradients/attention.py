@@ -121,7 +121,8 @@ def attention_backward(
     :math:`dP = dO\,V^{\mathsf T}`, :math:`dS = P \odot (dP - D)` where D is the product of each row
     of O with its row of dO, :math:`dQ = c\,dS\,K` and :math:`dK = c\,dS^{\mathsf T} Q`:
     :eq:`eq-attention-backward`, with D by :prf:ref:`thm-tiled-backward`. What a mask hides gets
-    gradient 0 (:prf:ref:`prop-mask-backward`), and none is made for masks.
+    gradient 0: :prf:ref:`prop-mask-backward`. None is made for a mask; of one that is added it
+    would be dS.
 
     Parameters
     ----------
@@ -145,7 +146,7 @@ def attention_backward(
     Raises
     ------
     TypeError, ValueError
-        As the forward says, and if `d_output` or `saved` does not fit it.
+        As the forward says, and if `d_output` or `saved` does not fit it in shape and dtype.
 
     References
     ----------
@@ -158,11 +159,13 @@ def attention_backward(
     shape = (*call.shape[:-1], value.shape[-1])
     check_gradient(d_output, shape)
     if saved is not None:
-        saved = _checked_record(xp, saved, shape)
+        saved = _checked_record(xp, saved, shape, query)
     return unchecked_attention_backward(xp, d_output, query, key, value, call, saved, None)
 
 
-def _checked_record(xp: Namespace, saved: Any, shape: tuple[int, ...]) -> AttentionRecord:
+def _checked_record(
+    xp: Namespace, saved: Any, shape: tuple[int, ...], query: Array
+) -> AttentionRecord:
     if not isinstance(saved, tuple) or len(saved) != 3:
         raise TypeError(
             f"saved must be (output, maximum, total) or None, got {type(saved).__name__}"
@@ -172,6 +175,9 @@ def _checked_record(xp: Namespace, saved: Any, shape: tuple[int, ...]) -> Attent
         require_library(xp, "query", **{f"saved.{name}": array})
         if array.shape != wanted:
             raise ValueError(f"{name} of saved must have shape {wanted}, got {array.shape}")
+        dtype = query.dtype if name == "output" else computing_dtype(xp, query.dtype)
+        if array.dtype != dtype:
+            raise TypeError(f"{name} of saved must be {dtype}, got {array.dtype}")
     return record
 
 
@@ -315,7 +321,7 @@ def _textbook(
     d_weights = ungroup(xp, d_rows @ value.mT, heads_and_rows)  # (..., H, T, S)
     d_value = group(xp, xp.broadcast_to(weights, (*shape, *weights.shape[-2:])), value).mT @ d_rows
     shared = xp.sum(weights * d_weights, axis=-1, keepdims=True)
-    # A hidden key has weight 0, and whatever its value made of the other factor does not count.
+    # A hidden key has weight 0 and gets 0, though a value that is not finite spoils its row's rest.
     d_scores = xp.where(weights == 0, xp.zeros_like(weights), weights * (d_weights - shared))
     if call.softcap is not None:
         d_scores = unchecked_soft_cap_backward(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from companion.arrays import Array, Namespace, array_namespace
+from companion.arrays import Array, Namespace, array_namespace, require_same_dtype
 from companion.attention import Call
 from companion.block import (
     BlockParameters,
@@ -30,6 +30,7 @@ from companion.gradients.heads import (
     unchecked_multi_head_attention_backward,
 )
 from companion.gradients.norms import layer_norm_backward, unchecked_layer_norm_backward
+from companion.gradients.sums import check_gradient
 from companion.norms import NormParameters, check_norm, unchecked_layer_norm
 
 __all__ = ["transformer_block_backward", "transformer_stack_backward"]
@@ -197,6 +198,9 @@ def transformer_stack_backward(
     for name in ("states", "return_all", "context"):
         if options.get(name) is not None and options[name] is not False:
             raise ValueError(f"{name} must be left out: there is no way back through it")
+    array_namespace(d_output=d_output, x=x)
+    require_same_dtype(x=x, d_output=d_output)
+    check_gradient(d_output, x.shape)
     entering = [x]
     for p in blocks:
         entering.append(transformer_block(entering[-1], p, norm=norm, eps=eps, **options))

@@ -40,7 +40,9 @@ def is_decayed(name: str) -> bool:
 
     A norm's weight says how large a row is, and is meant to stay near 1; a bias moves it, and
     multiplies nothing. Every matrix decays, and so does an embedding: where it is tied it makes the
-    logits, and their size is what decay holds down.
+    logits, and their size is what decay holds down. A norm is what has a name that begins with
+    ``norm``, and a bias is called ``bias`` or ``b_…``, as in this library; other names need a rule
+    of their own.
 
     Parameters
     ----------
@@ -81,7 +83,7 @@ def adamw(
     gradients : the kind that `parameters` is
         A gradient in the place of each weight.
     state : AdamWState, optional
-        What the step before returned; a first step starts from zeros.
+        What the step before returned, for the same parameters; a first step starts from zeros.
     learning_rate : float
         η, about how far a weight goes.
     betas : pair of float
@@ -101,9 +103,10 @@ def adamw(
     Raises
     ------
     TypeError
-        If `gradients` are of another kind than the parameters.
+        If `gradients` or the means are of another kind than the parameters.
     ValueError
-        If an option is out of range, or a gradient has another shape than its weight.
+        If an option is out of range, a gradient or a mean has another shape than its weight, or
+        one of them stands alone.
 
     References
     ----------
@@ -111,7 +114,10 @@ def adamw(
     """
     check_adamw(learning_rate, betas, eps, weight_decay)
     names = named_parameters(parameters)
-    _check_like(names, gradients)
+    _check_like(parameters, gradients, "gradients", "the gradient")
+    if state is not None:
+        _check_like(parameters, state.mean, "state.mean", "the mean")
+        _check_like(parameters, state.square, "state.square", "the mean square")
     xp = array_namespace(**names, **{f"d {n}": g for n, g in named_parameters(gradients).items()})
     state = AdamWState.zero(parameters) if state is None else state
     step, (beta_1, beta_2) = state.step + 1, betas
@@ -142,15 +148,20 @@ def check_adamw(
         raise ValueError(f"eps must be positive and finite, got {eps}")
 
 
-def _check_like(weights: dict[str, Array], gradients: Any) -> None:
-    given = named_parameters(gradients)
+def _check_like(parameters: Any, others: Any, argument: str, each: str) -> None:
+    if type(others) is not type(parameters):
+        raise TypeError(
+            f"{argument} must be of the kind of the parameters, {type(parameters).__name__}, "
+            f"got {type(others).__name__}"
+        )
+    weights, given = named_parameters(parameters), named_parameters(others)
     if given.keys() != weights.keys():
         odd = sorted(given.keys() ^ weights.keys())[0]
-        raise ValueError(f"gradients must stand where the parameters do, got {odd} in one alone")
+        raise ValueError(f"{argument} must stand where the parameters do, got {odd} in one alone")
     for name, weight in weights.items():
         if given[name].shape != weight.shape:
             raise ValueError(
-                f"the gradient of {name} must be {weight.shape} like it, got {given[name].shape}"
+                f"{each} of {name} must be {weight.shape} like it, got {given[name].shape}"
             )
 
 
@@ -168,7 +179,8 @@ def clip_gradients(gradients: P, limit: float) -> tuple[P, Array]:
     -------
     gradients : the kind that was given
     norm : array, shape ()
-        Their length before; not finite where one of them is not, and then nothing is shortened.
+        Their length before, infinite where their dtype cannot hold it. Where one of them is not
+        finite, nor is it, and nothing is shortened.
 
     Raises
     ------
@@ -187,8 +199,14 @@ def clip_gradients(gradients: P, limit: float) -> tuple[P, Array]:
     unit = xp.where((largest > 0) & (largest < xp.inf), largest, xp.ones_like(largest))
     shares = [array / unit for array in wide]
     sums = [xp.sum(part * part) for part in shares]
-    norm = unit * xp.sqrt(xp.sum(xp.stack(sums)))
+    length = xp.sqrt(xp.sum(xp.stack(sums)))  # in units
+    norm, one = unit * length, xp.ones_like(unit)
     if math.isinf(limit):
         return gradients, norm
-    share = xp.where(xp.isfinite(norm), limit / xp.maximum(norm, limit), xp.ones_like(norm))
-    return map_parameters(lambda g: cast(xp, widen(xp, g) * share, g.dtype), gradients), norm
+    limit = min(limit, float(xp.finfo(norm.dtype).max))
+    share = xp.where(xp.isfinite(norm), limit / xp.maximum(norm, limit), one)
+    # What is too long for its dtype is shortened in units, since its share would be all but 0.
+    beyond = xp.isfinite(length) & ~xp.isfinite(norm)
+    share = xp.where(beyond, limit / xp.where(beyond, length, one), share)
+    unit = xp.where(beyond, unit, one)
+    return map_parameters(lambda g: cast(xp, widen(xp, g) / unit * share, g.dtype), gradients), norm

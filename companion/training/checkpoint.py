@@ -1,10 +1,12 @@
 """A training's file: what it takes to go on to the same bits."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -46,8 +48,11 @@ def save_training(folder: str | PathLike[str], state: TrainingState) -> None:
         If the library `safetensors` is missing; the message says what to install.
     OSError
         If the folder cannot be written to.
+    TypeError
+        If the weights are neither float32 nor float64.
     """
     safetensors = import_extra("safetensors.numpy", "language-model", "a checkpoint")
+    check_kept(state.parameters)
     trees = (state.parameters, state.optimiser.mean, state.optimiser.square)
     tensors = {
         f"{part}.{name}": np.ascontiguousarray(to_numpy(array))
@@ -64,6 +69,25 @@ def save_training(folder: str | PathLike[str], state: TrainingState) -> None:
     # One entry, since the library writes several in an order that is drawn.
     content = safetensors.save(tensors, metadata={ENTRY: json.dumps(said)})
     write_whole(Path(folder) / FILE, content)
+
+
+def check_kept(parameters: LanguageModelParameters) -> None:
+    """Raise unless the weights are of a dtype that is read again."""
+    if (dtype := to_numpy(parameters.embedding).dtype).name not in DTYPES:
+        raise TypeError(f"parameters must be {' or '.join(DTYPES)} to be kept, got {dtype}")
+
+
+def holds_another(folder: Path, state: TrainingState) -> bool:
+    """Say whether a folder holds a training that `state` does not go on with."""
+    if not (folder / FILE).exists():
+        return False
+    if not state.text:
+        return True  # it begins
+    with _opened(folder) as (path, file):
+        config, _, curve, _, text = _said(path, file)
+    # The plan may have been made longer, but what both have seen is the same.
+    same = (config, text) == (state.parameters.config, state.text)
+    return not same or any(a != b for a, b in zip(curve, state.curve, strict=False))
 
 
 def load_training(folder: str | PathLike[str], *, xp: Namespace | None = None) -> TrainingState:
@@ -90,17 +114,26 @@ def load_training(folder: str | PathLike[str], *, xp: Namespace | None = None) -
     ValueError
         If it is damaged, or no training's.
     """
+    with _opened(folder) as (path, file):
+        return _read(path, file, array_module() if xp is None else xp)
+
+
+@contextmanager
+def _opened(folder: str | PathLike[str]) -> Iterator[tuple[Path, Any]]:
     safetensors = import_extra("safetensors", "language-model", "a checkpoint")
     path = existing_file(Path(folder) / FILE)
-    xp = array_module() if xp is None else xp
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            return _read(path, file, xp)
+            yield path, file
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} must be an undamaged safetensors file: {error}") from error
 
 
-def _read(path: Path, file: Any, xp: Namespace) -> TrainingState:
+Said: TypeAlias = tuple[LanguageModelConfig, TrainingPlan, tuple[CurvePoint, ...], int, str]
+
+
+def _said(path: Path, file: Any) -> Said:
+    """Read the words of a checkpoint, which say all but its numbers."""
     metadata = file.metadata() or {}
     if ENTRY not in metadata:
         raise ValueError(f"{path} must hold a {ENTRY!r}, got {sorted(metadata)}")
@@ -114,6 +147,11 @@ def _read(path: Path, file: Any, xp: Namespace) -> TrainingState:
             raise ValueError(f"step must be in 0 … {plan.steps}, got {step}")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} must say how the training goes: {error!r}") from error
+    return config, plan, curve, step, text
+
+
+def _read(path: Path, file: Any, xp: Namespace) -> TrainingState:
+    config, plan, curve, step, text = _said(path, file)
     names, asked = set(file.keys()), set()
 
     def tree(part: str) -> LanguageModelParameters:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from companion.extras import import_extra
 from companion.language_model.tokenizer import TextTokenizer
-from companion.training.checkpoint import FILE, save_training
+from companion.training.checkpoint import check_kept, holds_another, save_training
 from companion.training.model_folder import check_tokenizer, save_language_model
 from companion.training.state import TrainingState, advance, text_digest
 from companion.training.step import check_text, text_loss
@@ -59,10 +59,14 @@ def train(
         If the loss is no number, or rises far above where it began; the folder then holds the
         last checkpoint before.
     FileExistsError
-        If a training begins in a folder that holds one.
+        If a training begins in a folder that holds one, or goes on in one that holds another.
+    TypeError
+        If the weights are to be kept, and are neither float32 nor float64.
     ValueError
         If the text is too short or another than the training began with, a token is not in the
-        vocabulary, or the tokenizer does not fit the weights.
+        vocabulary, or the tokenizer does not fit the weights. In the middle, if no window of a
+        step's batch holds two tokens of one document; the folder is then as after a loss that is no
+        number.
     """
     tqdm = import_extra("tqdm", "language-model", "training").tqdm
     kept = None if folder is None else Path(folder)
@@ -101,8 +105,12 @@ def _checked(
     digest = text_digest(text, validation)
     if state.text and state.text != digest:
         raise ValueError("text and validation must be those that the training began with")
-    if not state.text and folder is not None and (folder / FILE).exists():
-        raise FileExistsError(f"{folder} holds a training already: go on with it, or take another")
+    if folder is not None:
+        check_kept(p)
+        if holds_another(folder, state):
+            raise FileExistsError(
+                f"{folder} holds a training already: go on with it, or take another"
+            )
     return replace(state, text=digest)
 
 
@@ -120,7 +128,8 @@ class _Run:
     def begin(self, state: TrainingState) -> TrainingState:
         """Judge the weights before the first step, and make the folder whole."""
         state = self.judge(state)
-        self.save_model(state)
+        if self.validation is not None:
+            self.save_model(state)
         self.save(state)
         return state
 
@@ -137,8 +146,6 @@ class _Run:
             if state.best < best:
                 self.save_model(state)
         if last or state.step % plan.save_every == 0:
-            if self.validation is None:
-                self.save_model(state)
             self.save(state)
         return state
 
@@ -157,8 +164,10 @@ class _Run:
             save_language_model(self.folder, state.parameters, self.tokenizer)
 
     def save(self, state: TrainingState) -> None:
-        """Write what it takes to go on."""
+        """Write what it takes to go on, and the model where nothing says which is best."""
         if self.folder is not None:
+            if self.validation is None:
+                self.save_model(state)
             save_training(self.folder, state)
             self.saved = state.step
 

@@ -1,6 +1,7 @@
 """Everything that decides how a training goes, beside its text and its first weights."""
 
 from dataclasses import dataclass, fields
+from numbers import Integral
 
 from companion.training.adamw import check_adamw
 
@@ -19,20 +20,22 @@ class TrainingPlan:
     batch_size : int
         Windows of a step.
     learning_rate : float
-        The highest; :func:`warmup_cosine` has that of each step.
+        The highest, at the end of the warm-up; :func:`warmup_cosine` has that of each step.
     final_share : float
-        What is left of it at the last step.
+        What is left of it at the last step, unless all steps rise.
     warmup : int
-        Steps on which it rises.
+        Steps on which it rises; without one the first has begun to fall.
     weight_decay, betas, eps
         As in :func:`adamw`.
     clip : float
         The greatest length of the gradient, as in :func:`clip_gradients`; ``inf`` lets all pass.
     accumulation : int
-        Parts of a batch that are computed one after the other, to need less memory.
+        Parts of a batch that are computed one after the other, to need less memory; at most one a
+        window.
     shards : int
-        Parts of such a part that are computed at once. It is this number that decides the bits of a
-        sum, so it is fixed here, and not taken from the number of threads.
+        Parts of such a part that are computed at once, at most one a window too. It is this number
+        that decides the bits of a sum, so it is fixed here, and not taken from the number of
+        threads.
     evaluate_every, save_every : int
         Steps between two looks at the validation text, and between two checkpoints.
     seed : int
@@ -66,7 +69,7 @@ class TrainingPlan:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.type is int:
-                if isinstance(value, bool) or not isinstance(value, int):
+                if isinstance(value, bool) or not isinstance(value, Integral):
                     raise TypeError(f"{field.name} must be an integer, got {value!r}")
                 least = 0 if field.name in ("warmup", "seed") else 1
                 if value < least:
@@ -78,3 +81,7 @@ class TrainingPlan:
             raise ValueError(f"clip must be positive, got {self.clip}")
         if self.warmup > self.steps:
             raise ValueError(f"warmup must be at most steps={self.steps}, got {self.warmup}")
+        for field in fields(self):  # NumPy's numbers become Python's, which a checkpoint holds
+            value, kind = getattr(self, field.name), int if field.type is int else float
+            made = tuple(map(kind, value)) if field.name == "betas" else kind(value)
+            object.__setattr__(self, field.name, made)

@@ -20,11 +20,12 @@ def warmup_cosine(
     steps : int
         How many there are.
     peak : float
-        The rate of step warmup − 1, the last that rises.
+        The rate of step warmup − 1, the last that rises. Without a warm-up no step has it: the
+        first has begun to fall.
     warmup : int
         How many steps rise; step 0 has peak / warmup.
     final : float
-        The rate of the last step.
+        The rate of the last step, unless all steps rise.
 
     Returns
     -------

@@ -113,7 +113,13 @@ def advance(state: TrainingState, text: TrainingText, threads: int | None) -> Tr
     """Take one step, or raise FloatingPointError where it leads nowhere."""
     plan, step = state.plan, state.step
     starts = drawn_starts(len(text), plan.context, plan.batch_size, step, plan.seed)
-    batches = cut(text_batch(text, starts, plan.context), plan.accumulation)
+    batch = text_batch(text, starts, plan.context)
+    if np.max(np.asarray(batch.targets)) < 0:
+        raise ValueError(
+            f"text must hold two tokens of one document in each batch, got none in that of step "
+            f"{step + 1}: take a larger batch_size"
+        )
+    batches = cut(batch, plan.accumulation)
     with np.errstate(all="ignore"):  # what becomes of it is looked at below, and said
         found, gradients = accumulated_gradients(
             batches, state.parameters, shards=plan.shards, threads=threads

@@ -94,7 +94,7 @@ def text_loss(
     batch_size: int = 16,
     threads: int | None = None,
 ) -> float:
-    """Return the mean loss over a text: each token but the first is foretold once.
+    """Return the mean loss over a text: each token but a document's first is foretold once.
 
     Parameters
     ----------
@@ -115,10 +115,12 @@ def text_loss(
     Raises
     ------
     ValueError
-        If the text has fewer than two tokens, a token is not in the vocabulary, or the context is
-        longer than the model's.
+        If the text has no two tokens of one document, a token is not in the vocabulary, the context
+        is less than 1 or longer than the model's, or the batch size less than 1.
     """
     check_text(text, 2, context, parameters)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     xp = array_namespace(embedding=parameters.embedding)
 
     def losses(batch: TextBatch) -> tuple[float, int]:
@@ -144,6 +146,8 @@ def check_text(
 ) -> None:
     """Raise unless a model can be trained on a text, or judged by it."""
     config = parameters.config
+    if context < 1:
+        raise ValueError(f"context must be at least 1, got {context}")
     if context > config.context_length:
         raise ValueError(
             f"context must be at most the model's of {config.context_length} tokens, got {context}"

@@ -44,9 +44,8 @@ class TrainingText:
                 kind = getattr(array, "dtype", type(array).__name__)
                 raise TypeError(f"{name} must be a NumPy array of integers, got {kind}")
             if array.ndim != 1 or len(array) != len(self.token_ids):
-                raise ValueError(
-                    f"{name} must be (n={len(self.token_ids)},), got shape {array.shape}"
-                )
+                n = f"n={len(self.token_ids)}" if name == "documents" else "n"
+                raise ValueError(f"{name} must be ({n},), got shape {array.shape}")
         if len(self.token_ids) and int(self.token_ids.min()) < 0:
             raise ValueError(f"token_ids must not be negative, got {int(self.token_ids.min())}")
 
@@ -89,13 +88,19 @@ def pack_documents(documents: Sequence[Sequence[int]]) -> TrainingText:
 
     Raises
     ------
+    TypeError
+        If a token id is no integer.
     ValueError
-        If a document holds no token, or there is none.
+        If a document is no sequence of tokens or holds none, or there is none.
     """
     arrays = [np.asarray(document) for document in documents]
     for i, array in enumerate(arrays):
         if array.size == 0:
             raise ValueError(f"documents[{i}] must hold at least one token, got none")
+        if array.dtype.kind not in "iu":
+            raise TypeError(f"documents[{i}] must hold integers, got {array.dtype}")
+        if array.ndim != 1:
+            raise ValueError(f"documents[{i}] must be a sequence of ids, got shape {array.shape}")
     if not arrays:
         raise ValueError("documents must be at least one, got none")
     if len(arrays) == 1:
@@ -150,10 +155,14 @@ def text_batch(text: TrainingText, starts: Sequence[int] | np.ndarray, length: i
 
     Raises
     ------
+    TypeError
+        If a start is no integer.
     ValueError
         If a window does not lie within the text, or there is none.
     """
-    first = np.asarray(starts, dtype=np.int64)
+    first = np.asarray(starts)
+    if first.size and first.dtype.kind not in "iu":
+        raise TypeError(f"starts must be integers, got {first.dtype}")
     if length < 1 or first.ndim != 1 or len(first) == 0:
         raise ValueError(
             f"starts must be (B,) and length at least 1, got {first.shape} and {length}"
