@@ -16,7 +16,7 @@ endif
 
 # The notebooks run without coverage: a kernel that opens the data file of the process that measures
 # can wait for its lock for ever. Two run at a time, so a thread of BLAS for each is enough.
-PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
+PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 # A checkout may lie under any path. Before 3.13 Python reads the one in the editable install in the
 # encoding of the locale, and only without LC_ALL does it take UTF-8 where that says C.
@@ -55,9 +55,8 @@ lab: $(READY_LAB) ## open the chapters in JupyterLab, with OPTIONS if there are 
 	$(VENV)/bin/jupyter lab $(OPTIONS) notebooks
 
 test: $(READY) ## run the tests, every notebook, and the book in a browser where there is one
-	$(RUN) -m pytest tests --ignore=tests/site --cov $(PARALLEL)
+	$(RUN) -m pytest tests --cov -rs $(PARALLEL)
 	OPENBLAS_NUM_THREADS=1 $(RUN) -m pytest notebooks $(PARALLEL) $(DRAWINGS)
-	$(RUN) -m pytest tests/site -rs $(PARALLEL)
 
 notebooks: $(READY) ## execute the notebooks in place, or one: NOTEBOOK=notebooks/01_packing.ipynb
 	$(RUN) notebooks/execute.py $(NOTEBOOK)

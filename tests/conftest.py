@@ -19,6 +19,18 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, data
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the links, for which one process builds the book, and end with other pages.
+
+    So no process waits for the book, and no browser is open beside tests that have an event loop.
+    """
+
+    def place(item: pytest.Item) -> int:
+        return 1 if item.path.parent.name != "site" else 0 if item.path.stem == "test_links" else 2
+
+    items.sort(key=place)
+
+
 @pytest.fixture(params=array_homes(), ids=lambda home: home.name)
 def home(request: pytest.FixtureRequest) -> ArrayHome:
     """Run the test once on each array module."""
