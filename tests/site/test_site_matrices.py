@@ -19,8 +19,19 @@ NUMBERS = """() => Object.fromEntries(
         [e.dataset.at, [e.getAttribute("aria-label"), e.innerText]]))"""
 LIT = """(kind) =>
     [...document.querySelectorAll(`.ms-matrix .ms-${kind}`)].map((e) => e.dataset.at)"""
-FACTORS = """(side) => [...document.querySelectorAll(`.ms-formula .ms-${side}`)]
-    .map((e) => e.innerText).filter((text) => !/[a-zA-Z]/.test(text))"""
+# What the stepper says of so many entries, one after the other.
+STEPS = """(count) => {
+    const factors = (side) => [...document.querySelectorAll(`.ms-formula .ms-${side}`)]
+        .map((e) => e.innerText).filter((text) => !/[a-zA-Z]/.test(text));
+    const next = [...document.querySelectorAll("button")].find((e) => e.ariaLabel === "Next entry");
+    return [...Array(count)].map(() => {
+        const { at } = document.querySelector(".ms-matrix [aria-pressed=true]").dataset;
+        const result = document.querySelector(".ms-formula output").innerText;
+        const said = { at, left: factors("left"), right: factors("right"), result };
+        next.click();
+        return said;
+    });
+}"""
 
 VIEWS = {
     "0,0,q.2.0": (0, False, {}),
@@ -109,14 +120,12 @@ def test_the_stepper_says_how_each_entry_comes(view: str, page: Any) -> None:
     made = [n for n in matrices if n in "qkvsazy"]
     order = sorted(made, key="qkvsazy".index)
     places = [(n, i, j) for n in order for i, j in np.ndindex(matrices[n].shape)]
-    after = page.get_by_role("button", name="Next entry")
-    for name, i, j in places:
+    for (name, i, j), said in zip(places, page.evaluate(STEPS, len(places)), strict=True):
         value = matrices[name][i, j]
-        chosen = page.locator(".ms-matrix [aria-pressed=true]").get_attribute("data-at")
-        assert chosen == f"{name}.{i}.{j}"
-        left, right = (list(map(number, page.evaluate(FACTORS, s))) for s in ("left", "right"))
-        result = page.locator(".ms-formula output").inner_text()
-        assert number(result) == value or abs(number(result) - value) <= HALF_DIGIT
+        assert said["at"] == f"{name}.{i}.{j}"
+        left, right = (list(map(number, said[side])) for side in ("left", "right"))
+        result = number(said["result"])
+        assert result == value or abs(result - value) <= HALF_DIGIT
         if name == "a" and value > 0:
             row = matrices["s"][i]
             expected = [row[j], *row[row > -np.inf]]
@@ -129,7 +138,6 @@ def test_the_stepper_says_how_each_entry_comes(view: str, page: Any) -> None:
             assert np.abs(np.subtract(right, column)).max() <= HALF_DIGIT
             root = 3**0.5 if name == "s" else 1
             assert np.dot(first[i], column) / root == pytest.approx(value)
-        after.click()
     chosen = page.locator(".ms-matrix [aria-pressed=true]").get_attribute("data-at")
     assert chosen == "q.0.0"  # around
 
