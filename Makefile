@@ -14,8 +14,6 @@ ifeq ($(shell uname -sm)$(COMPANION_ARRAY_MODULE),Linux x86_64)
 DRAWINGS := --nbval-sanitize-with=/dev/null
 endif
 
-# The notebooks run without coverage: a kernel that opens the data file of the process that measures
-# can wait for its lock for ever. Two run at a time, so a thread of BLAS for each is enough.
 PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 # A checkout may lie under any path. Before 3.13 Python reads the one in the editable install in the
@@ -32,7 +30,7 @@ endif
 
 .NOTPARALLEL: # all share one environment
 .DEFAULT_GOAL := help
-.PHONY: help book bundle pdf serve lab test notebooks lint mutants bench lock clean
+.PHONY: help book bundle pdf serve lab test coverage notebooks lint mutants bench lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,8 +53,12 @@ lab: $(READY_LAB) ## open the chapters in JupyterLab, with OPTIONS if there are 
 	$(VENV)/bin/jupyter lab $(OPTIONS) notebooks
 
 test: $(READY) ## run the tests, every notebook, and the book in a browser where there is one
-	$(RUN) -m pytest tests --cov -rs $(PARALLEL)
+	$(RUN) -m pytest tests -rs $(PARALLEL)
+	@# Several notebooks run at a time, so a thread of BLAS for each is enough.
 	OPENBLAS_NUM_THREADS=1 $(RUN) -m pytest notebooks $(PARALLEL) $(DRAWINGS)
+
+coverage: $(READY) ## run the library's tests once more, and see that they reach nearly all of its lines
+	$(RUN) -m pytest tests --ignore=tests/site --cov $(PARALLEL)
 
 notebooks: $(READY) ## execute the notebooks in place, or one: NOTEBOOK=notebooks/01_packing.ipynb
 	$(RUN) notebooks/execute.py $(NOTEBOOK)
