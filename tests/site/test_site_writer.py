@@ -257,7 +257,7 @@ def test_a_cache_saves_multiplications_and_changes_no_word(
             assert page.evaluate(COSTS) == [both[-1], sum(both)]
             assert page.locator("[data-part=text]").inner_text() == texts[-1]
     assert texts[0] == texts[1]
-    expected = """".join(model.generate(text, max_new_tokens=5))
+    expected = "".join(model.generate(text, max_new_tokens=5))
     assert texts[0] == text + expected.replace("\ufffd", "") or "\ufffd" in texts[0]
 
 
@@ -354,9 +354,9 @@ def test_words_that_are_cut_say_so(
     assert page.locator("[data-part=prompt]").input_value() == text
     room = model.config.context_length
     held = model.tokenizer.decode(model.tokenizer.encode(text)[: room - 1])
-    assert page.locator("[data-part=text]").text_content().rstrip("\ufffd") == held.rstrip("\ufffd")
-    letters = len(page.locator("[data-part=text]").text_content())
-    assert f"after {letters} letters" in note.inner_text()
+    shown = page.locator("[data-part=text]").text_content()
+    assert shown.rstrip("\ufffd") == held.rstrip("\ufffd")
+    assert f"after {len(shown)} letters" in note.inner_text()
     assert f"holds {room} tokens" in note.inner_text()
     assert note.bounding_box()["height"] > 10  # seen, and not only said
     page.locator("[data-part=one]").click()
