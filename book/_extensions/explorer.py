@@ -57,7 +57,6 @@ SCRIPTS = (  # in reading order: each calls what stands before it
 )
 FIRST = 2  # the layer whose data come with the page
 OPTIONS = ("layer", "sentence", "head", "token")
-PLACES = ("first", "second", "third", "fourth", "fifth", "sixth")
 
 
 def frame(index: int) -> str:
@@ -78,7 +77,7 @@ def frame(index: int) -> str:
 def _layer(i: int, *, is_there: bool) -> str:
     later = "" if is_there else f' data-script="../_static/explorer-layer-{i}.js"'
     output = f'data-output="../_static/explorer-output-{i}.js"'
-    return f'<option value="{i}" data-layer="{i}"{later} {output}>{i}, the {PLACES[i]} of six</option>'
+    return f'<option value="{i}" data-layer="{i}"{later} {output}>{i}</option>'
 
 
 class AttentionExplorer(Directive):
