@@ -1,14 +1,16 @@
 // A sentence whose words show how much of its weight one of them gives to each: the cover's row and
 // the explorer's, and what both say of it.
 const attentionRow = (() => {
-  const ORDINALS = ["1st", "2nd", "3rd", "4th"];
+  const ENDINGS = { one: "st", two: "nd", few: "rd", other: "th" };
+  const rules = new Intl.PluralRules("en", { type: "ordinal" });
+  const ordinal = (n) => n + ENDINGS[rules.select(n)];
 
   const percent = (w) => (w > 0 && w < 0.005 ? "<\u00a01\u00a0%" : `${Math.round(100 * w)}\u00a0%`);
 
   // A token, and which one where several are alike.
   function name(tokens, i) {
     const alike = tokens.flatMap((token, j) => (token === tokens[i] ? [j] : []));
-    return tokens[i] + (alike.length > 1 ? ` (${ORDINALS[alike.indexOf(i)]})` : "");
+    return tokens[i] + (alike.length > 1 ? ` (${ordinal(alike.indexOf(i) + 1)})` : "");
   }
 
   function make(tag, attributes = {}, ...children) {

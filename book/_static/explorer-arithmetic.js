@@ -178,7 +178,7 @@
       ),
       step("", bias[column], "bias"),
       step("", x[column], "the row that came in"),
-      step("ex-weight", sum[column], "the row that goes on to the norm"),
+      step("ex-weight", sum[column], "their sum, which the layer norm takes next"),
     );
     drawStrips(part.rows, [x, parts[h], added, sum], column);
     const length = (row) => fixed(Math.hypot(...row), 2);

@@ -63,7 +63,7 @@ const experiments = (() => {
         ` loses ${share[least]}. What counts is not the weight, but how long the mixture of `,
         "values is in the end.",
       ],
-      columns: [["output row"], ["share of ‖x‖"], ["moves by"]],
+      columns: [["output row"], ["share of its length"], ["moves by"]],
       rows: moved.map((m, i) => [share[i], fixed(m, 4)]),
       bars: moved,
     };

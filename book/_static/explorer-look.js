@@ -71,14 +71,19 @@
   function whatItDoes() {
     const { long, share, rows, rest, words } = measured()[state.head];
     const bold = (w) => make("b", {}, `${percent(w)}\u00a0%`);
-    const rests = [bold(rest), ` to [CLS], where it is at rest (mean of ${words} words).`];
     const does = long
-      ? [`gives `, bold(share), ` of a row’s weight to ${long} (mean of ${rows}), and `, ...rests]
-      : ["fits none of the names that were tried; it gives ", ...rests];
+      ? [bold(share), ` to ${long}: a mean over the ${rows} in the four sentences. `]
+      : [
+          "less than a quarter each to the noun of a pronoun, the same word, the token before " +
+            "and the one after. ",
+        ];
     const { layer, head } = state;
     return [
-      `Head ${layer}.${head}, which is head ${head} of layer ${layer}, counted from 0, `,
+      `Head ${layer}.${head}, which is head ${head} of layer ${layer}, counted from 0, gives `,
       ...does,
+      `Over all ${words} words, and with no rule changed, it gives `,
+      bold(rest),
+      " to [CLS], which is none of them: so far it is at rest.",
     ];
   }
 

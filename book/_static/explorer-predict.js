@@ -37,7 +37,9 @@
     );
 
   function draw() {
-    part.name.textContent = `${state.layer}.${state.head}`;
+    for (const place of [part.name, part.silent]) {
+      place.textContent = `${state.layer}.${state.head}`;
+    }
     Object.values(forms).forEach(answer);
   }
 

@@ -6,14 +6,17 @@ const explorerWriter = (() => {
   const { part } = explorer;
   const START = { heat: 0.8, topP: 0.9, cache: true, layer: 0, head: 0, row: null, seed: 1 };
   const PAUSE = 120; // milliseconds between two tokens
+  const ENDS = /[.!?]["'”’)_]*$/; // as a sentence does, unless it is a title
+  const TITLE = /\b(Mr|Mrs|Dr|St)\.$/;
 
   const state = { ...START, text: null, written: [], out: new Set() };
   let model = null;
   let tokens = null;
   let memory = null; // keys, values and weights of the rows that were read
-  let costs = { last: 0, all: 0 };
   let scores = null;
+  let scoring = 0; // multiplications that the scores cost
   let running = null;
+  let from = 0; // how many tokens there were when it was told to write on
   let show = () => {};
 
   // The reader's words, or else the sentence of the first station.
@@ -35,9 +38,17 @@ const explorerWriter = (() => {
   // Reads what is new. Without a cache all is read again, for every token.
   function read(afresh) {
     if (afresh || !state.cache) memory = model.empty();
-    const found = model.read(ids(), memory, state.out);
-    scores = found.scores;
-    costs = { last: found.multiplications, all: costs.all + found.multiplications };
+    ({ scores, scoring } = model.read(ids(), memory, state.out));
+  }
+
+  // Each step costs the rows that it reads, all of them where none is kept, and the scores.
+  function costs() {
+    const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
+    const first = known().length;
+    const steps = memory.costs
+      .slice(first - 1)
+      .map((row, s) => scoring + (state.cache && s ? row : sum(memory.costs.slice(0, first + s))));
+    return { last: steps.at(-1), all: sum(steps) };
   }
 
   // From the first token on: the words are others, or the heads that speak.
@@ -45,22 +56,37 @@ const explorerWriter = (() => {
     pause();
     state.written = [];
     state.row = null;
-    costs = { last: 0, all: 0 };
     read(true);
     show();
+  }
+
+  // Other words, then, where something is left to chance.
+  function drawAnew() {
+    state.seed += 1;
+    startAgain();
   }
 
   function push(token) {
     if (isFull() || isOver()) return pause();
     state.written.push(token);
     state.row = null;
-    if (!isFull()) read(false);
+    read(false);
     if (isFull() || isOver()) pause();
     return show();
   }
 
-  const next = () => push(writerModel.choose(shares(), chance()));
-  const chance = () => writerModel.chance(state.seed, state.written.length);
+  const drawn = () =>
+    writerModel.choose(shares(), writerModel.chance(state.seed, state.written.length));
+  const next = () => push(drawn());
+
+  // On to the end of a sentence, which is where the next token begins after a space.
+  function goOn() {
+    const text = tokens.decode(ids());
+    const isEnd = ENDS.test(text) && !TITLE.test(text) && state.written.length > from;
+    if (!isEnd || !/^\s/.test(tokens.decode([drawn()]))) return next();
+    pause();
+    return show();
+  }
 
   // All is read again, since the cache holds rows that are no more.
   function undo() {
@@ -78,7 +104,10 @@ const explorerWriter = (() => {
 
   function toggle() {
     if (running) pause();
-    else running = setInterval(next, PAUSE);
+    else {
+      from = state.written.length;
+      running = setInterval(goOn, PAUSE);
+    }
     show();
   }
 
@@ -89,8 +118,7 @@ const explorerWriter = (() => {
     else state.out.delete(name);
     startAgain();
     while (state.written.length < count && !isOver()) {
-      state.written.push(writerModel.choose(shares(), chance()));
-      if (isFull()) break;
+      state.written.push(drawn());
       read(false);
     }
     show();
@@ -163,7 +191,7 @@ const explorerWriter = (() => {
     };
     const [layer, head, row] = places(given.get("eye"), [64, 64, 4096]);
     Object.assign(state, {
-      text: given.get("text")?.slice(0, 500) ?? state.text,
+      text: given.get("text")?.slice(0, part.prompt.maxLength) ?? state.text,
       seed: number("seed", 0, 2 ** 31, START.seed),
       heat: number("heat", 0, 2, START.heat),
       topP: number("top", 0.05, 1, START.topP),
@@ -192,9 +220,12 @@ const explorerWriter = (() => {
 
   return {
     change,
-    costs: () => costs,
+    costs,
+    drawAnew,
     ids,
-    isFull: () => isFull() || isOver(),
+    isCut: () => given().length > known().length,
+    isFull,
+    isOver,
     isRunning: () => Boolean(running),
     knock,
     known,
@@ -203,6 +234,7 @@ const explorerWriter = (() => {
     next,
     open,
     push,
+    room,
     setText,
     shares,
     showWith: (act) => (show = act),

@@ -2,7 +2,7 @@
 (() => {
   if (!explorerWriter) return;
   const { fixed, part } = explorer;
-  const { make, paint, tell } = attentionRow;
+  const { make, name, paint, tell } = attentionRow;
   const w = explorerWriter;
   const SHOWN = 8; // of the tokens that may come next
 
@@ -11,7 +11,7 @@
   const thousands = (n) => n.toLocaleString("en").replaceAll(",", "\u00a0");
   const headName = () => `${state.layer}.${state.head}`;
   const row = () => Math.min(state.row ?? Infinity, read() - 1);
-  const read = () => w.memory().length; // rows: the last token of a full text is never read
+  const read = () => w.memory().length; // rows
   const weights = () => w.memory().attention[state.layer][state.head][row()];
 
   function show() {
@@ -24,39 +24,55 @@
     part.heatName.textContent = state.heat.toFixed(1);
     part.topP.value = state.topP;
     part.topPName.textContent = state.topP.toFixed(2);
-    part.on.textContent = w.isRunning() ? "Pause" : "Write on";
+    part.on.textContent = w.isRunning() ? "Pause" : "Write a sentence";
     part.on.setAttribute("aria-pressed", w.isRunning());
-    for (const button of [part.one, part.on]) button.disabled = w.isFull();
+    for (const button of [part.one, part.on]) button.disabled = isOver();
     part.undo.disabled = !state.written.length;
     part.cache.checked = state.cache;
     part.out.checked = state.out.has(headName());
     for (const name of [part.headName, part.outName]) name.textContent = `head ${headName()}`;
     const written = w.tokens().decode(state.written);
     part.text.replaceChildren(w.tokens().decode(w.known()), make("mark", {}, written));
-    const last = w.tokens().decode(state.written.slice(-1));
-    tell(part.writerSaid, w.isFull() ? "The text has reached its end." : last);
+    const note = notes().join(" ");
+    part.writerSaid.classList.toggle("ex-unseen", !note);
+    tell(part.writerSaid, note || w.tokens().decode(state.written.slice(-1)));
     showPieces();
     showGrid();
     showNext();
     showCosts();
   }
 
+  const isOver = () => w.isFull() || w.isOver();
+
+  // What a reader should know of the text, if anything.
+  function notes() {
+    const letters = w.tokens().decode(w.known()).length;
+    return [
+      !w.words().trim() && !state.written.length && "You gave no words: it begins after a space.",
+      w.isCut() && `Your words are cut here, after ${letters} letters.`,
+      isOver() && "The text has reached its end.",
+      (w.isCut() || w.isFull()) &&
+        `The writer holds ${w.room()} tokens, yours and its own together.`,
+    ].filter(Boolean);
+  }
+
   function showPieces() {
     const [ids, known, at] = [w.ids(), w.known().length, row()];
+    const shown = ids.map((id) => w.tokens().show(id));
+    const named = (j) => make("em", {}, name(shown.map((token) => `“${token}”`), j));
     const shares = weights();
     if (part.pieces.children.length > ids.length) part.pieces.replaceChildren();
     while (part.pieces.children.length < ids.length) {
       part.pieces.append(make("button", { type: "button", class: "ex-piece" }));
     }
-    ids.forEach((id, i) => {
+    shown.forEach((token, i) => {
       const piece = part.pieces.children[i];
       const share = shares[i] ?? 0;
       paint(piece, share, i > at);
-      piece.textContent = w.tokens().show(id);
+      piece.textContent = token;
       piece.classList.toggle("ex-written", i >= known);
       piece.setAttribute("aria-pressed", i === at);
       piece.title = i > at ? "later: hidden" : fixed(share);
-      piece.disabled = i >= read();
       piece.tabIndex = i === at ? 0 : -1;
     });
     const order = Array.from(shares, (_, j) => j).sort((a, b) => shares[b] - shares[a]);
@@ -66,9 +82,18 @@
         ", ",
         make("b", {}, fixed(shares[j])),
         " to ",
-        make("em", {}, w.tokens().show(ids[j])),
+        named(j),
       ]);
-    tell(part.looks, make("em", {}, w.tokens().show(ids[at])), " gives ", ...told.slice(1), ".");
+    tell(part.looks, named(at), " gives ", ...told.slice(1), ".");
+    scrollTo(part.pieces.children[at]);
+  }
+
+  // The box alone, and not the page.
+  function scrollTo(piece) {
+    const [box, chosen] = [part.pieces, piece].map((e) => e.getBoundingClientRect());
+    const EDGE = 6; // pixels, of the frame
+    part.pieces.scrollTop +=
+      Math.max(0, chosen.bottom + EDGE - box.bottom) + Math.min(0, chosen.top - EDGE - box.top);
   }
 
   function showGrid() {
@@ -105,7 +130,7 @@
   }
 
   function showNext() {
-    if (w.isFull()) return part.next.replaceChildren();
+    if (isOver()) return part.next.replaceChildren();
     const shares = w.shares();
     const order = shares.map((_, t) => t).sort((a, b) => shares[b] - shares[a] || a - b);
     const top = Math.max(...shares);
@@ -154,10 +179,8 @@
   on(part.one, "click", w.next);
   on(part.on, "click", w.toggle);
   on(part.undo, "click", w.undo);
-  on(part.again, "click", () => {
-    state.seed += 1; // other words, then, where something is left to chance
-    w.startAgain();
-  });
+  on(part.again, "click", w.startAgain);
+  on(part.anew, "click", w.drawAnew);
   on(part.heat, "input", () => w.change({ heat: Number(part.heat.value) }));
   on(part.topP, "input", () => w.change({ topP: Number(part.topP.value) }));
   on(part.cache, "change", () => w.change({ cache: part.cache.checked }));

@@ -14,6 +14,11 @@ const matrixSheet = (() => {
   };
   const MADE = Object.keys(MATRICES).filter((id) => MATRICES[id].of || MATRICES[id].softmaxOf);
   const STEP = 1200; // milliseconds
+  const placeNamed = (name) => {
+    const [id, i, j] = name.split(".");
+    return [id, Number(i), Number(j)];
+  };
+  const within = (number) => Math.max(-99, Math.min(99, number));
 
   function begin(root, data) {
     const station = STATIONS[root.dataset.sheet];
@@ -62,7 +67,7 @@ const matrixSheet = (() => {
       all = compute(data, state);
       const plainly = compute(data, { ...state, changes: {} });
       for (const [name, button] of Object.entries(cells)) {
-        const [id, i, j] = name.split(".");
+        const [id, i, j] = placeNamed(name);
         const value = all[id][i][j];
         const shown = short(value);
         button.textContent = shown;
@@ -121,17 +126,20 @@ const matrixSheet = (() => {
       const [id, i, j] = state.at;
       const number = all[id][i][j];
       part.number.disabled = !Number.isFinite(number);
-      if (document.activeElement !== part.number) {
-        part.number.value = Number.isFinite(number) ? Number(number.toFixed(4)) : "";
-      }
+      if (document.activeElement !== part.number) showNumber();
       part.numberName.replaceChildren(
         "Change ",
         ...letter(id),
         " of ",
         make("em", {}, rowName(id, i)),
-        `, ${columnName(id, j)}`,
+        `, ${columnName(id, j)} (−99 to 99)`,
       );
       part.back.disabled = !Object.keys(state.changes).length;
+    }
+
+    function showNumber() {
+      const number = value(state.at);
+      part.number.value = Number.isFinite(number) ? Number(number.toFixed(4)) : "";
     }
 
     // Choices
@@ -148,9 +156,10 @@ const matrixSheet = (() => {
 
     function set(number) {
       if (!Number.isFinite(number)) return;
-      const kept = Math.max(-99, Math.min(99, number));
+      const kept = within(number);
       state = { ...state, changes: { ...state.changes, [place(state.at)]: kept } };
       draw();
+      if (kept !== number) showNumber();
     }
 
     // From entry to entry, in the order of the computation.
@@ -183,15 +192,15 @@ const matrixSheet = (() => {
     function onKey(event) {
       const ways = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
       const way = ways[event.key];
-      const at = event.target.dataset.at?.split(".");
+      const at = placeOf(event.target);
       if (!way || !at) return;
       event.preventDefault();
-      choose([at[0], Number(at[1]) + way[0], Number(at[2]) + way[1]], true);
+      choose([at[0], at[1] + way[0], at[2] + way[1]], true);
     }
 
     const placeOf = (element) => {
-      const name = element.closest?.("[data-at]")?.dataset.at.split(".");
-      return name ? [name[0], Number(name[1]), Number(name[2])] : null;
+      const name = element.closest?.("[data-at]")?.dataset.at;
+      return name ? placeNamed(name) : null;
     };
 
     function pointAt(event) {
@@ -209,6 +218,7 @@ const matrixSheet = (() => {
       on(part.sheet, "pointerover", pointAt);
       on(part.sheet, "pointerleave", pointAt);
       on(part.number, "input", () => part.number.value !== "" && set(Number(part.number.value)));
+      for (const left of ["change", "blur"]) on(part.number, left, showNumber);
       on(part.less, "click", () => set(value(state.at) - 0.5));
       on(part.more, "click", () => set(value(state.at) + 0.5));
       on(part.back, "click", () => {
@@ -243,12 +253,11 @@ const matrixSheet = (() => {
       const pairs = set
         .map((one) => one.split(":"))
         .filter(([name, n]) => known(name) && isFinite(n));
-      const [id, i, j] = at.split(".");
       state = {
         head: Number(head),
         causal: causal === "1",
-        at: [id, Number(i), Number(j)],
-        changes: Object.fromEntries(pairs.map(([name, n]) => [name, Number(n)])),
+        at: placeNamed(at),
+        changes: Object.fromEntries(pairs.map(([name, n]) => [name, within(Number(n))])),
       };
       draw();
     }

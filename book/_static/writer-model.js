@@ -1,5 +1,5 @@
 // A decoder: the next token's scores from the ones before, row by row. A row is a Float32Array, and
-// every multiplication of a product is counted. Nothing here knows of the page.
+// every multiplication of a product is counted, row by row. Nothing here knows of the page.
 const writerModel = (() => {
   const unpack = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
@@ -108,6 +108,7 @@ const writerModel = (() => {
 
     const empty = () => ({
       length: 0,
+      costs: [], // multiplications of each row
       layers: layers.map(() => ({ keys: [], values: [] })),
       attention: layers.map(() => Array.from({ length: c.heads }, () => [])),
     });
@@ -115,6 +116,7 @@ const writerModel = (() => {
     // One more row, behind those that the cache holds; `out` names the heads that are silent.
     function row(id, cache, out) {
       const position = cache.length++;
+      count = 0;
       let x = embedding.numbers.slice(id * c.width, (id + 1) * c.width);
       const add = (more) => (x = x.map((number, l) => number + more[l]));
       layers.forEach((layer, number) => {
@@ -138,16 +140,17 @@ const writerModel = (() => {
           ),
         );
       });
+      cache.costs.push(count);
       return x;
     }
 
     // Reads the tokens that the cache does not hold yet; the last row's scores are the next token's.
     function read(ids, cache, out) {
-      count = 0;
       let x = null;
       for (const id of ids.slice(cache.length)) x = row(id, cache, out);
+      count = 0;
       const scores = product(unembedding, normed(x, last));
-      return { scores, multiplications: count };
+      return { scores, scoring: count };
     }
 
     return { config: c, empty, read };

@@ -243,6 +243,10 @@ def test_a_head_is_named_by_what_was_measured(explorer: Any) -> None:
             assert percents == [round(100 * share) for share in (*shares, told[h]["rest"])]
             assert told[h]["long"] in does
             assert told[h]["rows"] in does
+            # Of what each is a mean.
+            where = f"a mean over the {told[h]['rows']} in the four sentences"
+            assert (where in does) == bool(told[h]["long"])
+            assert f"Over all {told[h]['words']} words, and with no rule changed" in does
 
 
 def test_it_looks_at_ring_once_one_thing_is_changed(explorer: Any) -> None:

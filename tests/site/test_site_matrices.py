@@ -181,6 +181,27 @@ def test_a_change_moves_what_follows_and_nothing_else(page: Any) -> None:
     assert page.evaluate(LIT, "moved") == []
 
 
+def test_the_number_field_shows_what_is_used_and_says_what_may_be(page: Any) -> None:
+    page.locator("[data-at='x.2.1']").click()
+    field = page.locator("[data-sheet-part=number]")
+    assert "−99 to 99" in page.locator("[data-sheet-part=numberName]").inner_text()
+    for typed, used in (("1e9", 99), ("-250", -99), ("2.25", 2.25)):
+        field.fill(typed)
+        assert float(field.input_value()) == used
+        compare(page.evaluate(NUMBERS), sheet(0, False, {"x": (2, 1, used)}))
+    for leave in ("Tab", "Enter"):
+        field.fill("")
+        field.press(leave)
+        assert float(field.input_value()) == 2.25
+    follow(page, "0,0,x.2.1,x.2.1:-1e9")
+    compare(page.evaluate(NUMBERS), sheet(0, False, {"x": (2, 1, -99)}))
+
+
+def test_columns_are_counted_in_what_is_said(page: Any) -> None:
+    said = page.locator("[data-at='wq.0.2']").get_attribute("aria-label")
+    assert said.startswith("W^Q, article, column 3: ")
+
+
 def test_the_keyboard_goes_through_the_sheet(page: Any) -> None:
     stops = ".matrix-sheet :is(button, input)"
     tabs = "all => all.filter((e) => e.tabIndex >= 0).map((e) => e.dataset.at)"

@@ -1,5 +1,6 @@
 """The writer in the page makes the library's tokens and probabilities, and keeps the words."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -239,7 +240,7 @@ def test_a_cache_saves_multiplications_and_changes_no_word(
     text = "She was not at all"
     start = len(model.tokenizer.encode(text))
     texts = []
-    for cache in ("on", "off"):
+    for cache in ("on", "off"):  # the draws are the same, too
         see(page, f"&text={text}&heat=0&cache={cache}")
         costs = [multiplications(model, 0, start)]
         assert page.evaluate(COSTS) == [costs[0]] * 2
@@ -249,6 +250,12 @@ def test_a_cache_saves_multiplications_and_changes_no_word(
             costs.append(multiplications(model, first, start + step))
             assert page.evaluate(COSTS) == [costs[-1], sum(costs)]
         texts.append(page.locator("[data-part=text]").inner_text())
+        for kept in (True, False):  # now with the cache, now without: the count changes at once
+            page.locator("[data-part=cache]").set_checked(kept)
+            firsts = [0, *range(start, start + 5)] if kept else [0] * 6
+            both = [multiplications(model, f, start + s) for s, f in enumerate(firsts)]
+            assert page.evaluate(COSTS) == [both[-1], sum(both)]
+            assert page.locator("[data-part=text]").inner_text() == texts[-1]
     assert texts[0] == texts[1]
     expected = "".join(model.generate(text, max_new_tokens=5))
     assert texts[0] == text + expected.replace("\ufffd", "") or "\ufffd" in texts[0]
@@ -301,6 +308,83 @@ def test_one_s_own_words_one_token_at_a_time_and_a_link_to_them(
     assert other.evaluate(said) == page.evaluate(said)
 
 
+def test_the_draws_stay_until_others_are_asked_for(page: Any) -> None:
+    see(page, "&text=She was not at all&heat=1.5&top=1&cache=off")
+
+    def write() -> list[int]:
+        for _ in range(6):
+            page.locator("[data-part=one]").click()
+        return page.evaluate("explorerWriter.state.written")
+
+    first = write()
+    page.locator("[data-part=cache]").check()
+    page.get_by_role("button", name="Start again").click()
+    assert write() == first
+    page.get_by_role("button", name="Draw anew").click()
+    assert write() != first
+
+
+END = r"[.!?][\"'”’)_]*"
+
+
+def test_it_writes_on_to_the_end_of_a_sentence(
+    open_writer: Callable[..., Any], model: companion.CausalLanguageModel
+) -> None:
+    page = open_writer("&text=A secret&heat=0.8&seed=1")
+    page.clock.install()
+    on = page.locator("[data-part=on]")
+    for _ in range(3):
+        before = len(page.evaluate("explorerWriter.state.written"))
+        on.click()
+        assert on.inner_text() == "Pause"
+        while on.inner_text() == "Pause":
+            page.clock.run_for(120)
+        written = page.evaluate("explorerWriter.state.written")
+        assert len(written) > before
+        sentence = re.sub(r"\b(Mr|Mrs|Dr|St)\.", "", model.tokenizer.decode(written[before:]))
+        assert not re.search(rf"{END}\s", sentence), sentence
+        if on.is_disabled():  # the text ended before its sentence did
+            break
+        assert re.search(rf"{END}$", sentence), sentence
+
+
+@pytest.mark.parametrize("text", ["word " * 900, "д" * 900])
+def test_words_that_are_cut_say_so(
+    text: str, page: Any, model: companion.CausalLanguageModel
+) -> None:
+    page.get_by_role("button", name="Reset").click()
+    note = page.locator("[data-part=writerSaid]")
+    page.locator("[data-part=prompt]").fill(text)
+    assert page.locator("[data-part=prompt]").input_value() == text
+    room = model.config.context_length
+    held = model.tokenizer.decode(model.tokenizer.encode(text)[: room - 1])
+    shown = page.locator("[data-part=text]").text_content()
+    assert shown.rstrip("\ufffd") == held.rstrip("\ufffd")
+    assert f"after {len(shown)} letters" in note.inner_text()
+    assert f"holds {room} tokens" in note.inner_text()
+    assert note.bounding_box()["height"] > 10  # seen, and not only said
+    page.locator("[data-part=one]").click()
+    assert f"reached its end. The writer holds {room}" in note.inner_text()
+    page.locator("[data-part=prompt]").fill(" ")
+    assert note.inner_text() == "You gave no words: it begins after a space."
+    page.locator("[data-part=prompt]").fill("A word")
+    assert note.bounding_box()["height"] <= 1
+
+
+def test_the_token_that_is_spoken_of_is_in_sight_and_told_apart(page: Any) -> None:
+    see(page, f"&text={'so, ' * 60}")
+    in_sight = """() => {
+        const [box, chosen] = [".ex-pieces", ".ex-piece[aria-pressed=true]"].map((name) =>
+            document.querySelector(name).getBoundingClientRect());
+        return chosen.top >= box.top && chosen.bottom <= box.bottom;
+    }"""
+    assert page.evaluate("document.querySelector('.ex-pieces').scrollTop") > 0
+    assert page.evaluate(in_sight)
+    assert re.search(r"” \(\d+(st|nd|rd|th)\)", page.locator(".ex-looks").inner_text())
+    page.locator(".ex-piece[aria-pressed=true]").press("ArrowLeft")
+    assert page.evaluate(in_sight)
+
+
 def test_the_words_never_leave_the_page(page: Any) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -324,7 +408,9 @@ def test_it_ends_where_its_context_ends(page: Any, model: companion.CausalLangua
         page.locator("[data-part=one]").click()
     assert page.locator("[data-part=one]").is_disabled()
     assert page.locator(".ex-piece").count() <= room
-    assert "end" in page.locator("[data-part=writerSaid]").inner_text()
+    said = page.locator("[data-part=writerSaid]").inner_text()
+    assert "end" in said
+    assert page.locator(".ex-piece:disabled").count() == 0  # each can be looked at, the last too
 
 
 def test_the_writer_comes_when_it_is_asked_for(open_writer: Callable[..., Any]) -> None:
