@@ -14,8 +14,10 @@ const explorerTour = (() => {
     const all = stops();
     at = to;
     part.card.hidden = !all[at];
-    keepClear();
-    if (part.card.hidden) return part.tour.focus();
+    if (part.card.hidden) {
+      keepClear();
+      return part.tour.focus();
+    }
     const [back, next, end] = part.card.querySelectorAll("button");
     back.disabled = at === 0;
     end.hidden = at === all.length - 1;
@@ -32,8 +34,10 @@ const explorerTour = (() => {
   }
 
   // What the page scrolls to stands below the card.
-  const keepClear = () =>
-    document.documentElement.style.setProperty("--ex-tour", `${part.card.offsetHeight}px`);
+  const keepClear = () => {
+    const height = part.card.offsetHeight && part.card.offsetHeight + 8;
+    document.documentElement.style.setProperty("--ex-tour", `${height}px`);
+  };
 
   if (part.tour) {
     const [back, next, end] = part.card.querySelectorAll("button");
