@@ -182,8 +182,7 @@
   function sentence(text, parts, close) {
     const sentences = text.split(/(?<=[.!?…:])\s+(?=\S)/);
     const scores = sentences.map((s) => parts.filter((part) => found(wordsOf(s), part).count).length);
-    const most = Math.max(...scores);
-    const best = close && most < parts.length ? sentences[0] : sentences[scores.indexOf(most)];
+    const best = sentences[close && Math.max(...scores) < parts.length ? 0 : scores.indexOf(Math.max(...scores))];
     if (best.length <= 240) return best;
     const words = best.split(" ");
     const at = words.findIndex((word) => parts.some((part) => found(wordsOf(word), part).count));

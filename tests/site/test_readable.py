@@ -21,7 +21,7 @@ SHADOWS = """() => [...document.querySelectorAll("pre, div.formula, span.math")]
     .map((e) => e.scrollWidth > e.clientWidth)"""
 WIDE = """() => [...document.querySelectorAll(".cell_input pre")]
     .filter((e) => e.scrollWidth > e.clientWidth).length"""
-# Formulas that are wider than their box: whether a shadow says so, and whether the number stands below.
+# Formulas wider than their box: whether a shadow says so, and whether the number stands below.
 CUT = """() => [...document.querySelectorAll("div.formula")]
     .filter((e) => e.checkVisibility() && e.scrollWidth > e.clientWidth)
     .map((e) => [
