@@ -15,6 +15,7 @@ from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx_design.dropdown import dropdown_title
 
 from book._extensions.contents_page import is_chapter
 from book._extensions.figure_tables import FigureTables
@@ -24,6 +25,7 @@ FILE = "_static/search-index.js"
 FRONT = {"notebooks/cover", "book/contents", "book/run", "book/explorer"}
 UNREAD = (
     addnodes.toctree,
+    dropdown_title,
     FigureTables,
     nodes.citation,
     nodes.comment,
@@ -67,6 +69,8 @@ def text_of(node: nodes.Node) -> str:
     """Return the words of a paragraph, its formulas in letters."""
     if isinstance(node, nodes.math):
         return in_letters(node.astext())
+    if isinstance(node, nodes.raw):
+        return ""
     if isinstance(node, nodes.Text):
         return str(node)
     return "".join(map(text_of, node.children))

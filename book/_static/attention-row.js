@@ -69,14 +69,15 @@ const attentionRow = (() => {
     });
   }
 
-  // Calls `act` with the row that a mouse points at, and with null when it points at none.
+  // Calls `act` with the row that a mouse moves to, and with null when it leaves: what slides under
+  // a mouse at rest is not pointed at.
   function follow(area, act) {
     const pointAt = ({ type, pointerType, target }) => {
       if (pointerType !== "mouse") return;
       const row = type === "pointerleave" ? null : target.closest("[data-row]")?.dataset.row;
       act(row ? Number(row) : null);
     };
-    area.addEventListener("pointerover", pointAt);
+    area.addEventListener("pointermove", pointAt);
     area.addEventListener("pointerleave", pointAt);
   }
 

@@ -1,4 +1,4 @@
-// The tour of one minute: a card at the foot of the page that leads from station to station.
+// The tour of one minute: a card below the stations that leads from one to the next.
 const explorerTour = (() => {
   if (!explorer) return null;
   const { part } = explorer;
@@ -14,19 +14,30 @@ const explorerTour = (() => {
     const all = stops();
     at = to;
     part.card.hidden = !all[at];
-    if (part.card.hidden) return part.tour.focus();
-    history.replaceState(null, "", `#${all[at].dataset.view}`);
-    explorer.followAddress();
-    const [back, next] = part.card.querySelectorAll("button");
+    if (part.card.hidden) {
+      keepClear();
+      return part.tour.focus();
+    }
+    const [back, next, end] = part.card.querySelectorAll("button");
     back.disabled = at === 0;
-    next.textContent = at === all.length - 1 ? "Done" : "Next";
+    end.hidden = at === all.length - 1;
+    next.textContent = end.hidden ? "Done" : "Next";
     const said = all[at].cloneNode(true);
     tell(
       part.card.firstElementChild,
       make("b", {}, `${at + 1}/${all.length} `),
       ...said.childNodes,
     );
+    keepClear();
+    history.replaceState(null, "", `#${all[at].dataset.view}`);
+    explorer.followAddress();
   }
+
+  // What the page scrolls to stands below the card.
+  const keepClear = () => {
+    const height = part.card.offsetHeight && part.card.offsetHeight + 8;
+    document.documentElement.style.setProperty("--ex-tour", `${height}px`);
+  };
 
   if (part.tour) {
     const [back, next, end] = part.card.querySelectorAll("button");

@@ -72,7 +72,7 @@
   explorer.start();
   figure.hidden = false;
   document.documentElement.classList.add("explorer-on");
-  const sight = new IntersectionObserver(mark, { rootMargin: "-30% 0px -60%" });
+  const sight = new IntersectionObserver(mark, { rootMargin: "-30% 0px -50%" });
   for (const section of figure.querySelectorAll("[data-station]")) sight.observe(section);
   explorer.followAddress();
 })();

@@ -215,7 +215,7 @@ const matrixSheet = (() => {
       const on = (element, event, act) => element.addEventListener(event, act);
       on(part.sheet, "click", ({ target }) => placeOf(target) && choose(placeOf(target)));
       on(part.sheet, "keydown", onKey);
-      on(part.sheet, "pointerover", pointAt);
+      on(part.sheet, "pointermove", pointAt); // what slides under a mouse at rest is not pointed at
       on(part.sheet, "pointerleave", pointAt);
       on(part.number, "input", () => part.number.value !== "" && set(Number(part.number.value)));
       for (const left of ["change", "blur"]) on(part.number, left, showNumber);

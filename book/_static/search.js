@@ -178,11 +178,11 @@
       .slice(0, most);
   }
 
-  // The sentence that has most of what is asked for.
-  function sentence(text, parts) {
+  // The sentence that has most of what is asked for; below a title that has it all, no less will do than all.
+  function sentence(text, parts, close) {
     const sentences = text.split(/(?<=[.!?…:])\s+(?=\S)/);
     const scores = sentences.map((s) => parts.filter((part) => found(wordsOf(s), part).count).length);
-    const best = sentences[scores.indexOf(Math.max(...scores))];
+    const best = sentences[close && Math.max(...scores) < parts.length ? 0 : scores.indexOf(Math.max(...scores))];
     if (best.length <= 240) return best;
     const words = best.split(" ");
     const at = words.findIndex((word) => parts.some((part) => found(wordsOf(word), part).count));
@@ -214,7 +214,7 @@
     const where = entry.anchor ? `${titled(page)} › ${entry.title}` : titled(page);
     const item = make("li", {}, make("a", { href: address(answer) }, where));
     const quoted = entries.find(({ entry }) => parts.some((part) => found(entry.all, part).count)) ?? answer;
-    if (quoted.entry.text) item.append(make("p", { className: "context" }, ...marked(sentence(quoted.entry.text, parts), parts)));
+    if (quoted.entry.text) item.append(make("p", { className: "context" }, ...marked(sentence(quoted.entry.text, parts, quoted.close), parts)));
     const others = entries.filter((other) => other.entry !== entry && other.entry.anchor && other.tier >= 1).slice(0, 3);
     if (others.length) {
       const links = others.flatMap((other) => [", ", make("a", { href: address(other) }, other.entry.title)]);

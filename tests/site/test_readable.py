@@ -16,11 +16,22 @@ CHECKS = Path(__file__).with_name("checks.js").read_text(encoding="utf-8")
 SIZES = """() => [...document.querySelectorAll(".bd-content .cell_input pre")]
     .map((e) => parseFloat(getComputedStyle(e).fontSize))"""
 # Boxes with the shadow that says there is more, and whether there is.
-SHADOWS = """() => [...document.querySelectorAll("pre")]
+SHADOWS = """() => [...document.querySelectorAll("pre, div.formula, span.math")]
     .filter((e) => getComputedStyle(e).boxShadow.includes("inset"))
     .map((e) => e.scrollWidth > e.clientWidth)"""
 WIDE = """() => [...document.querySelectorAll(".cell_input pre")]
     .filter((e) => e.scrollWidth > e.clientWidth).length"""
+# Formulas wider than their box: whether a shadow says so, and whether the number stands below.
+CUT = """() => [...document.querySelectorAll("div.formula")]
+    .filter((e) => e.checkVisibility() && e.scrollWidth > e.clientWidth)
+    .map((e) => [
+        getComputedStyle(e).boxShadow.includes("inset"),
+        (e.parentElement.querySelector(".eqno")?.getBoundingClientRect().top ?? Infinity)
+            >= e.getBoundingClientRect().bottom,
+    ])"""
+BARS = """() => [...document.querySelectorAll("*")]
+    .filter((e) => /auto|scroll/.test(getComputedStyle(e).overflow))
+    .map((e) => getComputedStyle(e).scrollbarColor)"""
 STOPS = """() => [...document.querySelectorAll(
         "a[href], button, input, select, summary, [tabindex]")]
     .filter((e) => e.tabIndex >= 0 && e.checkVisibility({ visibilityProperty: true })).length"""
@@ -51,6 +62,36 @@ def test_a_shadow_lies_only_where_there_is_more(open_page: Callable[..., Any]) -
         page.set_viewport_size({"width": width, "height": 800})
         page.wait_for_timeout(500)
         assert all(page.evaluate(SHADOWS)), width
+
+
+def test_a_formula_that_goes_on_says_so(open_page: Callable[..., Any]) -> None:
+    page = open_page("notebooks/03_scores.html", width=320)
+    page.wait_for_timeout(500)
+    cut = page.evaluate(CUT)
+    assert cut
+    assert all(shadow and below for shadow, below in cut), cut
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_scroll_bars_have_the_colours_of_the_theme(
+    scheme: str, open_page: Callable[..., Any]
+) -> None:
+    page = open_page("notebooks/03_scores.html", scheme=scheme)
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    bars = page.evaluate(BARS)
+    assert len(bars) > 10
+    assert all(bar.endswith(ground) for bar in bars)
+
+
+def test_the_way_to_the_text_is_there_for_the_keyboard_alone(open_page: Callable[..., Any]) -> None:
+    page = open_page("book/run.html")
+    hidden = "getComputedStyle(document.querySelector('.skip-link')).clipPath !== 'none'"
+    assert page.evaluate(hidden)
+    page.keyboard.press("Tab")
+    assert not page.evaluate(hidden)
+    assert page.locator(".skip-link").bounding_box()["y"] == 0
+    page.keyboard.press("Tab")
+    assert page.evaluate(hidden)
 
 
 @pytest.mark.parametrize("name", CHAPTERS)

@@ -394,15 +394,15 @@ def test_the_keyboard_alone_drives_everything(explorer: Any) -> None:
     way = [
         ("ArrowDown", "sentence=3&head=4&token=7"),
         ("Tab Tab ArrowLeft ArrowLeft", "sentence=3&head=4&token=5"),
-        ("Tab ArrowRight", "sentence=3&head=5&token=5"),
-        ("Tab Space", "sentence=3&head=5&token=5&root=off"),
-        ("Tab Space", "sentence=3&head=5&token=5&root=off&mask=on"),
-        ("Tab Space", "sentence=3&head=5&token=5&root=off&mask=on&rest=off"),
+        ("Tab Space", "sentence=3&head=4&token=5&root=off"),
+        ("Tab Space", "sentence=3&head=4&token=5&root=off&mask=on"),
+        ("Tab Space", "sentence=3&head=4&token=5&root=off&mask=on&rest=off"),
+        ("Tab ArrowRight", "sentence=3&head=4&token=5&root=off&mask=on&rest=off&temperature=1.1"),
         ("Tab ArrowRight", "sentence=3&head=5&token=5&root=off&mask=on&rest=off&temperature=1.1"),
     ]
     follow_keys(explorer, way)
     explorer.locator("[data-part=reset]").press("Enter")
-    explorer.locator("[data-part=temperature]").focus()
+    explorer.locator("[name=ex-head]:checked").focus()
     way = [
         ("Tab", ""),
         ("ArrowDown ArrowRight", "sentence=2&head=4&token=8&key=3"),
@@ -595,6 +595,102 @@ def test_the_tour_leads_through_the_stations_and_ends(explorer: Any) -> None:
     assert card.is_visible()
     explorer.keyboard.press("Escape")
     assert not card.is_visible()
+
+
+# What of the explorer lies, once it has the focus, under the bar of the stations or off the screen.
+COVERED = """() => {
+    const low = document.querySelector(".ex-stations").getBoundingClientRect().bottom;
+    const reached = [...document.querySelectorAll(
+        ".ex-station :is(a, button, input, select, textarea)")]
+        .filter((e) => e.tabIndex >= 0 && !e.disabled && e.checkVisibility());
+    return reached.filter((e) => {
+        scrollTo(0, document.documentElement.scrollHeight);
+        e.focus();
+        const { top } = e.getBoundingClientRect();
+        return top < low || top > innerHeight;
+    }).map((e) => e.outerHTML);
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_bar_of_the_stations_covers_nothing_that_is_gone_to(
+    width: int, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(PAGE, width=width)
+    bar = page.locator(".ex-stations")
+    ground = bar.evaluate("e => getComputedStyle(e).backgroundColor")
+    assert ground.startswith("rgb(")  # nothing shines through
+    assert page.evaluate(COVERED) == []
+    page.evaluate("document.querySelector('#station-arithmetic').scrollIntoView()")
+    low = bar.bounding_box()["y"] + bar.bounding_box()["height"]
+    assert low <= page.locator("#station-arithmetic").bounding_box()["y"] < low + 30
+
+
+def test_on_a_phone_a_rule_and_what_it_changes_are_on_one_screen(
+    open_page: Callable[..., Any],
+) -> None:
+    page = open_page(PAGE, width=390)
+    bar, words, rules = (
+        page.locator(name).bounding_box()
+        for name in (".ex-stations", ".ex-words", "#station-look .ex-rules")
+    )
+    room = 800 - bar["height"] - 56  # and the page's own bar
+    assert 0 < rules["y"] + rules["height"] - words["y"] < room
+
+
+# What each stop of the tour speaks of.
+SPOKEN_OF = {
+    "Look": ".ex-words",
+    "Arithmetic": "[data-part=steps] tr:first-child",
+    "Matrices": "[data-at='s.2.1']",
+    "Predict": "[data-experiment=value] h3",
+    "Write": "[data-part=prompt]",
+}
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_tour_covers_nothing_that_it_speaks_of(
+    width: int, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(PAGE, width=width)
+    card = page.locator(".ex-tour")
+    page.get_by_role("button", name="One-minute tour").click()
+    stops = page.locator(".ex-stations a:visible").all_inner_texts()
+    for name in stops:
+        page.wait_for_timeout(100)
+        box, told = card.bounding_box(), page.locator(SPOKEN_OF[name]).bounding_box()
+        assert box["y"] + box["height"] <= told["y"], name
+        assert told["y"] + told["height"] <= 800, name
+        assert page.locator(".ex-stations [aria-current]").inner_text() == name
+        names = card.locator("button:visible").all_inner_texts()
+        assert names == ["Back", "Done"] if name == stops[-1] else ["Back", "Next", "End"]
+        card.locator("button").nth(1).click()
+
+
+def test_a_mouse_at_rest_changes_nothing(explorer: Any) -> None:
+    tour, word = explorer.locator("[data-part=tour]"), explorer.locator(".ex-token").nth(1)
+    tour.press("Enter")
+    box = word.bounding_box()
+    explorer.keyboard.press("Escape")
+    explorer.evaluate("scrollTo(0, 0)")
+    explorer.mouse.move(box["x"] + 9, box["y"] + 9)
+    tour.press("Enter")
+    explorer.wait_for_timeout(300)
+    assert word.evaluate("e => e.matches(':hover')")
+    assert explorer.locator(".ex-said").inner_text().startswith("she gives")
+    explorer.mouse.move(box["x"] + 12, box["y"] + 9)
+    assert explorer.locator(".ex-said").inner_text().startswith("the gives")
+
+
+def test_what_has_the_keyboard_has_one_frame(explorer: Any) -> None:
+    frames = """(e) => [e, e.closest("label")].filter((one) =>
+        getComputedStyle(one).outlineStyle === "solid").length"""
+    explorer.get_by_role("link", name="Write", exact=True).click()
+    explorer.locator("textarea").wait_for()
+    for name in ("textarea", ".ex-rules input", ".ex-words input:checked"):
+        field = explorer.locator(f".explorer {name}").first
+        field.evaluate("e => e.focus({ focusVisible: true })")
+        assert field.evaluate(frames) == 1, name
 
 
 # What the writer was asked for.

@@ -199,6 +199,24 @@ def test_a_result_quotes_the_sentence_with_what_was_asked(open_page: Any) -> Non
     assert page.locator("ul.search p.context mark").count() >= len(quoted)
 
 
+def test_a_title_that_has_it_all_is_followed_by_its_opening(open_page: Any) -> None:
+    page = open_page("search.html?q=mask+leak")
+    first = page.locator("ul.search > li").first
+    first.wait_for()
+    title = first.locator("a").first.inner_text().rpartition(" › ")[2]
+    text = page.evaluate(
+        "title => searchPages.flatMap((p) => p.entries).find((e) => e.title === title).text", title
+    )
+    assert title == "Two masks that leak"
+    assert text.startswith(first.locator("p.context").inner_text())
+
+
+def test_what_is_quoted_is_words(search_page: Any) -> None:
+    texts = search_page.evaluate("searchPages.flatMap((p) => p.entries.map((e) => e.text))")
+    assert len(texts) > 1000
+    assert not [text for text in texts if re.search("</|/>|<svg", text)]
+
+
 def test_a_formula_is_written_in_letters() -> None:
     assert search_index.in_letters(r"q(k)^{\mathsf T}") == "q(k)ᵀ"
     assert search_index.in_letters(r"\sqrt{d_k}") == "√d_k"
