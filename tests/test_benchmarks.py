@@ -373,7 +373,7 @@ def test_some_processor_was_measured():
 
 @pytest.mark.parametrize("folder", PROCESSORS, ids=lambda folder: folder.name)
 class TestRecords:
-    @pytest.mark.parametrize("name", ["attention", "steps", "grid", "encoder"])
+    @pytest.mark.parametrize("name", ["attention", "steps", "grid", "encoder", "training"])
     def test_they_say_where_when_and_how_they_were_measured(self, folder, name):
         described = committed(folder, name)["machine"]
         assert set(described) == set(measure.machine())
@@ -400,6 +400,14 @@ class TestRecords:
         found = committed(folder, "grid")
         assert len(found["choices"]) == len(grid.pairwise(grid.SETTINGS))
         assert {r["implementation"] for r in found["decoding"]} == {"companion", "torch"}
+
+    def test_training_holds_both_libraries_at_every_length(self, folder):
+        found = committed(folder, "training")
+        both = {"companion", "torch"}
+        for length in training.LENGTHS:
+            taken = [r for r in found["attention"] if r["length"] == length]
+            assert {r["implementation"] for r in taken} == {*both, "companion, again"}
+        assert {r["implementation"] for r in found["step"]["times"]} == both
 
     @pytest.mark.parametrize("batch", ["mixed", "equal"])
     def test_the_encoder_holds_both_implementations(self, folder, batch):
