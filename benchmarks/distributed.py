@@ -4,13 +4,15 @@
 
 256 queries meet 262,144 keys of 8 heads, d_k = d_v = 64, in float32. Two workers draw the chunks of
 keys and values from a seed where they are needed. What is kept: how far the two results are apart,
-the most memory that each process had, and the bytes that travelled beside those predicted.
+the most memory that each process had, the bytes that travelled beside those predicted, and the
+seconds that one worker and two take, drawing included, for the same keys and for half of them.
 """
 
 import argparse
 import json
 import multiprocessing
 import resource
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from companion import cost, distributed
 from companion import scaled_dot_product_attention as attend
 
 HEADS, QUERIES, KEYS, WIDTH, SHARDS, WORKERS = 8, 256, 2**18, 64, 32, 2
+RUNS = ((1, KEYS), (2, KEYS), (1, KEYS // 2))  # workers and keys
 
 
 def drawn(seed: int, rows: int, shards: int) -> Any:
@@ -31,8 +34,9 @@ def drawn(seed: int, rows: int, shards: int) -> Any:
     return da.random.default_rng(seed).standard_normal(shape, chunks=chunks, dtype=np.float32)
 
 
-def arrays() -> tuple[Any, Any, Any]:
-    return drawn(0, QUERIES, 1), drawn(1, KEYS, SHARDS), drawn(2, KEYS, SHARDS)
+def arrays(keys: int = KEYS) -> tuple[Any, Any, Any]:
+    shards = SHARDS * keys // KEYS
+    return drawn(0, QUERIES, 1), drawn(1, keys, shards), drawn(2, keys, shards)
 
 
 def peak_mib() -> float:
@@ -62,6 +66,17 @@ def shared() -> tuple[np.ndarray, dict[str, Any]]:
     }
 
 
+def seconds(workers: int, keys: int, repeats: int = 5) -> list[float]:
+    """Time it on so many workers, once they have begun."""
+    taken = []
+    with distributed.local_workers(workers, memory_limit="1GiB") as client:
+        for _ in range(repeats + 1):
+            start = time.perf_counter()
+            distributed.compute(attend(*arrays(keys)), client)
+            taken.append(round(time.perf_counter() - start, 3))
+    return sorted(taken[1:])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, help="folder for distributed.json")
@@ -84,6 +99,10 @@ def main() -> None:
         "largest_difference": float(np.max(np.abs(got - held["output"]))),
         "largest_output": float(np.max(np.abs(held["output"]))),
     }
+    record["scaling"] = [
+        {"workers": workers, "keys": keys, "seconds": seconds(workers, keys)}
+        for workers, keys in RUNS
+    ]
     result = {"machine": machine(("dask", "distributed")), **record}
     print(json.dumps(record, indent=1))
     if output:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from companion.attention import scaled_dot_product_attention
+from companion.exercises import mistakes
 from companion.exercises.feedback import (
     Feedback,
     agrees,
@@ -17,7 +18,6 @@ from companion.exercises.feedback import (
     say,
     whole_number,
 )
-from companion.exercises.mistakes import check_nearly
 
 __all__ = ["check_bytes_moved", "check_decode_step"]
 
@@ -79,7 +79,7 @@ def _check_step(decode: Callable[..., Any], query: np.ndarray, shards: Shards, s
     right = scaled_dot_product_attention(query, key, value)
     if agrees(found, right):
         return
-    check_nearly(found, np.asarray(right))
+    mistakes.check_nearly(found, np.asarray(right))
     raise Feedback(said or _what_is_wrong(found, query, shards))
 
 
