@@ -13,6 +13,8 @@ from companion import __main__ as report
 from companion.extras import import_extra
 from companion.figures import heat_map
 
+ROOT = Path(__file__).parent.parent
+
 EVERYTHING_BUT_DRAWING = """
 import sys
 
@@ -29,6 +31,45 @@ for name in modules:
 assert "companion.figures.kit.canvas" in modules
 runpy.run_module("companion", run_name="__main__")
 """
+
+# What the pages are made of, where there is nothing but what the book's own lock names.
+PAGES = """
+import importlib
+import pkgutil
+import sys
+
+
+class Lacking:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv:
+            raise ModuleNotFoundError(f"the book's lock does not name {name}")
+
+
+sys.meta_path.insert(0, Lacking())
+import book._extensions as extensions
+
+for module in pkgutil.iter_modules(extensions.__path__):
+    importlib.import_module(f"book._extensions.{module.name}")
+from book._extensions import explorer
+
+print(len(explorer.frame(0)))
+"""
+
+
+def test_the_book_is_made_with_what_its_lock_names():
+    text = (ROOT / "requirements-book.lock").read_text(encoding="utf-8")
+    named = {*re.findall(r"^([\w-]+)==", text, re.MULTILINE), "attention-companion"}
+    modules = importlib.metadata.packages_distributions().items()
+    lacking = [
+        module
+        for module, found in modules
+        if not named & {re.sub(r"[-_.]+", "-", name).lower() for name in found}
+    ]
+    assert {"tokenizers", "jax", "pytest"} <= set(lacking)
+    command = [sys.executable, "-c", PAGES, *lacking]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) > 10_000
 
 
 def test_a_missing_library_is_named_with_its_purpose_and_its_extra():

@@ -13,7 +13,6 @@ import numpy as np
 
 from book._extensions.explorer_data import as_json, packed
 from companion.language_model.llama_config import read_llama_config
-from companion.language_model.llama_tokenizer import read_llama_tokenizer
 from companion.language_model.small_writer import FOLDER, read_bytes
 
 NAME = "explorer-writer.js"
@@ -24,6 +23,7 @@ EXPECTED = {
     ("normalizer",): None,
     ("truncation",): None,
     ("padding",): None,
+    ("post_processor",): None,
     ("model", "type"): "BPE",
     ("model", "dropout"): None,
     ("model", "continuing_subword_prefix"): None,
@@ -61,7 +61,6 @@ def script(folder: Path = FOLDER) -> str:
         If the tokenizer is of another kind than the page's, or the script is too long.
     """
     config = read_llama_config(folder)
-    tokenizer = read_llama_tokenizer(folder, config.vocabulary_size)
     data = {
         "config": {
             "vocabulary": config.vocabulary_size,
@@ -75,7 +74,6 @@ def script(folder: Path = FOLDER) -> str:
             "base": config.rotary_base,
             "eps": config.eps,
             "tied": config.tied,
-            "starts": tokenizer.encode(""),
             "stops": config.stop_ids,
         },
         "tokens": tokenizer_data(folder),

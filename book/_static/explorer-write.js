@@ -24,7 +24,7 @@ const explorerWriter = (() => {
   const room = () => model.config.context;
 
   function given() {
-    const ids = [...model.config.starts, ...tokens.encode(words())];
+    const ids = tokens.encode(words());
     return ids.length ? ids : tokens.encode(" ");
   }
 
