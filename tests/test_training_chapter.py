@@ -76,6 +76,19 @@ def test_the_recorded_models_did_what_the_chapter_says():
     assert [len(w) for layers in COPYING["maps"]["layers"] for w in layers] == [16] * 6
 
 
+def steps_until_found(losses):
+    """Return how many steps a recorded loss took to fall below 0.1, none where it did not."""
+    return next((10 * (i + 1) for i, loss in enumerate(losses) if loss < 0.1), None)
+
+
+def test_what_was_left_out_cost_what_the_chapter_says():
+    two = steps_until_found(COPYING["two layers"])
+    assert 3.5 < steps_until_found(COPYING["scores not divided"]) / two < 4  # nearly four times
+    assert steps_until_found(COPYING["no norms"]) <= two
+    found = {rate for rate, losses in COPYING["rates"].items() if steps_until_found(losses)}
+    assert found == {"0.003", "0.01", "0.03"}  # about a factor of ten
+
+
 def test_the_shipped_writer_is_the_recorded_one():
     content = (FOLDER / "model.safetensors").read_bytes()
     assert hashlib.sha256(content).hexdigest() == WRITER["sha256"]

@@ -178,11 +178,13 @@
       .slice(0, most);
   }
 
-  // The sentence that has most of what is asked for; below a title that has it all, no less will do than all.
+  // The sentence that has most of what is asked for. Below a title that has it all, the first, unless
+  // one has it all too.
   function sentence(text, parts, close) {
     const sentences = text.split(/(?<=[.!?…:])\s+(?=\S)/);
     const scores = sentences.map((s) => parts.filter((part) => found(wordsOf(s), part).count).length);
-    const best = sentences[close && Math.max(...scores) < parts.length ? 0 : scores.indexOf(Math.max(...scores))];
+    const most = Math.max(...scores);
+    const best = sentences[close && most < parts.length ? 0 : scores.indexOf(most)];
     if (best.length <= 240) return best;
     const words = best.split(" ");
     const at = words.findIndex((word) => parts.some((part) => found(wordsOf(word), part).count));

@@ -36,8 +36,11 @@ def transferred(context: Any, address: str, name: str) -> dict[str, int]:
     page.goto(f"{address}{name}.html")
     page.evaluate("() => document.querySelectorAll('img').forEach((e) => (e.loading = 'eager'))")
     page.wait_for_function("[...document.images].every((e) => e.complete && e.naturalWidth)")
-    while sizes.keys() != set(asked.values()):
+    for _ in range(500):
+        if sizes.keys() == set(asked.values()):
+            break
         page.wait_for_timeout(20)
+    assert sizes.keys() == set(asked.values())  # what fails to load never ends
     page.close()
     return sizes
 
