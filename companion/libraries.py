@@ -125,3 +125,26 @@ def put(buffer: Any, rows: slice, part: Array) -> Any:
         return buffer.at[..., rows, :].set(part)
     buffer[..., rows, :] = part
     return buffer
+
+
+def take_from(xp: Namespace, array: Any, places: Array, amounts: Array) -> Any:
+    """Subtract from one entry of each row (R, n), at its place (R,), in its memory where one can.
+
+    What is returned takes the array's place.
+    """
+    rows, columns = (
+        xp.arange(size, dtype=places.dtype, device=array_api_compat.device(places))
+        for size in array.shape
+    )
+    if array_api_compat.is_numpy_array(array) or array_api_compat.is_cupy_array(array):
+        array[rows, places] -= amounts
+        return array
+    at_places = xp.astype(columns == places[:, None], array.dtype)
+    return array - at_places * amounts[:, None]
+
+
+def exp_in_place(xp: Namespace, array: Array) -> Any:
+    """Return the exponentials of what nobody else needs, in its memory where the library can."""
+    if array_api_compat.is_numpy_array(array) or array_api_compat.is_cupy_array(array):
+        return xp.exp(array, out=array)
+    return xp.exp(array)

@@ -275,6 +275,48 @@ def test_the_tiled_way_back_is_as_exact_as_the_textbooks(problem, sizes, power):
         assert np.max(np.abs(error)) <= 4 * np.max(np.abs(allowed)) + slack
 
 
+KINDS = {
+    "soft": {"scale": 0.01},
+    "sharp": {"scale": 3.0, "is_causal": True},
+    "sharp, few far keys": {"scale": 3.0, "is_causal": True, "window": (9, 0)},
+    "capped": {"scale": 3.0, "softcap": 90.0},
+    "capped low": {"scale": 3.0, "softcap": 4.0, "is_causal": True},
+    "added": {"scale": 3.0, "attn_mask": np.where(np.tri(64, k=-1, dtype=bool), 2.5, -np.inf)},
+}
+
+
+@pytest.mark.claim("thm-tiled-backward")
+@pytest.mark.parametrize("power", exponential.BASES)
+@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
+def test_the_forwards_loops_know_the_sums_of_all_rows(options, power, monkeypatch):
+    monkeypatch.setattr(exponential, "fastest", lambda _: power)
+    monkeypatch.setattr(backward, "row_sums", None)  # so that nothing is made again
+    query, key, value, seen = (3 * normal(2, 4, 64, 8) for _ in range(4))
+    found = []
+
+    def noted(*args):
+        found.extend(attend_again(*args))
+        return found
+
+    attend_again = backward.attend_again
+    monkeypatch.setattr(backward, "attend_again", noted)
+    options = options | {"implementation": "tiled"}
+    gradients.attention_backward(seen, query, key, value, **options)
+    output, top, total = found
+    np.testing.assert_allclose(output, attend(query, key, value, **options), rtol=1e-12)
+    by_equation = options | {"implementation": "textbook", "return_weights": True}
+    weights = attend(query, key, value, **by_equation)[1]
+    scores = query @ key.mT * options.get("scale", 8**-0.5)
+    if cap := options.get("softcap"):
+        scores = cap * np.tanh(scores / cap)
+    if "attn_mask" in options:
+        scores = scores + options["attn_mask"]
+    scores = np.where(weights > 0, scores, -np.inf)
+    expected = companion.logsumexp(scores)[..., None]
+    with np.errstate(divide="ignore"):  # the first row of the last kind sees nothing
+        np.testing.assert_allclose(top + np.log(total), expected, rtol=1e-12)
+
+
 @pytest.mark.claim("prop-mask-backward")
 @pytest.mark.parametrize("implementation", ["textbook", "tiled"])
 def test_what_a_mask_hides_gets_no_gradient_and_a_blind_row_gives_none(implementation):
@@ -542,10 +584,10 @@ def test_a_long_text_goes_back_through_tiles(monkeypatch):
     monkeypatch.setattr(companion.attention, "LARGE", 1)
     monkeypatch.setattr(companion.attention, "LARGE_FEW", 1)
     short, record = gradients.loss_and_gradients(TEXT, TARGETS, parameters), []
-    monkeypatch.setattr(gradients.language_model, "SHORT", 1)
-    real = gradients.language_model.unchecked_attention_record
+    monkeypatch.setattr(gradients.decoder_layer, "SHORT", 1)
+    real = gradients.decoder_layer.unchecked_attention_record
     monkeypatch.setattr(
-        gradients.language_model,
+        gradients.decoder_layer,
         "unchecked_attention_record",
         lambda *args: (record.append(args), real(*args))[1],
     )

@@ -160,7 +160,7 @@ def attention_backward(
     check_gradient(d_output, shape)
     if saved is not None:
         saved = _checked_record(xp, saved, shape, query)
-    return unchecked_attention_backward(xp, d_output, query, key, value, call, saved, None)
+    return unchecked_attention_backward(xp, d_output, query, key, value, call, saved)
 
 
 def _checked_record(
@@ -189,12 +189,8 @@ def unchecked_attention_backward(
     value: Array,
     call: Call,
     saved: AttentionRecord | None,
-    weights: Array | None,
 ) -> tuple[Array, Array, Array]:
-    """Do what :func:`attention_backward` does, without its checks.
-
-    Where the forward kept all weights of a small call, they are taken as they are.
-    """
+    """Do what :func:`attention_backward` does, without its checks."""
     if _on_cores(xp, query, key, value, call):
         return _tiled(d_output, query, key, value, call, saved)
     d_wide, rows_of_query = widen(xp, d_output), widen(xp, query)
@@ -206,7 +202,7 @@ def unchecked_attention_backward(
         if saved is not None:
             record = AttentionRecord(*(widen(xp, array)[..., span, :] for array in saved))
         some = d_wide[..., span, :], rows_of_query[..., span, :]
-        parts = _textbook(xp, *some, key_in, value_in, call, rows, record, weights)
+        parts = _textbook(xp, *some, key_in, value_in, call, rows, record)
         d_queries.append(parts[0])
         d_key, d_value = d_key + parts[1], d_value + parts[2]
     d_query = d_queries[0] if len(d_queries) == 1 else xp.concat(d_queries, axis=-2)
@@ -238,8 +234,9 @@ def _tiled(
 ) -> tuple[Any, Any, Any]:
     given = _gather(query, key, value, call)
     if saved is None:
-        output = attend(NUMPY, query, key, value, call)
-        largest, total = backward.row_sums(given, call.threads)
+        output, largest, total = backward.attend_again(given, call.threads)
+        if query.ndim == 2:
+            output, largest, total = output[0], largest[0], total[0]
     else:
         output, largest, total = saved
     dtype = given.query.dtype
@@ -303,14 +300,10 @@ def _textbook(
     call: Call,
     rows: range,
     saved: AttentionRecord | None,
-    weights: Array | None,
 ) -> tuple[Array, Array, Array]:
     """Follow the equations for some rows, with all their weights in memory at once."""
-    if weights is None or call.softcap is not None:
-        plain, scores = _scores(xp, query, key, call, rows)
-    if weights is not None:
-        pass
-    elif saved is None:
+    plain, scores = _scores(xp, query, key, call, rows)
+    if saved is None:
         weights = unchecked_softmax(xp, scores, -1)
     else:
         top = xp.where(saved.maximum == -xp.inf, xp.zeros_like(saved.maximum), saved.maximum)

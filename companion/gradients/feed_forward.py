@@ -18,7 +18,6 @@ from companion.feed_forward import (
     FeedForwardParameters,
     GatedFeedForwardParameters,
     check_activation,
-    finite_below,
     gelu,
     relu,
     sigmoid,
@@ -147,23 +146,14 @@ def silu_backward(d_output: Array, x: Array) -> Array:
 
 def unchecked_silu_backward(xp: Namespace, d_output: Array, x: Array) -> Array:
     """Do what :func:`silu_backward` does, without its checks."""
-    _, slope = silu_and_slope(xp, x)
-    return cast(xp, widen(xp, d_output) * slope, x.dtype)
-
-
-def silu_and_slope(xp: Namespace, x: Array) -> tuple[Array, Array]:
-    """Return x·σ(x), to the bits of the forward, and its slope in wide floats, of one exponential.
-
-    The slope's second term is x·σ(x)·σ(−x), and the product of both shares is e / (1 + e)² with
-    e = exp(−|x|): neither end loses digits.
-    """
     wide = widen(xp, x)
     decay = xp.exp(-xp.abs(wide))
     under = 1 + decay
     share = xp.where(wide >= 0, xp.ones_like(wide), decay) / under
     near = xp.minimum(xp.maximum(wide, -1024), 1024)  # the product is 0 there, and ∞ · 0 is NaN
+    # σ(x)·σ(−x) is e / (1 + e)² with e = exp(−|x|), so neither end loses digits.
     slope = share + near * (decay / (under * under))
-    return cast(xp, share * finite_below(xp, wide), x.dtype), slope
+    return cast(xp, widen(xp, d_output) * slope, x.dtype)
 
 
 def _check(d_output: Array, x: Array) -> Namespace:

@@ -125,7 +125,7 @@ def unchecked_multi_head_attention_backward(
     d_merged, d_w_o, d_b_o = unchecked_project_backward(xp, d_output, merged, p.w_o, p.b_o)
     d_mixed = unchecked_split_heads(xp, d_merged, p.heads)
     kept = record.query, record.key, record.value
-    d_heads = unchecked_attention_backward(xp, d_mixed, *kept, call, record.attention, None)
+    d_heads = unchecked_attention_backward(xp, d_mixed, *kept, call, record.attention)
     d_rows: list[Array] = []
     d_weights: dict[str, Any] = {"w_o": d_w_o, "b_o": d_b_o}
     weights = (("q", x, p.w_q, p.b_q), ("k", source, p.w_k, p.b_k), ("v", source, p.w_v, p.b_v))

@@ -1,9 +1,7 @@
 """Backwards through a decoder: from the loss to every weight."""
 
 import math
-from typing import Any, NamedTuple
-
-import array_api_compat
+from typing import Any
 
 from companion.arrays import (
     Array,
@@ -14,29 +12,18 @@ from companion.arrays import (
     require_same_dtype,
     widen,
 )
-from companion.attention import Call, is_tiled
-from companion.attention import unchecked_scaled_dot_product_attention as attend
-from companion.feed_forward import unchecked_silu
-from companion.gradients.attention import (
-    AttentionRecord,
-    unchecked_attention_backward,
-    unchecked_attention_record,
-)
-from companion.gradients.feed_forward import silu_and_slope
+from companion.gradients.decoder_layer import layer_backward, layer_forward, passage
 from companion.gradients.norms import unchecked_rms_norm_backward
-from companion.gradients.projections import unchecked_embed_backward, unchecked_project_backward
+from companion.gradients.projections import unchecked_embed_backward
 from companion.gradients.sums import check_gradient
-from companion.heads import unchecked_merge_heads, unchecked_split_heads
-from companion.kernels.reach import Reach
-from companion.language_model.config import LanguageModelConfig
 from companion.language_model.decoder import check_decoder, check_states, unchecked_state_logits
-from companion.language_model.loss import check_loss, check_targets, surprises
-from companion.language_model.parameters import DecoderLayerParameters, LanguageModelParameters
+from companion.language_model.loss import check_loss, check_targets
+from companion.language_model.parameters import LanguageModelParameters
+from companion.libraries import take_from
 from companion.norms import unchecked_rms_norm
 from companion.packing import unchecked_embed
-from companion.positions.rotary import Pairing, check_rotation, rotate_back, rotation, turn
-from companion.projections import unchecked_project
-from companion.softmax import unchecked_softmax
+from companion.positions.rotary import Pairing, check_rotation, rotate_back
+from companion.softmax import exponentials
 
 __all__ = [
     "cross_entropy_backward",
@@ -111,20 +98,24 @@ def cross_entropy_backward(d_loss: Array | float, logits: Array, targets: Array)
     if getattr(d_loss, "shape", ()) != ():
         raise ValueError(f"d_loss must be a single number, got shape {d_loss.shape}")  # type: ignore[union-attr]
     counted = xp.astype(targets >= 0, widen(xp, logits).dtype)
-    return unchecked_cross_entropy_backward(xp, d_loss / xp.sum(counted), logits, targets)
+    return surprise_and_slopes(xp, logits, targets, d_loss / xp.sum(counted))[1]
 
 
-def unchecked_cross_entropy_backward(
-    xp: Namespace, share: Any, logits: Array, targets: Array
-) -> Array:
-    """Do what :func:`cross_entropy_backward` does, with d_loss / n, without its checks."""
-    weights = unchecked_softmax(xp, widen(xp, logits), -1)
-    numbers = xp.arange(
-        logits.shape[-1], dtype=targets.dtype, device=array_api_compat.device(targets)
-    )
-    right = cast(xp, targets[..., None] == numbers, weights.dtype)
-    counted = cast(xp, targets >= 0, weights.dtype)[..., None]
-    return cast(xp, (weights - right) * (counted * share), logits.dtype)
+def surprise_and_slopes(
+    xp: Namespace, logits: Array, targets: Array, share: Any
+) -> tuple[Array, Array]:
+    """Return the sum of all surprises, and the gradient of `share` times it, of one exponential."""
+    size, counted = logits.shape[-1], xp.reshape(targets, (-1,)) >= 0
+    rows = xp.reshape(widen(xp, logits), (counted.shape[0], size))
+    places = xp.where(counted, xp.reshape(targets, (-1,)), 0)
+    own = xp.take_along_axis(rows, places[:, None], axis=-1)
+    powers, total, top = exponentials(xp, rows, -1)
+    # Both from the top of the row: the log-sum-exp itself would round the small part away.
+    surprise = xp.where(counted[:, None], xp.log(total) + (top - own), 0.0)
+    shares = cast(xp, cast(xp, counted, powers.dtype)[:, None] * share, powers.dtype)
+    powers *= shares / xp.maximum(total, 0.5)
+    slopes = take_from(xp, powers, places, shares[:, 0])
+    return xp.sum(surprise), cast(xp, xp.reshape(slopes, logits.shape), logits.dtype)
 
 
 def state_logits_backward(
@@ -174,26 +165,6 @@ def unchecked_state_logits_backward(
     d_normed = cast(xp, d_wide @ widen(xp, p.unembedding), flat.dtype)
     d_rows, d_norm = unchecked_rms_norm_backward(xp, d_normed, flat, p.norm, p.config.eps)
     return xp.reshape(d_rows, states.shape), d_norm, d_unembedding
-
-
-SHORT = 256
-"""Tokens up to which all weights are kept, however many texts there are: tiles save memory that
-grows with the square of the length, and have to be made again."""
-
-
-class LayerRecord(NamedTuple):
-    """What a layer keeps for the way back, all of it (..., N, ·) or (..., heads, N, ·)."""
-
-    x: Array
-    rows: Array  # normed, as they enter the projections
-    query: Array
-    key: Array
-    value: Array
-    weights: Array | None  # of a small call; a record of a long one
-    record: AttentionRecord
-    middle: Array
-    rows_2: Array  # normed, as they enter the network
-    gate_up: Array
 
 
 def loss_and_gradients(
@@ -255,20 +226,19 @@ def unchecked_loss_and_gradients(
     those of the shards of a batch add up.
     """
     p, c = parameters, parameters.config
-    positions = xp.arange(token_ids.shape[-1], device=array_api_compat.device(token_ids))
-    turns = rotation(xp, positions, c.head_dim, c.rotary_base)
+    wide = computing_dtype(xp, p.embedding.dtype)
+    through = passage(xp, token_ids, c, attn_mask, wide)
     x = unchecked_embed(xp, token_ids, p.embedding)
     records = []
     for layer in p.layers:
-        x, record = _layer(xp, x, layer, c, turns, attn_mask)
+        x, record = layer_forward(xp, x, layer, through)
         records.append(record)
     logits = unchecked_state_logits(xp, x, p)
-    total = xp.sum(surprises(xp, logits, targets))
-    d_logits = unchecked_cross_entropy_backward(xp, share, logits, targets)
+    total, d_logits = surprise_and_slopes(xp, logits, targets, share)
     d_x, d_norm, d_unembedding = unchecked_state_logits_backward(xp, d_logits, x, p)
     d_layers = []
     for layer, record in zip(reversed(p.layers), reversed(records), strict=True):
-        d_x, d_layer = _layer_backward(xp, d_x, layer, c, turns, attn_mask, record)
+        d_x, d_layer = layer_backward(xp, d_x, layer, through, record)
         d_layers.append(d_layer)
     d_embedding = unchecked_embed_backward(xp, d_x, token_ids, p.embedding)
     tied = p.output is None
@@ -280,89 +250,3 @@ def unchecked_loss_and_gradients(
         None if tied else d_unembedding,
     )
     return total, gradients
-
-
-def _layer(
-    xp: Namespace,
-    x: Array,
-    layer: DecoderLayerParameters,
-    config: LanguageModelConfig,
-    turns: tuple[Array, Array],
-    attn_mask: Array | None,
-) -> tuple[Array, LayerRecord]:
-    """Send rows through a layer as :func:`companion.decoder_states` does, and keep what counts."""
-    heads, shared, eps = config.head_count, config.key_value_head_count, config.eps
-    rows = unchecked_rms_norm(xp, x, layer.norm_1, eps)
-    bundle = unchecked_split_heads(
-        xp, unchecked_project(xp, rows, layer.w_qkv, None), heads + 2 * shared
-    )
-    turned = turn(xp, bundle[..., : heads + shared, :, :], *turns, "half")
-    query, key = turned[..., :heads, :, :], turned[..., heads:, :, :]
-    value = bundle[..., heads + shared :, :, :]
-    call = _call(query, key, attn_mask)
-    if is_tiled(xp, call) and call.shape[-2] > SHORT:
-        record, weights = unchecked_attention_record(xp, query, key, value, call), None
-    else:
-        attended: Any = attend(xp, query, key, value, call._replace(return_weights=True))
-        output, weights = attended
-        record = AttentionRecord(output, output, output)  # the weights stand for the sums
-    mixed = unchecked_merge_heads(xp, record.output)
-    middle = x + unchecked_project(xp, mixed, layer.w_o, None)
-    rows_2 = unchecked_rms_norm(xp, middle, layer.norm_2, eps)
-    gate_up = unchecked_project(xp, rows_2, layer.w_gate_up, None)
-    hidden = config.hidden_width
-    opened = unchecked_silu(xp, gate_up[..., :hidden]) * gate_up[..., hidden:]
-    out = middle + unchecked_project(xp, opened, layer.w_down, None)
-    kept = (x, rows, query, key, value, weights, record, middle, rows_2, gate_up)
-    return out, LayerRecord(*kept)
-
-
-def _call(query: Array, key: Array, attn_mask: Array | None) -> Call:
-    shape = (*query.shape[:-1], key.shape[-2])
-    scale = 1 / math.sqrt(query.shape[-1])
-    return Call(shape, attn_mask, Reach(0, -1, 0), scale, None, False, None, None)
-
-
-def _layer_backward(
-    xp: Namespace,
-    d_output: Array,
-    layer: DecoderLayerParameters,
-    config: LanguageModelConfig,
-    turns: tuple[Array, Array],
-    attn_mask: Array | None,
-    kept: LayerRecord,
-) -> tuple[Array, DecoderLayerParameters]:
-    """Go back through a layer: the network, then the attention, each beside its residual."""
-    heads, hidden = config.head_count, config.hidden_width
-    gate, up = kept.gate_up[..., :hidden], kept.gate_up[..., hidden:]
-    bent, slope = silu_and_slope(xp, gate)
-    d_opened, d_down, _ = unchecked_project_backward(xp, d_output, bent * up, layer.w_down, None)
-    d_gate = cast(xp, widen(xp, d_opened * up) * slope, gate.dtype)
-    d_gate_up = xp.concat([d_gate, d_opened * bent], axis=-1)
-    d_rows, d_w_gate_up, _ = unchecked_project_backward(
-        xp, d_gate_up, kept.rows_2, layer.w_gate_up, None
-    )
-    d_middle, d_norm_2 = unchecked_rms_norm_backward(
-        xp, d_rows, kept.middle, layer.norm_2, config.eps
-    )
-    d_middle = d_middle + d_output
-    mixed = unchecked_merge_heads(xp, kept.record.output)
-    d_mixed, d_w_o, _ = unchecked_project_backward(xp, d_middle, mixed, layer.w_o, None)
-    qkv = (kept.query, kept.key, kept.value)
-    whole = kept.weights is not None  # so the way back forms no tiles either
-    d_query, d_key, d_value = unchecked_attention_backward(
-        xp,
-        unchecked_split_heads(xp, d_mixed, heads),
-        *qkv,
-        _call(kept.query, kept.key, attn_mask)._replace(return_weights=whole),
-        None if whole else kept.record,
-        kept.weights,
-    )
-    cosine, sine = turns
-    d_turned = turn(xp, xp.concat([d_query, d_key], axis=-3), cosine, -sine, "half")
-    d_bundle = unchecked_merge_heads(xp, xp.concat([d_turned, d_value], axis=-3))
-    d_rows, d_w_qkv, _ = unchecked_project_backward(xp, d_bundle, kept.rows, layer.w_qkv, None)
-    d_x, d_norm_1 = unchecked_rms_norm_backward(xp, d_rows, kept.x, layer.norm_1, config.eps)
-    return d_x + d_middle, DecoderLayerParameters(
-        d_norm_1, d_w_qkv, d_w_o, d_norm_2, d_w_gate_up, d_down
-    )

@@ -41,6 +41,7 @@ class Job(NamedTuple):
     softcap: float | None
     rows: range
     output: Any  # (n, T, d_v)
+    sums: Any = None  # (2, n, T, 1), for those who want a row's top and total too
 
 
 class Piece(NamedTuple):
@@ -109,6 +110,8 @@ class Worker:
                 rows = range(start, min(start + ROWS, job.rows.stop))
                 done = self._tile(rows) if finite else np.zeros((self.heads, len(rows), 1), bool)
                 if not done.all():
+                    if job.sums is not None:
+                        np.copyto(job.sums[:, :, as_slice(rows)], np.nan, where=~done)
                     self._follow_equation(rows, done, finite)
 
     def _tile(self, rows: range) -> Any:
@@ -148,6 +151,8 @@ class Worker:
             begun = True
         if not begun:
             mixed[:], total[:] = 0, 0
+        if job.sums is not None:
+            self._keep_sums(rows, largest, total)
         hidden = total == 0
         if hidden.any():
             total[hidden] = 1
@@ -159,6 +164,16 @@ class Worker:
         np.divide(mixed, total, out=mixed)
         np.copyto(output, mixed, casting="same_kind")
         return done & np.isfinite(mixed).all(axis=-1, keepdims=True)
+
+    def _keep_sums(self, rows: range, largest: Any, total: Any) -> None:
+        """Write down each row's top and the sum of exp(score − top), whatever they were made of."""
+        tops, totals = self.job.sums[:, :, as_slice(rows)]
+        if largest is None:
+            tops[:], totals[:] = 0, total
+        else:
+            unit = 1 if self.job.softcap is None else self.base.factor
+            np.multiply(total, 2, out=totals)  # the powers were halved
+            tops[:] = np.where(total == 0, 0, largest / unit)
 
     def _ways(self, rows: range, query: Any) -> tuple[Any, Any]:
         """Say which rows need no shift, and which cannot overflow; None means all of them."""

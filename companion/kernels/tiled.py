@@ -119,8 +119,13 @@ def on_cores(
     softcap: float | None,
     threads: int | None,
     loops: type[Worker] = Worker,
+    sums: Any = None,
 ) -> Array:
-    """Share the heads, and parts of their rows, between the cores, each with loops of its own."""
+    """Share the heads, and parts of their rows, between the cores, each with loops of its own.
+
+    `sums` (2, …, H, T, 1) is filled with a number near each row's largest score and the sum of the
+    exponentials below it, where the loops know them: else it stays as it is, or becomes NaN.
+    """
     workers = thread_count(threads)
     batch = np.broadcast_shapes(*(array.shape[:-3] for array in (query, key, value)))
     heads, count = query.shape[-3:-1]
@@ -140,7 +145,7 @@ def on_cores(
     groups = _groups(heads, key.shape[-3], max(1, most))
     pieces = math.ceil(4 * workers / (math.prod(batch) * len(groups)))
     step = min(count, math.ceil(count / pieces / ROWS) * ROWS)
-    whole = Job(query, key, value, attn_mask, reach, scale, softcap, range(count), output)
+    whole = Job(query, key, value, attn_mask, reach, scale, softcap, range(count), output, sums)
     jobs = [
         _part(whole, index, *group, range(start, min(start + step, count)))
         for start in reversed(range(0, count, step))  # under a causal mask the last rows see most
@@ -187,6 +192,7 @@ def _part(job: Job, index: tuple[int, ...], heads: slice, shared: slice, rows: r
         reach=job.reach._replace(offset=int(offsets[index])),
         rows=rows,
         output=job.output[index][heads],
+        sums=None if job.sums is None else job.sums[(slice(None), *index, heads)],
     )
 
 
