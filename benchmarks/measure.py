@@ -39,6 +39,7 @@ VARIABLES = (
     *("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
     # And those that keep a library from some of the processor's instructions.
     *("OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES", "ATEN_CPU_CAPABILITY"),
+    "MKL_ENABLE_INSTRUCTIONS",
 )
 
 
