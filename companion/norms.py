@@ -117,10 +117,11 @@ def within_range(xp: Namespace, rows: Array, eps: float) -> tuple[Array, Any, An
     if 0 in rows.shape:
         return rows, eps, 1.0
     low, high, limit = _ordinary_sizes(xp, rows.dtype)
-    sizes, root = xp.abs(rows), math.sqrt(eps)
-    if array_api_compat.is_numpy_namespace(xp) and low <= root and xp.max(sizes) <= high:
+    root = math.sqrt(eps)
+    fits_at_once = array_api_compat.is_numpy_namespace(xp) and low <= root
+    if fits_at_once and -high <= xp.min(rows) and xp.max(rows) <= high:
         return rows, eps, 1.0
-    size = xp.max(sizes, axis=-1, keepdims=True)
+    size = xp.max(xp.abs(rows), axis=-1, keepdims=True)
     extreme = size > high
     if root < low:  # or a row of small numbers is nothing beside it
         size = xp.maximum(size, root)

@@ -1,5 +1,7 @@
 """The fast form of a block against the readable one in float64, on sentences of any lengths."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.special
@@ -8,11 +10,19 @@ from hypothesis import strategies as st
 
 import companion
 from companion import BlockParameters, transformer_block
-from companion.encoder.fast_block import _gelu, even_parts, fast_block, is_plain
+from companion.encoder.fast_block import _gelu, _mix, even_parts, fast_block, is_plain
+from companion.kernels.exponential import BASES
 from tests.support.tolerance import assert_as_exact
 
 EPS = np.finfo(np.float32).eps
 LENGTHS = st.lists(st.integers(0, 20), min_size=1, max_size=6)
+
+
+@pytest.fixture(params=BASES, ids=lambda base: base.power.__name__)
+def exponential(request, monkeypatch):
+    """Take an exponential that another processor may take."""
+    monkeypatch.setattr("companion.encoder.fast_block.fastest", lambda _: request.param)
+    return request.param
 
 
 def plain_block(seed=0, **sizes):
@@ -60,6 +70,7 @@ def test_sentences_of_any_lengths_get_the_readable_blocks_numbers(lengths, heads
     assert_as_exact_as_the_readable_block(states(lengths, 7, seed), lengths, block)
 
 
+@pytest.mark.usefixtures("exponential")
 @pytest.mark.parametrize("lengths", [[1], [97, 257], [128, 5, 1, 64]])
 def test_a_block_of_the_published_sizes_has_the_readable_ones_numbers(lengths):
     block = plain_block(width=384, heads=12, hidden=1536)
@@ -71,9 +82,27 @@ def test_eps_counts():
     assert_as_exact_as_the_readable_block(states([4, 3], 6), [4, 3], block, eps=3.0)
 
 
+@pytest.mark.usefixtures("exponential")
 def test_scores_far_apart_do_not_overflow():
     block = plain_block(width=6, heads=2, hidden=10)
     assert_as_exact_as_the_readable_block(300 * states([5, 3], 6), [5, 3], block)
+
+
+@pytest.mark.parametrize("far", [10.0, 50.0, 100.0, 140.0, 1000.0])
+def test_a_token_whose_scores_are_far_below_anothers_loses_nothing(exponential, far):
+    query = np.asarray([[[far], [1.0]]], np.float32)
+    key = np.asarray([[[1.0], [0.25], [-0.5]]], np.float32)
+    value = np.asarray([[[1.0, 1.0], [-2.0, 1.0], [5.0, 1.0]]], np.float32)
+    got = _mix(query, key, value)[0, 1]
+    powers = exponential.power(key[0, :, 0].astype(np.float64))
+    np.testing.assert_allclose(got[0] / got[1], powers @ value[0, :, 0] / powers.sum(), rtol=1e-6)
+
+
+def test_numbers_whose_squares_are_out_of_range_are_normed():
+    block = plain_block(width=6, heads=2, hidden=10)
+    network = replace(block.feed_forward, b_2=1e25 * block.feed_forward.b_2)
+    far = replace(block, feed_forward=network)
+    assert_as_exact_as_the_readable_block(states([5, 3], 6), [5, 3], far)
 
 
 @pytest.mark.parametrize("lengths", [[3, 3], [3, 5], []])
@@ -98,6 +127,7 @@ def test_no_sentence_sees_another_and_none_is_changed():
     np.testing.assert_array_equal(other, kept)
 
 
+@pytest.mark.usefixtures("exponential")
 def test_gelu_is_exact_to_the_rounding_of_float32():
     x = np.linspace(-16, 16, 200_003).astype(np.float32)
     wide = x.astype(np.float64)
@@ -111,6 +141,7 @@ def test_gelu_is_exact_to_the_rounding_of_float32():
     assert np.sqrt(np.mean((got - exact) ** 2)) <= EPS
 
 
+@pytest.mark.usefixtures("exponential")
 def test_gelu_of_numbers_far_away_is_what_it_tends_to():
     x = np.asarray([-np.inf, -1e30, -1e4, -0.0, 0.0, 1e4, 1e30, np.inf, np.nan], np.float32)
     got = x.copy()
@@ -148,11 +179,11 @@ def test_parts_are_even_and_leave_nothing_out(lengths, workers):
     assert [i for part in parts for i in part] == list(range(len(lengths)))
     assert all(parts)
     tokens = [sum(lengths[i] for i in part) for part in parts]
-    share = sum(lengths) / (workers * -(-sum(lengths) // (workers * 128)) or 1)
-    assert max(tokens) <= min(share, 128) + max(lengths)
+    share = sum(lengths) / (workers * -(-sum(lengths) // (workers * 512)) or 1)
+    assert max(tokens) <= min(share, 512) + max(lengths)
 
 
 def test_short_sentences_are_shared_among_all_workers():
-    assert [len(part) for part in even_parts([10] * 32, 2)] == [8, 8, 8, 8]
+    assert [len(part) for part in even_parts([40] * 32, 2)] == [8, 8, 8, 8]
     assert [len(part) for part in even_parts([10] * 10, 2)] == [5, 5]
-    assert [len(part) for part in even_parts([128] * 3, 2)] == [1, 1, 1]
+    assert [len(part) for part in even_parts([512] * 3, 2)] == [1, 1, 1]
