@@ -270,7 +270,8 @@ class Worker:
         """
         self._hide(piece, scores, self._cover)
         # In rows this short NumPy finds where the largest is twice as fast as what it is.
-        top = np.take_along_axis(scores, scores.argmax(axis=-1, keepdims=True), axis=-1)
+        flat = scores.reshape(-1, scores.shape[-1])
+        top = flat[np.arange(len(flat)), flat.argmax(axis=-1)].reshape(largest.shape)
         np.maximum(top, largest, out=top)
         np.copyto(top, 0, where=loose)
         shrink = self.base.power((largest - top) * unit)
