@@ -106,9 +106,12 @@ class Bounds:
 
     def _extreme(self, name: str, low: Any, high: Any) -> Any:
         """Return the largest over the keys from low[i] to high[i] of every row i."""
+        values = {"norms": self.norms, "largest": self.sizes}.get(name)
+        values = -self.smallest() if values is None else values
+        if (low == 0).all() and (high > 0).all():
+            return np.maximum.accumulate(values, axis=-1)[..., high - 1]
         if name not in self.tables:
-            values = {"norms": self.norms, "largest": self.sizes}.get(name)
-            self.tables[name] = table(-self.smallest() if values is None else values)
+            self.tables[name] = table(values)
         return range_maximum(self.tables[name], low, high)
 
 
@@ -124,8 +127,6 @@ def table(values: Any) -> list[Any]:
 def range_maximum(levels: list[Any], low: Any, high: Any) -> Any:
     """Return the maximum over values[low[i]:high[i]] for every i, −∞ where that is empty."""
     width = high - low
-    if (low == 0).all() and (width > 0).all():
-        return np.maximum.accumulate(levels[0], axis=-1)[..., high - 1]
     found = np.full((*levels[0].shape[:-1], len(low)), -np.inf, levels[0].dtype)
     for level, maxima in enumerate(levels):
         some = (width >= 2**level) & (width < 2 ** (level + 1))

@@ -64,12 +64,11 @@ class Worker:
 
     def __init__(self, dtype: Any) -> None:
         self.dtype = np.dtype(computing_dtype(np, dtype))
-        self.bits = exponential.bits(self.dtype)
         self.rooms: dict[str, Any] = {}
         self.ones = np.ones((max(KEYS, STRIP), 1), self.dtype)
         self.info = np.finfo(self.dtype)
-        self.behind = self._as_bits(np.tri(STRIP, dtype=bool))  # column ≤ row
-        self.before = self._as_bits(~np.tri(STRIP, k=-1, dtype=bool))  # column ≥ row
+        self.behind = exponential.as_bits(np.tri(STRIP, dtype=bool), self.dtype)  # column ≤ row
+        self.before = np.ascontiguousarray(self.behind.T)  # column ≥ row
 
     def room(self, name: str, *shape: int, dtype: Any = None) -> Any:
         """Return an array to be filled, in the memory of the last one of that name."""
@@ -140,7 +139,7 @@ class Worker:
             scores = self._scores(piece, query[:, here])
             if largest is None:
                 self.base.power(scores, out=scores)
-                self._hide(piece, scores, self._remove)
+                self._hide(piece, scores, exponential.remove)
             else:
                 unit = self.unit if self.unit.ndim == 0 else self.unit[:, here]
                 shrink = self._shift(piece, scores, largest[:, here], loose[:, here], unit)
@@ -255,7 +254,7 @@ class Worker:
             # What was added hides already, unless a score that is not finite does not mind.
             mask = None if self.tame else mask > -np.inf
         if mask is not None:
-            hide(scores, self._as_bits(mask))
+            hide(scores, exponential.as_bits(mask, self.dtype))
         for row, visible in ((piece.behind, self.behind), (piece.before, self.before)):
             if row is not None:
                 first = max(row, piece.rows.start)
@@ -264,28 +263,15 @@ class Worker:
                     part = scores[:, first - piece.rows.start : last - piece.rows.start]
                     hide(part, visible[first - row : last - row, : len(piece.keys)])
 
-    def _remove(self, powers: Any, visible: Any) -> None:
-        """Put 0 for the powers of what is hidden, whatever they are."""
-        whole = powers.view(self.bits.kind)
-        np.bitwise_and(whole, visible, out=whole)
-
-    def _cover(self, scores: Any, visible: Any) -> None:
-        """Put −∞ for what is hidden, whatever it is."""
-        limits = (visible & self.bits.sign) ^ self.bits.hidden  # +∞ where visible, −∞ where not
-        np.fmin(scores, limits.view(self.dtype), out=scores)
-
-    def _as_bits(self, visible: Any) -> Any:
-        """Return all ones where visible, and zeros where not."""
-        return np.negative(visible.view(np.int8), dtype=self.bits.kind)
-
     def _shift(self, piece: Piece, scores: Any, largest: Any, loose: Any, unit: Any) -> Any:
         """Exponentiate below the largest score so far, but for rows that need no shift.
 
         Returns what the sums so far are to be multiplied by.
         """
-        self._hide(piece, scores, self._cover)
+        self._hide(piece, scores, exponential.cover)
         # In rows this short NumPy finds where the largest is twice as fast as what it is.
-        top = np.take_along_axis(scores, scores.argmax(axis=-1, keepdims=True), axis=-1)
+        flat = scores.reshape(-1, scores.shape[-1])
+        top = flat[np.arange(len(flat)), flat.argmax(axis=-1)].reshape(largest.shape)
         np.maximum(top, largest, out=top)
         np.copyto(top, 0, where=loose)
         shrink = self.base.power((largest - top) * unit)

@@ -15,7 +15,7 @@ xp = cast(Namespace, array_api_compat.numpy)
 
 FEW = 32
 """Queries below which the keys and values are read where they lie, and not laid out anew."""
-PART = 4096
+PART = 8192
 """Keys of which a worker makes one state."""
 SHARE = 2**21
 """Keys' and values' numbers that are worth a thread of their own."""
@@ -121,10 +121,11 @@ def _state(
 def _visible(shape: tuple[int, int], mask: Any, reach: Reach, keys: range) -> Any:
     """Return which keys each row sees, (g · T, keys), or None where each sees all."""
     heads, count = shape
-    low, high = reach.spans(range(count), keys.stop)
     masks = []
-    if low.max() > keys.start or high.min() < keys.stop:
-        masks += reach.masks(xp, None, range(count), keys)
+    if reach.is_bounded:
+        low, high = reach.spans(range(count), keys.stop)
+        if low.max() > keys.start or high.min() < keys.stop:
+            masks += reach.masks(xp, None, range(count), keys)
     if mask is not None:
         part = mask[..., as_slice(keys)]
         masks.append(part if part.dtype == bool else part > -np.inf)

@@ -73,6 +73,24 @@ def bits(dtype: Any) -> Bits:
     return Bits(kind, hidden, sign, octave)
 
 
+def as_bits(visible: Any, dtype: Any) -> Any:
+    """Return all ones where visible and zeros where not, in integers of this dtype's size."""
+    return np.negative(visible.view(np.int8), dtype=bits(dtype).kind)
+
+
+def remove(powers: Any, visible: Any) -> None:
+    """Put 0 for the powers of what is hidden, whatever they are."""
+    whole = powers.view(visible.dtype)
+    np.bitwise_and(whole, visible, out=whole)
+
+
+def cover(scores: Any, visible: Any) -> None:
+    """Put −∞ for the scores of what is hidden, whatever they are."""
+    known = bits(scores.dtype)
+    limits = (visible & known.sign) ^ known.hidden  # +∞ where visible, −∞ where not
+    np.fmin(scores, limits.view(scores.dtype), out=scores)
+
+
 def below_largest(chosen: Base, scores: Any, top: Any, unit: Any) -> None:
     """Put half the powers of scores below `top` in the scores' place, and 0 for what is tiny.
 

@@ -21,7 +21,7 @@ __all__ = ["tiled_attention"]
 SCORES = 2**24
 """Scores held at once where a tile is some rows of all heads."""
 
-TOGETHER = 2**18
+TOGETHER = 2**19
 """Scores at once where a tile is some rows of some heads."""
 
 
