@@ -93,6 +93,7 @@ def _is_set(node: ast.AST) -> bool:
     return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
 
 
+@functools.cache
 def shown_names() -> dict[str, str]:
     """Map where each thing is defined, and each method, to its name on the pages.
 

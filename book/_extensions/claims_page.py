@@ -4,6 +4,7 @@
 what does not fit together becomes a warning, and a warning is an error of the build.
 """
 
+import functools
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -41,6 +42,12 @@ def claimed_on(root: Path) -> dict[str, list[claims.Definition]]:
         if definition.kind in claims.CLAIMS:
             found[definition.where].append(definition)
     return dict(found)
+
+
+@functools.cache
+def _claiming() -> frozenset[str]:
+    """Remember, from chapter to chapter, which pages claim something."""
+    return frozenset(claimed_on(ROOT))
 
 
 def _facts(root: Path) -> dict[str, dict[str, list[Any]]]:
@@ -121,7 +128,7 @@ def _fill(_app: Sphinx, docname: str, source: list[str]) -> None:
 def _link(app: Sphinx, doctree: nodes.document) -> None:
     """End a chapter with a link to its claims."""
     where = Path(app.env.doc2path(app.env.docname)).resolve().relative_to(ROOT).as_posix()
-    if where not in claimed_on(ROOT):
+    if where not in _claiming():
         return
     words = "the tests behind this chapter’s claims, and the faults that each was seen to catch"
     link = addnodes.pending_xref(

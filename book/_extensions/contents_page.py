@@ -5,6 +5,7 @@ become a card at the end of the page `book/contents.md`. Where a fact is missing
 which is an error of the build. A script lets a reader tick a card; without it a card is a card.
 """
 
+import functools
 import hashlib
 import json
 import re
@@ -96,6 +97,7 @@ def chapter(root: Path, name: str) -> Chapter:
     return opening(markdown(root, name)[0])
 
 
+@functools.cache  # several pages and lines tell them
 def minutes_of(root: Path, name: str) -> Minutes:
     """Compute the minutes of a chapter."""
     return minutes(root / f"{name}.ipynb")

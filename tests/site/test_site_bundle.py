@@ -157,9 +157,13 @@ def test_notebooks_run_offline_from_the_bundle(home: Path, wheel: Path, tmp_path
     opened = {}
     for path in notebooks:
         for name in re.findall(r'"((?:data|\.\.)/[^"]*)"', "\n".join(code_cells(path))):
-            opened.setdefault(name, path)
+            opened.setdefault(name, set()).add(path)
     assert len(opened) >= 6
-    notebooks = sorted({*opened.values(), home / "notebooks" / "probe.ipynb"})
+    chosen = {home / "notebooks" / "probe.ipynb"}
+    for paths in sorted(opened.values(), key=len):  # what has to run may open the rest, too
+        if not chosen & paths:
+            chosen.add(min(paths))
+    notebooks = sorted(chosen)
     options = f"""
         -p no:cacheprovider --config-file={os.devnull} --rootdir=. --numprocesses=2 --dist=loadfile
         --nbval --nbval-current-env --nbval-cell-timeout=300
