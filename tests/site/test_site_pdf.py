@@ -14,6 +14,8 @@ import pytest
 import yaml
 from pypdf import PdfReader
 
+from tests.support.printed import squeezed
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = [sys.executable, str(ROOT / "book" / "pdf.py")]
 A4 = (595, 842)
@@ -35,10 +37,6 @@ def pdf(browser: Any, book: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 @functools.cache  # reading a page full of formulas takes a while, so only some are read
 def text_of(pdf: PdfReader, number: int) -> str:
     return squeezed(pdf.pages[number].extract_text())
-
-
-def squeezed(text: str) -> str:
-    return re.sub(r"\s+", "", text)
 
 
 def pages() -> list[str]:

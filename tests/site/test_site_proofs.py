@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from pypdf import PdfReader
 
+from tests.support.printed import squeezed
+
 CHAPTER = "notebooks/06_heads.html"
 FOLDS = "details.proof-fold"
 EVERY_FOLD = pytest.mark.parametrize("folds", [FOLDS, "details.solution-fold"])
@@ -89,10 +91,10 @@ def test_paper_shows_what_is_folded(
     words = {what: folded_words(page, selector) for what, selector in FOLDED[chapter].items()}
     page.pdf(path=tmp_path / "page.pdf")
     text = "".join(p.extract_text() for p in PdfReader(tmp_path / "page.pdf").pages)
-    text = re.sub(r"\s", "", text)
+    text = squeezed(text)
     for what, there in words.items():
         assert len(there) > (3 if what == "proofs" else 1), what
-        assert [w for w in there if re.sub(r"\s", "", w)[:25] not in text] == [], what
+        assert [w for w in there if squeezed(w)[:25] not in text] == [], what
 
 
 def folded_words(page: Any, selector: str) -> list[str]:
