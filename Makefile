@@ -14,7 +14,7 @@ ifeq ($(shell uname -sm)$(COMPANION_ARRAY_MODULE),Linux x86_64)
 DRAWINGS := --nbval-sanitize-with=/dev/null
 endif
 
-PARALLEL := --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 # A checkout may lie under any path. Before 3.13 Python reads the one in the editable install in the
 # encoding of the locale, and only without LC_ALL does it take UTF-8 where that says C.

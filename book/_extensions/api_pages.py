@@ -74,7 +74,8 @@ def entries() -> dict[str, list[Entry]]:
 def _home(public: str, value: Any) -> str:
     """Find the module that defines what others may offer too."""
     nearest = [getattr(value, "__module__", ""), *modules()]
-    return next(name for name in nearest if name in modules() and public in _lines(name))
+    defining = (name for name in nearest if name in modules() and public in _lines(name))
+    return next(name for name in defining if getattr(modules()[name], public) is value)
 
 
 @functools.cache
