@@ -15,7 +15,7 @@ xp = cast(Namespace, array_api_compat.numpy)
 
 FEW = 32
 """Queries below which the keys and values are read where they lie, and not laid out anew."""
-PART = 8192
+PART = 4096
 """Keys of which a worker makes one state."""
 SHARE = 2**21
 """Keys' and values' numbers that are worth a thread of their own."""
