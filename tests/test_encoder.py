@@ -234,6 +234,16 @@ def test_states_begin_with_the_embeddings_and_end_with_what_is_pooled(encoder):
     np.testing.assert_allclose(pooled, encoder.encode([text])[0], rtol=0, atol=2e-6)
 
 
+def test_texts_one_behind_the_other_are_embedded_by_their_own_places(encoder):
+    p = encoder.parameters.embedding
+    texts = [encoder.token_ids(text) for text in ("the black cats", "cat")]
+    places = np.concatenate([np.arange(len(ids)) for ids in texts])
+    together = embed_tokens(np.concatenate(texts), p, positions=places)
+    np.testing.assert_array_equal(together, np.concatenate([embed_tokens(i, p) for i in texts]))
+    with pytest.raises(ValueError, match=r"positions must be \(6,\) like ids, got \(1,\)"):
+        embed_tokens(texts[0], p, positions=places[:1])
+
+
 def test_every_row_of_weights_sums_to_one_and_mixes_the_values_of_its_layer(encoder):
     text = "the black cats"
     tokens, weights = encoder.attention_weights(text)

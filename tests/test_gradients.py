@@ -573,6 +573,8 @@ def arrays_of(parameters):
 @pytest.mark.claim("prop-use-sums")
 @pytest.mark.claim("prop-cross-entropy-backward")
 @pytest.mark.claim("prop-rotation-backward")
+@pytest.mark.claim("prop-entry-backward")
+@pytest.mark.claim("eq-attention-backward")
 @pytest.mark.parametrize("mask", [None, APART])
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_decoders_gradients_are_what_jax_pulls_back(tied, mask):

@@ -40,13 +40,22 @@ class EmbeddingParameters(Parameters):
         )
 
 
-def embed_tokens(ids: Array, parameters: EmbeddingParameters, *, eps: float = 1e-12) -> Array:
+def embed_tokens(
+    ids: Array,
+    parameters: EmbeddingParameters,
+    *,
+    positions: Array | None = None,
+    eps: float = 1e-12,
+) -> Array:
     """Pack token ids into X: word, position and token-type rows, summed and normed.
 
     Parameters
     ----------
     ids : integer array, shape (..., N)
     parameters : EmbeddingParameters
+    positions : integer array, shaped like ids, optional
+        The place of each token, where several texts lie one behind the other; 0 … N − 1 where they
+        are left out.
     eps : float
         Of the layer norm.
 
@@ -57,12 +66,17 @@ def embed_tokens(ids: Array, parameters: EmbeddingParameters, *, eps: float = 1e
     Raises
     ------
     TypeError, ValueError
-        As :func:`companion.embed` and :func:`companion.add_positions` say.
+        As :func:`companion.embed` and :func:`companion.add_positions` say; if `positions` has
+        another shape than `ids`.
 
     References
     ----------
     Devlin et al., *BERT*, 2019, section 3.
     """
     p = parameters
-    x = add_positions(embed(ids, p.word), p.position) + p.token_type[0, :]
+    if positions is not None and positions.shape != ids.shape:
+        raise ValueError(f"positions must be {ids.shape} like ids, got {positions.shape}")
+    x = embed(ids, p.word)
+    x = add_positions(x, p.position) if positions is None else x + embed(positions, p.position)
+    x = x + p.token_type[0, :]
     return layer_norm(x, p.norm.weight, p.norm.bias, eps=eps)

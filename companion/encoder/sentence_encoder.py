@@ -16,6 +16,7 @@ from companion.encoder.checkpoint import (
     load_checkpoint,
     load_tokenizer,
 )
+from companion.encoder.embedding import embed_tokens
 from companion.encoder.fast_block import LaidOut, even_parts, fast_block, is_plain, lay_out
 from companion.encoder.pooling import mean_pool, unit_rows
 from companion.encoder.states import token_states
@@ -23,8 +24,7 @@ from companion.extras import import_extra
 from companion.heads import multi_head_attention
 from companion.kernels.threads import parallel_map, thread_count
 from companion.libraries import dtype_named
-from companion.norms import layer_norm
-from companion.packing import check_text, embed
+from companion.packing import check_text
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -142,11 +142,9 @@ class SentenceEncoder:
         """Send sentences through the blocks one below the other, without padding: (B, d)."""
         p, eps = self.parameters, self.parameters.config.eps
         lengths = [len(row) for row in ids]
-        rows: Any = embed(np.concatenate(ids).astype(np.int64), p.embedding.word)
-        rows += p.embedding.position[np.concatenate([np.arange(n) for n in lengths]), :]
-        rows += p.embedding.token_type[0, :]
-        norm = p.embedding.norm
-        x: Any = layer_norm(rows, norm.weight, norm.bias, eps=eps)  # (N_1 + … + N_B, d)
+        tokens: Any = np.concatenate(ids).astype(np.int64)  # NumPy's, as all of plain blocks
+        places: Any = np.concatenate([np.arange(length) for length in lengths])
+        x: Any = embed_tokens(tokens, p.embedding, positions=places, eps=eps)  # (N_1 + … + N_B, d)
         for block in blocks or p.blocks:
             x = fast_block(x, lengths, block, eps=eps)
         sentences = np.split(x, np.cumsum(lengths)[:-1])
