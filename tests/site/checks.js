@@ -64,16 +64,18 @@ window.checks = {
     return violations(document, { rules: disabled(rules) });
   },
 
-  // Text of the same colour, size and weight on the same grounds has the same contrast.
-  markKinds() {
+  // Text of the same colour, size and weight on the same grounds has the same contrast: what was
+  // judged on an earlier page, and in an earlier view of this one, is passed over.
+  markNewKinds(judged) {
     known.clear();
+    const kinds = new Set(judged);
     for (const e of all("body *").filter(readable)) {
       const kind = kindOf(e);
       if (kinds.has(kind)) continue;
       kinds.add(kind);
       for (let kept = e; kept; kept = kept.parentElement) marked.add(kept);
     }
-    return kinds.size;
+    return [...kinds].slice(judged.length);
   },
 
   // axe-core spends most of its time on the colours of each piece of text: keep one of each kind.
@@ -90,7 +92,6 @@ window.checks = {
   },
 };
 
-const kinds = new Set();
 const marked = new Set();
 
 const disabled = (rules) => Object.fromEntries(rules.map((rule) => [rule, { enabled: false }]));

@@ -1,7 +1,7 @@
 """A page is there at once: nothing holds up its first paint, and nothing moves after it."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,19 +74,26 @@ def test_each_image_has_its_size(texts: dict[str, str]) -> None:
 @pytest.mark.parametrize("name", [COVER, CHAPTER, EXPLORER, API])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_moves(name: str, width: int, open_page: Callable[..., Any]) -> None:
-    page = open_page(name, width=width)
+    page = open_page(name, width=width, first=True)
     assert page.evaluate(SHIFTS) < 0.1
+
+
+@pytest.fixture(scope="module")
+def page_without_scripts(browser: Any) -> Iterator[Any]:
+    with browser.new_context() as context:
+        context.route("**/*.js", lambda route: route.abort())
+        yield context.new_page()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("mode", [None, "auto", "light", "dark"])
 def test_the_theme_is_right_before_any_script_is_loaded(
-    scheme: str, mode: str | None, browser: Any, address: str
+    scheme: str, mode: str | None, page_without_scripts: Any, address: str
 ) -> None:
-    context = browser.new_context(color_scheme=scheme)
-    context.route("**/*.js", lambda route: route.abort())
-    page = context.new_page()
+    page = page_without_scripts
+    page.emulate_media(color_scheme=scheme)
     page.goto(f"{address}404.html")
+    page.evaluate("localStorage.clear()")
     if mode:
         page.evaluate("mode => localStorage.setItem('mode', mode)", mode)
     page.goto(address + CHAPTER)
@@ -94,7 +101,6 @@ def test_the_theme_is_right_before_any_script_is_loaded(
     assert page.evaluate("document.documentElement.dataset.theme") == shown
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
     assert dark == (shown == "dark")
-    context.close()
 
 
 def test_the_root_says_what_it_is_and_leads_on(book: Path) -> None:

@@ -152,22 +152,21 @@ def test_no_mathematics_is_left_as_it_was_written(pdf: PdfReader) -> None:
     ] == []
 
 
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        ('<img src="missing.png">', "missing.png"),
-        ('<img src="http://192.0.2.1/x.png">', "not there: http://192.0.2.1/x.png"),
-        ('<span class="math">x</span>', "not drawn: x"),
-        (f'<table><tr><td style="min-width: 2000px">{"w" * 9}</table>', "cut: <table>"),
-    ],
-)
+FAULTS = {
+    '<img src="missing.png">': "missing.png",
+    '<img src="http://192.0.2.1/x.png">': "not there: http://192.0.2.1/x.png",
+    '<span class="math">x</span>': "not drawn: x",
+    f'<table><tr><td style="min-width: 2000px">{"w" * 9}</table>': "cut: <table>",
+}
+
+
 @pytest.mark.usefixtures("browser")
-def test_a_book_that_cannot_be_printed_is_not(body: str, said: str, tmp_path: Path) -> None:
+def test_a_book_that_cannot_be_printed_is_not(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text('<meta content="0; url=cover.html">', encoding="utf-8")
-    (tmp_path / "cover.html").write_text(PAGE.format(body), encoding="utf-8")
+    (tmp_path / "cover.html").write_text(PAGE.format("".join(FAULTS)), encoding="utf-8")
     run = subprocess.run([*SCRIPT, str(tmp_path), str(tmp_path)], capture_output=True, text=True)
     assert run.returncode == 1
-    assert said in run.stderr
+    assert [said for said in FAULTS.values() if said not in run.stderr] == []
     assert not list(tmp_path.glob("*.pdf"))
 
 

@@ -1,8 +1,10 @@
 """What a page weighs over the wire, and that the book carries nothing else."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from book._extensions import static_files
@@ -16,11 +18,17 @@ FIRST, NEXT = 500_000, 250_000  # bytes over the wire, with all figures
 OTHER = "book/notation"
 
 
-def transferred(context: Any, address: str, name: str) -> dict[str, int]:
+@pytest.fixture(scope="module")
+def page(browser: Any) -> Iterator[Any]:
+    with browser.new_context() as context:
+        yield context.new_page()
+
+
+def transferred(page: Any, address: str, *, cached: bool = False) -> dict[str, int]:
     """Open a page with all its figures, and count what is transferred from each address."""
-    page = context.new_page()
-    network = context.new_cdp_session(page)
+    network = page.context.new_cdp_session(page)
     network.send("Network.enable")
+    network.send("Network.setCacheDisabled", {"cacheDisabled": not cached})
     asked, sizes = {}, {}
 
     def request(event: dict[str, Any]) -> None:
@@ -33,7 +41,7 @@ def transferred(context: Any, address: str, name: str) -> dict[str, int]:
 
     network.on("Network.requestWillBeSent", request)
     network.on("Network.loadingFinished", finished)
-    page.goto(f"{address}{name}.html")
+    page.goto(address)
     page.evaluate("() => document.querySelectorAll('img').forEach((e) => (e.loading = 'eager'))")
     page.wait_for_function("[...document.images].every((e) => e.complete && e.naturalWidth)")
     for _ in range(500):
@@ -41,17 +49,15 @@ def transferred(context: Any, address: str, name: str) -> dict[str, int]:
             break
         page.wait_for_timeout(20)
     assert sizes.keys() == set(asked.values())  # what fails to load never ends
-    page.close()
+    network.detach()
     return sizes
 
 
-def test_a_chapter_is_light(browser: Any, address: str) -> None:
+def test_a_chapter_is_light(page: Any, address: str) -> None:
     """A first visit to any chapter, and one that comes after another page."""
-    with browser.new_context() as context:
-        known = transferred(context, address, OTHER)
+    known = transferred(page, f"{address}{OTHER}.html")
     for name in CHAPTERS:
-        with browser.new_context() as context:
-            sizes = transferred(context, address, name)
+        sizes = transferred(page, f"{address}{name}.html")
         first = sum(sizes.values())
         following = sum(size for url, size in sizes.items() if url not in known)
         print(f"{name:24} {first / 1000:5.0f} kB, {following / 1000:5.0f} kB after another page")
@@ -59,10 +65,10 @@ def test_a_chapter_is_light(browser: Any, address: str) -> None:
         assert following <= NEXT, name
 
 
-def test_what_two_pages_share_is_transferred_once(browser: Any, address: str) -> None:
-    with browser.new_context() as context:
-        known = transferred(context, address, OTHER)
-        again = transferred(context, address, CHAPTERS[2])
+def test_what_two_pages_share_is_transferred_once(page: Any, address: str) -> None:
+    known = transferred(page, f"{address}{OTHER}.html")
+    transferred(page, f"{address}{OTHER}.html", cached=True)  # and now it is kept
+    again = transferred(page, f"{address}{CHAPTERS[2]}.html", cached=True)
     shared = known.keys() & again.keys()
     assert len(shared) >= 2
     assert [url for url in shared if again[url] > 0] == []
