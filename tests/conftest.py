@@ -23,6 +23,10 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, data
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
+LONG = ["test_site", "test_site_pdf", "test_site_writer"]
+"""Files of the built pages that take minutes: a process that began one last would end alone."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the links, for which one process builds the book, and end with other pages.
 
@@ -30,7 +34,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
 
     def place(item: pytest.Item) -> int:
-        return 1 if item.path.parent.name != "site" else 0 if item.path.stem == "test_links" else 2
+        if item.path.parent.name != "site":
+            return 1
+        name = item.path.stem
+        return 0 if name == "test_links" else 2 if name in LONG else 3
 
     items.sort(key=place)
 

@@ -15,11 +15,10 @@ ROOT = TYPING.parent.parent
 
 
 @pytest.fixture(scope="module")
-def refused(tmp_path_factory):
+def refused():
     """By file, the errors of a strict check: line and code."""
-    cache = tmp_path_factory.mktemp("mypy")
     files = [TYPING / "wrong_calls.py", TYPING / "right_calls.py"]
-    options = [f"--config-file={ROOT / 'pyproject.toml'}", f"--cache-dir={cache}"]
+    options = [f"--config-file={ROOT / 'pyproject.toml'}"]
     if importlib.util.find_spec("jax") is None:
         options.append("--ignore-missing-imports")
     report, trouble, _ = api.run([*options, *map(str, files)])
