@@ -254,6 +254,13 @@ def test_one_entry_of_the_first_network_is_massive(published):
     assert fed[0].max() > 0.99 * np.linalg.norm(fed[0])
 
 
+@pytest.fixture(scope="module")
+def glossary(published):
+    """The entries of the book's glossary, and a vector of each."""
+    entries = companion.glossary_entries(ROOT / "book" / "glossary.md")
+    return entries, published.encode(entries)
+
+
 @pytest.mark.parametrize(
     ("question", "expected"),
     [
@@ -270,10 +277,10 @@ def test_one_entry_of_the_first_network_is_massive(published):
         ("all the words a model knows", {"vocabulary"}),
     ],
 )
-def test_the_glossary_is_searched_as_a_person_would(published, question, expected):
-    entries = companion.glossary_entries(ROOT / "book" / "glossary.md")
+def test_the_glossary_is_searched_as_a_person_would(published, glossary, question, expected):
+    entries, vectors = glossary
     assert len(entries) > 60
-    scores = to_numpy(published.encode(entries) @ published.encode([question])[0, :])
+    scores = to_numpy(vectors @ published.encode([question])[0, :])
     assert entries[int(scores.argmax())].partition(":")[0] in expected
 
 

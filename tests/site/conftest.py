@@ -117,8 +117,7 @@ def open_page(
         status: int = 200,
         first: bool = False,
     ) -> Any:
-        used = tabs and not first
-        page = tabs.pop() if used else browser.new_context().new_page()
+        page = tabs.pop() if tabs and not first else browser.new_context().new_page()
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce", forced_colors="none")
         page.set_viewport_size({"width": width, "height": 800})
         missing = urljoin(address, path) if status == 404 else None
