@@ -2,7 +2,6 @@
 
 import gc
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
@@ -55,17 +54,3 @@ def pytest_collection_finish() -> None:
 def home(request: pytest.FixtureRequest) -> ArrayHome:
     """Run the test once on each array module."""
     return request.param
-
-
-@pytest.fixture(scope="module")
-def jax_compiles_quickly() -> Iterator[None]:
-    """Leave out what makes JAX fast, not right: where it is the measure, each call runs once.
-
-    What it compiled so goes in the end, as other tests ask how JAX runs the library.
-    """
-    import jax
-
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-    jax.clear_caches()

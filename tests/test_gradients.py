@@ -20,7 +20,19 @@ from tests.support.exactness import draw, problems, root_mean_square
 from tests.support.homes import STRICT
 
 jax.config.update("jax_enable_x64", True)
-pytestmark = pytest.mark.usefixtures("jax_compiles_quickly")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def jax_compiles_quickly():
+    """Leave out what makes JAX fast, not right: here it is the measure, and each call runs once.
+
+    What it compiled so goes in the end, as other tests ask how JAX runs the library.
+    """
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
+
 
 RNG = np.random.default_rng(7)
 

@@ -13,7 +13,6 @@ import pytest
 import companion
 
 jax.config.update("jax_enable_x64", True)
-pytestmark = pytest.mark.usefixtures("jax_compiles_quickly")
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 5, 6))
@@ -191,15 +190,7 @@ def test_jax_computes_the_same(function, x):
     np.testing.assert_allclose(got, function(x), rtol=1e-12, atol=1e-12)
 
 
-@pytest.fixture
-def jax_optimizes():
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
 @EVERY
-@pytest.mark.usefixtures("jax_optimizes")
 def test_jax_compiles_it(function, x):
     got = jax.jit(function)(jnp.asarray(x))
     np.testing.assert_allclose(got, function(x), rtol=1e-12, atol=1e-12)

@@ -26,7 +26,6 @@ from tests.support.sweep_cells import (
 )
 
 jax.config.update("jax_enable_x64", True)
-pytestmark = pytest.mark.usefixtures("jax_compiles_quickly")
 
 
 def test_the_sweep_knows_every_public_function():

@@ -118,7 +118,9 @@ def open_page(
         first: bool = False,
     ) -> Any:
         page = tabs.pop() if tabs and not first else browser.new_context().new_page()
-        page.emulate_media(color_scheme=scheme, reduced_motion="reduce", forced_colors="none")
+        page.emulate_media(
+            media="null", color_scheme=scheme, reduced_motion="reduce", forced_colors="none"
+        )
         page.set_viewport_size({"width": width, "height": 800})
         missing = urljoin(address, path) if status == 404 else None
         opened[page] = _watch(page, own, troubles, missing)
@@ -142,8 +144,9 @@ def open_page(
 
 
 def _forget(page: Any) -> None:
-    """Leave a page as if it had never been used."""
-    page.evaluate("localStorage.clear()")
+    """Leave nothing on a page that the next test could find."""
+    page.evaluate("localStorage.clear(); sessionStorage.clear()")
+    page.context.clear_cookies()
     page.context.clear_permissions()
     page.goto("about:blank")
 

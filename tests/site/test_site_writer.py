@@ -333,7 +333,7 @@ def test_it_writes_on_to_the_end_of_a_sentence(
     page = open_writer("&text=A secret&heat=0.8&seed=1")
     page.clock.install()
     on = page.locator("[data-part=on]")
-    for _ in range(2):
+    for _ in range(3):
         before = len(page.evaluate("explorerWriter.state.written"))
         on.click()
         assert on.inner_text() == "Pause"
